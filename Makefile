@@ -1,0 +1,199 @@
+# The one makefile for code. `make` builds all programs and plugins into bin/,
+# `make test` runs the tests, `make help` lists the goals and the variables.
+#
+# Missing libraries are found by tools/deps, which installs what it may; its
+# answer is $(OBJ)/config.mk, a file that make itself remakes when tools/deps
+# changes. DEPS=no only looks and never installs.
+
+VERSION = 0.1
+FLAVOUR = release# release, asan, tsan, fuzz, clang
+PREFIX = /usr/local
+DESTDIR =
+DEPS = yes
+CC = gcc
+
+ifeq ($(FLAVOUR),release)
+B = bin
+else
+B = bin/.$(FLAVOUR)
+endif
+OBJ = bin/.obj/$(FLAVOUR)
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+ifeq ($(filter clean help,$(MAKECMDGOALS)),)
+include bin/.obj/config.mk
+endif
+
+# ---- flags
+
+CFLAGS = -O2 -g
+WARN = -Wall -Wextra -pedantic -Wshadow -Wstrict-prototypes \
+	-Wmissing-prototypes -Wwrite-strings -Wpointer-arith -Wcast-qual \
+	-Wformat=2 -Wundef -Wvla -Wdouble-promotion -Werror
+FLAGS_release =
+FLAGS_clang =
+FLAGS_asan = -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer
+FLAGS_tsan = -fsanitize=thread
+FLAGS_fuzz = -fsanitize=address,undefined,fuzzer-no-link
+ifneq ($(filter clang fuzz,$(FLAVOUR)),)
+CC = clang
+endif
+ALL_CFLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L -D_GNU_SOURCE -Ilib -Isrc \
+	-fno-common -ffp-contract=off -pthread -MMD -MP $(WARN) $(CFLAGS) \
+	$(FLAGS_$(FLAVOUR)) \
+	-DMILLRACE_VERSION='"$(VERSION)"' -DMILLRACE_CFLAGS='"$(CFLAGS) $(FLAGS_$(FLAVOUR))"'
+LDFLAGS = -pthread $(FLAGS_$(FLAVOUR))
+
+# ---- what is built
+
+LAYERS = util tensor io vision engine nn model train ring eval
+PROGRAMS = $(sort $(foreach f,$(wildcard src/*.c),$(firstword \
+	$(foreach p,$(MAINS),$(if $(filter $(p) $(p)-%,$(basename $(notdir $(f)))),$(p))))))
+MAINS = $(patsubst src/%.c,%,$(shell grep -l '^int main' src/*.c))
+PLUGINS = $(if $(HAVE_DNNL),engine-cpu.so)
+
+# Libraries of ours that each program links, lowest last.
+LINK_imgshard = vision io tensor util
+LINK_imgsynth = vision io tensor util
+LINK_accel-worker = train model nn engine vision io tensor util
+LINK_allreduce-ring = ring io tensor util
+LINK_accel-launch = io tensor util
+LINK_ckpt-merge = io tensor util
+LINK_evalacc = eval vision io tensor util
+LINK_test = ring eval train model nn engine vision io tensor util
+
+LIBS_vision = -ljpeg
+LIBS_io = -lz -lsodium
+LIBS_util = -ljansson -lyaml -lm
+LIBS_engine = -ldl -lm
+
+all: $(addprefix $(B)/,$(MAINS) $(PLUGINS))
+.PHONY: all
+
+# A layer's own files and those of its rooms (engine/ref), but no plugin's.
+layer_src = $(sort $(wildcard lib/$(1)/*.c) \
+	$(if $(filter engine,$(1)),$(wildcard lib/engine/ref/*.c)))
+# X.isa.c is compiled once for each instruction set; one is chosen at start-up.
+ISAS = base $(if $(filter x86_64,$(ARCH)),avx2 avx512)
+ISA_avx2 = -mavx2 -mfma -mf16c
+ISA_avx512 = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c \
+	-mprefer-vector-width=512
+obj_of = $(foreach f,$(2),$(if $(filter %.isa.c,$(f)),$(foreach i,$(ISAS),\
+	$(OBJ)/$(1)$(f:.isa.c=.isa-$(i).o)),$(OBJ)/$(1)$(f:.c=.o)))
+
+define layer_rule
+$(OBJ)/lib$(1).a: $(call obj_of,,$(call layer_src,$(1)))
+	@rm -f $$@
+	$$(if $$^,ar rcs $$@ $$^,ar rcs $$@)
+endef
+$(foreach l,$(LAYERS),$(eval $(call layer_rule,$(l))))
+
+# Rewritten only when the flags change, so a changed flag rebuilds.
+$(OBJ)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(subst ','"'"',$(ALL_CFLAGS))' > $@.new
+	@cmp -s $@.new $@ && rm -f $@.new || mv $@.new $@
+FORCE:
+.PHONY: FORCE
+
+$(OBJ)/%.o: %.c $(OBJ)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+define isa_rule
+$(OBJ)/%.isa-$(1).o: %.isa.c $(OBJ)/flags
+	@mkdir -p $$(@D)
+	$(CC) $(ALL_CFLAGS) -O3 $(ISA_$(1)) -DISA=$(1) -c -o $$@ $$<
+$(OBJ)/pic/%.isa-$(1).o: %.isa.c $(OBJ)/flags
+	@mkdir -p $$(@D)
+	$(CC) $(ALL_CFLAGS) $(PIC) -O3 $(ISA_$(1)) -DISA=$(1) -c -o $$@ $$<
+endef
+$(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
+
+define program_rule
+$(B)/$(1): $(patsubst %.c,$(OBJ)/%.o,$(sort src/$(1).c $(wildcard src/$(1)-*.c))) \
+		$(foreach l,$(LINK_$(1)),$(OBJ)/lib$(l).a)
+	@mkdir -p $$(@D)
+	$(CC) $(LDFLAGS) -o $$@ $$^ $(foreach l,$(LINK_$(1)),$(LIBS_$(l)))
+endef
+$(foreach p,$(MAINS),$(eval $(call program_rule,$(p))))
+
+# ---- plugins: position independent, one exported symbol
+
+PIC = -fPIC -fvisibility=hidden -fopenmp
+CPU_SRC = $(sort $(wildcard lib/engine/cpu/*.c lib/engine/ref/*.c lib/tensor/*.c) \
+	lib/util/err.c lib/util/buf.c)
+$(OBJ)/pic/%.o: %.c $(OBJ)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(PIC) $(DNNL_CFLAGS) -c -o $@ $<
+$(B)/engine-cpu.so: $(call obj_of,pic/,$(CPU_SRC))
+	@mkdir -p $(@D)
+	$(CC) -shared -fopenmp $(LDFLAGS) -Wl,--no-undefined -o $@ $^ $(DNNL_LIBS) -lm
+
+# ---- tests
+
+UNIT = $(patsubst t/unit/%.c,$(B)/t/%.t,$(sort $(wildcard t/unit/*.c)))
+$(B)/t/%.t: $(OBJ)/t/unit/%.o $(foreach l,$(LINK_test),$(OBJ)/lib$(l).a)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(foreach l,$(LINK_test),$(LIBS_$(l)))
+$(OBJ)/t/%.o: ALL_CFLAGS += -It
+tests: all $(UNIT)
+.PHONY: tests
+
+PROVE = prove $(if $(VERBOSE),-v) -j2
+T = $(sort $(wildcard t/*.t))# T=t/20-imgshard.t runs one
+test check: tests
+	BIN=$(abspath $(B)) TOP=$(CURDIR) $(PROVE) $(UNIT) $(T)
+.PHONY: test check
+test-slow: tests
+	BIN=$(abspath $(B)) TOP=$(CURDIR) $(PROVE) $(sort $(wildcard t/slow/*.t))
+test-peer: tests
+	BIN=$(abspath $(B)) TOP=$(CURDIR) $(PROVE) $(sort $(wildcard t/peer/*.t))
+.PHONY: test-slow test-peer
+
+include tools/check.mk
+
+# ---- the machine
+
+bin/.obj/config.mk: tools/deps
+	@mkdir -p $(@D)
+	@DEPS=$(DEPS) tools/deps > $@.new && mv $@.new $@
+
+# ---- installing
+
+MAN = $(sort $(wildcard man/*.[157]))
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/millrace
+	install $(addprefix $(B)/,$(MAINS)) $(DESTDIR)$(PREFIX)/bin
+	$(if $(PLUGINS),install $(addprefix $(B)/,$(PLUGINS)) $(DESTDIR)$(PREFIX)/lib/millrace)
+	for m in $(MAN); do \
+	    d=$(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; \
+	    install -d $$d && install -m 644 $$m $$d || exit 1; done
+	install -d $(DESTDIR)$(PREFIX)/share/millrace
+	cp -R configs pipelines $(DESTDIR)$(PREFIX)/share/millrace
+	rm -rf $(DESTDIR)$(PREFIX)/share/millrace/pipelines/out
+clean:
+	rm -rf bin/* bin/.[!.]*
+	@git checkout -q -- bin/.gitignore 2>/dev/null || :
+help:
+	@echo 'goals:'
+	@echo '  all (default)   programs and plugins into bin/'
+	@echo '  test            build and run every test (T=FILE for one)'
+	@echo '  test-slow       the long tests'
+	@echo '  test-peer       live comparison with PyTorch, Pillow (skips without)'
+	@echo '  check-all       test, sanitizers, clang, linters, fuzz corpora'
+	@echo '  bench           ratios to the peers on this machine'
+	@echo '  install         PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
+	@echo '  clean           remove everything below bin/'
+	@echo 'variables:'
+	@echo '  FLAVOUR=$(FLAVOUR)   release, asan, tsan, clang, fuzz'
+	@echo '  CFLAGS=$(CFLAGS)   CC=$(CC)'
+	@echo '  DEPS=$(DEPS)   install missing packages (yes) or only look (no)'
+	@echo 'pipelines: make -C pipelines help'
+.PHONY: install clean help
+
+-include $(shell find bin/.obj -name '*.d' 2>/dev/null)

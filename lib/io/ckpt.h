@@ -1,0 +1,111 @@
+/*
+ * ckpt.h - checkpoint directories: a checkpoint exists or it does not.
+ *
+ *	RUN/ckpt/step-000000120/
+ *	    rank-00000-of-00002.safetensors   whole tensors, a share each
+ *	    rank-00001-of-00002.safetensors
+ *	    state.json                        progress, digests, list of tensors
+ *
+ * A checkpoint is written under the hidden name .step-000000120.tmp; each rank
+ * writes and flushes its own file there; when all have (a barrier of the
+ * caller), rank 0 writes state.json, flushes, renames the directory and flushes
+ * its parent. What is visible is complete. Old ones are pruned only after that.
+ * Any world size can read any checkpoint: a reader asks for tensors by name.
+ *
+ * Writing:   ckpt_write_begin (all ranks; makes the hidden directory)
+ *            ckpt_write_share (all ranks) | barrier of the caller
+ *            ckpt_commit (rank 0) | barrier | ckpt_prune (rank 0)
+ * Reading:   ckpt_newest, ckpt_open, ckpt_find/ckpt_read, ckpt_close
+ *
+ * Tensors in it: the names of the model file for weights and BN buffers
+ * (F32, file layout, num_batches_tracked I64 []), "momentum.NAME" for momentum.
+ */
+#ifndef IO_CKPT_H
+#define IO_CKPT_H
+
+#include "io/frame.h"
+#include "util/err.h"
+
+#include <stdint.h>
+
+#define CKPT_VERSION 1
+
+/* What state.json holds beside the tensors. */
+struct ckpt_state {
+    int64_t version;
+    int64_t step, samples;    /* optimizer steps, samples consumed */
+    int64_t epoch, pos;       /* the place that samples means */
+    int64_t world, global, micro, accum;
+    int64_t n;                /* samples of the data set */
+    int64_t classes;
+    int64_t seed;
+    int64_t attempt;          /* how often the run was started */
+    double loss_scale;        /* 0: none */
+    int64_t scale_good, skipped; /* clean steps since growth; skipped in all */
+    char dataset[33];         /* hex digest of the data set, or "" */
+    char recipe[33];          /* recipe_digest */
+    char tensors[33];         /* digest of the list of names, dtypes, shapes */
+    char *model;              /* MODEL.NAME */
+    char *settings;           /* JSON object: effective settings, for people */
+    char *program;            /* "accel-worker 0.1" */
+};
+void ckpt_state_release(struct ckpt_state *s);
+
+/* step-%09d; buffer of at least 24 bytes. */
+void ckpt_name(char *name, size_t n, int64_t step);
+/*
+ * The newest committed checkpoint under dir (RUN/ckpt): its path (caller frees)
+ * and step, or NULL with *step = -1 and no error when there is none or dir is
+ * not there. NULL with an error otherwise (*step = -2).
+ */
+char *ckpt_newest(const char *dir, int64_t *step);
+/* All committed steps, ascending; caller frees *steps. */
+int ckpt_list(const char *dir, int64_t **steps, int *n) MUST_CHECK;
+
+/* ---- writing */
+int ckpt_write_begin(const char *dir, int64_t step) MUST_CHECK;
+/*
+ * Write this rank's file from its share of items (the caller gives ALL items in
+ * the same order on every rank; the share is chosen here: greedy by falling
+ * bytes, ties by order, whole tensors). Only data of the share is touched.
+ */
+int ckpt_write_share(const char *dir, int64_t step, int rank, int world,
+                     const struct frame_item *items, int n) MUST_CHECK;
+/* Does rank write item i? (which data must be brought to the host) */
+void ckpt_share(const struct frame_item *items, int n, int world, int *owner);
+int ckpt_commit(const char *dir, const struct ckpt_state *s,
+                const struct frame_item *items, int n) MUST_CHECK;
+/*
+ * Keep the newest `keep` (0: all) and every step divisible by keep_every (0:
+ * none); removes leftovers of hidden directories too. Never the newest one.
+ */
+int ckpt_prune(const char *dir, int64_t keep, int64_t keep_every) MUST_CHECK;
+
+/* ---- reading */
+struct ckpt {
+    char *path;
+    struct ckpt_state state;
+    int n_files;
+    struct frame_file *file;
+    int n_tensors; /* of all files together, in the order of state.json */
+    struct ckpt_entry {
+        const char *name; /* lent by the file */
+        int file, index;
+    } *tensor;
+    struct map *by_name;
+};
+/*
+ * Open DIR (a step directory) and check it: state.json sound, every rank file
+ * there and whole, the union of their tensors exactly the list, each once.
+ * ERR_DATA names what is wrong.
+ */
+int ckpt_open(struct ckpt *c, const char *path) MUST_CHECK;
+/* Index of a tensor or -1; its description (data NULL). */
+int ckpt_find(const struct ckpt *c, const char *name);
+const struct tensor *ckpt_tensor(const struct ckpt *c, int i);
+int ckpt_read(struct ckpt *c, int i, void *dst) MUST_CHECK;
+void ckpt_close(struct ckpt *c);
+/* state.json alone, without opening tensors (for readers of the position). */
+int ckpt_read_state(const char *path, struct ckpt_state *s) MUST_CHECK;
+
+#endif

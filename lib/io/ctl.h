@@ -1,0 +1,41 @@
+/*
+ * ctl.h - what a worker and its allreduce-ring say to each other.
+ *
+ * allreduce-ring runs the worker with descriptor 6 (read) and 7 (write)
+ * connected to itself; both directions are streams of frames (frame.h). The
+ * worker asks, the ring answers in the same order; an "error" frame may come at
+ * any time and ends the run. Both sides run a reader and a writer (or poll), so
+ * that neither stops reading because its own write blocks.
+ *
+ *   worker -> ring                              ring -> worker
+ *   hello  role=worker proto=1.0 layout=HEX     hello role=ring rank world
+ *          recipe=HEX samples=N                       (sent when all ranks have
+ *                                                      joined and agree)
+ *   grad   step bucket; g F32 [numel]           sum   step bucket finite=0|1; g
+ *   reduce op=sum|min|max; v F64 [k]            reduced; v F64 [k]
+ *   bcast  root name; tensors (root only)       bcast name; tensors
+ *   barrier name                                barrier name
+ *   end                                         end
+ *
+ * Every rank sends the same requests in the same order; the ring checks kind,
+ * name and sizes against each other and fails the run (ERR_CONFIG) naming the
+ * two ranks when they differ. hello: layout and recipe must be equal on all
+ * ranks, samples too (a rank that resumed elsewhere is refused).
+ * Sums are fp32, added in rank order 0..W-1, every rank gets the same bits.
+ */
+#ifndef IO_CTL_H
+#define IO_CTL_H
+
+#define CTL_FD_IN 6
+#define CTL_FD_OUT 7
+#define CTL_PROTO "1.0"
+
+#define CTL_HELLO "hello"
+#define CTL_GRAD "grad"
+#define CTL_SUM "sum"
+#define CTL_REDUCE "reduce"
+#define CTL_REDUCED "reduced"
+#define CTL_BCAST "bcast"
+#define CTL_BARRIER "barrier"
+
+#endif
