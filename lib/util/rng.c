@@ -1,0 +1,111 @@
+#include "util/rng.h"
+
+#include <math.h>
+
+/* One round: products of two counter words, mixed with the key. */
+static void round_of(uint32_t c[4], const uint32_t k[2])
+{
+    uint64_t a = (uint64_t)0xD2511F53u * c[0];
+    uint64_t b = (uint64_t)0xCD9E8D57u * c[2];
+    uint32_t c1 = c[1], c3 = c[3];
+
+    c[0] = (uint32_t)(b >> 32) ^ c1 ^ k[0];
+    c[1] = (uint32_t)b;
+    c[2] = (uint32_t)(a >> 32) ^ c3 ^ k[1];
+    c[3] = (uint32_t)a;
+}
+
+void rng_philox(const uint32_t ctr[4], const uint32_t key[2], uint32_t out[4])
+{
+    uint32_t c[4] = {ctr[0], ctr[1], ctr[2], ctr[3]};
+    uint32_t k[2] = {key[0], key[1]};
+    int i;
+
+    for (i = 0; i < 10; i++) {
+        round_of(c, k);
+        k[0] += 0x9E3779B9u;
+        k[1] += 0xBB67AE85u;
+    }
+    for (i = 0; i < 4; i++)
+        out[i] = c[i];
+}
+
+void rng_init(struct rng *r, uint64_t seed, uint32_t a, uint32_t epoch,
+              enum rng_domain domain)
+{
+    r->key[0] = (uint32_t)seed;
+    r->key[1] = (uint32_t)(seed >> 32);
+    r->ctr[0] = 0;
+    r->ctr[1] = a;
+    r->ctr[2] = epoch;
+    r->ctr[3] = (uint32_t)domain;
+    r->spare = 0;
+    r->odd = 0;
+}
+
+uint64_t rng_u64(struct rng *r)
+{
+    uint32_t w[4];
+
+    if (r->odd) {
+        r->odd = 0;
+        return r->spare;
+    }
+    rng_philox(r->ctr, r->key, w);
+    r->ctr[0]++;
+    r->spare = w[2] | (uint64_t)w[3] << 32;
+    r->odd = 1;
+    return w[0] | (uint64_t)w[1] << 32;
+}
+
+/* a * b as 128 bits: returns the high half, sets *low. */
+static uint64_t mul128(uint64_t a, uint64_t b, uint64_t *low)
+{
+    uint64_t a0 = (uint32_t)a, a1 = a >> 32;
+    uint64_t b0 = (uint32_t)b, b1 = b >> 32;
+    uint64_t p00 = a0 * b0, p01 = a0 * b1, p10 = a1 * b0;
+    uint64_t mid = (p00 >> 32) + (uint32_t)p01 + (uint32_t)p10;
+
+    *low = mid << 32 | (uint32_t)p00;
+    return a1 * b1 + (p01 >> 32) + (p10 >> 32) + (mid >> 32);
+}
+
+uint64_t rng_below(struct rng *r, uint64_t n)
+{
+    uint64_t low, high, th;
+
+    high = mul128(rng_u64(r), n, &low);
+    if (low < n) {
+        th = (0 - n) % n;
+        while (low < th)
+            high = mul128(rng_u64(r), n, &low);
+    }
+    return high;
+}
+
+double rng_unit(struct rng *r)
+{
+    return (double)(rng_u64(r) >> 11) * 0x1p-53;
+}
+
+double rng_normal(struct rng *r)
+{
+    /* 1 - u lies in (0,1], where the logarithm is finite. */
+    double u = 1.0 - rng_unit(r), v = rng_unit(r);
+
+    return sqrt(-2.0 * log(u)) * cos(6.283185307179586476925286766559 * v);
+}
+
+void rng_permute(struct rng *r, uint32_t *p, uint32_t n)
+{
+    uint32_t i, j, t;
+
+    for (i = 0; i < n; i++)
+        p[i] = i;
+    for (i = n; i-- > 1;) {
+        j = (uint32_t)rng_below(r, (uint64_t)i + 1);
+        t = p[i];
+        p[i] = p[j];
+        p[j] = t;
+    }
+}
