@@ -72,6 +72,11 @@ int remove_tree(const char *path) MUST_CHECK;
 /* Paths removed (as trees) at exit() and by fatal signals. */
 void tmp_register(const char *path);
 void tmp_forget(const char *path);
+/*
+ * Remove all that is registered by this process. Runs by itself at exit(); is
+ * async-signal-safe, so a program's handler may call it before it dies.
+ */
+void tmp_cleanup(void);
 
 /*
  * The last act of main: flush and close stdout; a full disk is not success.

@@ -1,0 +1,317 @@
+/*
+ * Files that appear whole, trees that disappear, and temporaries that do not
+ * outlive the process. Everything tmp_cleanup() reaches is async-signal-safe:
+ * system calls, no memory from the heap, no stdio.
+ */
+#include "util/buf.h"
+#include "util/fdio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define TMP_SLOTS 256
+#define TREE_DEPTH 64
+
+/* One entry as getdents64(2) returns it. */
+struct dirent_raw {
+    uint64_t ino;
+    int64_t off;
+    unsigned short reclen;
+    unsigned char type;
+    char name[];
+};
+
+static int remove_at(int dir, const char *name, int depth);
+
+/*
+ * Remove what is in a directory. Reading goes on from the start after each
+ * round, because removing entries moves the others; ends when a round finds
+ * nothing.
+ */
+static int empty_dir(int fd, int depth)
+{
+    _Alignas(8) char entries[2048];
+    const struct dirent_raw *d;
+    long n, at;
+    int found;
+
+    do {
+        found = 0;
+        if (lseek(fd, 0, SEEK_SET) < 0)
+            return -1;
+        while ((n = syscall(SYS_getdents64, fd, entries, sizeof(entries))) > 0)
+            for (at = 0; at < n; at += d->reclen) {
+                d = (const struct dirent_raw *)(entries + at);
+                if (strcmp(d->name, ".") == 0 || strcmp(d->name, "..") == 0)
+                    continue;
+                if (remove_at(fd, d->name, depth + 1) < 0)
+                    return -1;
+                found = 1;
+            }
+        if (n < 0)
+            return -1;
+    } while (found);
+    return 0;
+}
+
+/* Remove a file or a tree; 0 also if it is not there, -1 with errno. */
+static int remove_at(int dir, const char *name, int depth)
+{
+    int fd, r, saved;
+
+    if (unlinkat(dir, name, 0) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EISDIR && errno != EPERM)
+        return -1;
+    if (depth >= TREE_DEPTH) {
+        errno = ELOOP;
+        return -1;
+    }
+    fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : -1;
+    r = empty_dir(fd, depth);
+    saved = errno;
+    close(fd);
+    errno = saved;
+    if (r < 0)
+        return -1;
+    if (unlinkat(dir, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+        return -1;
+    return 0;
+}
+
+int remove_tree(const char *path)
+{
+    if (remove_at(AT_FDCWD, path, 0) < 0)
+        return err_sys(ERR_IO, "%s: remove", path);
+    return 0;
+}
+
+/* ---- temporaries */
+
+/*
+ * A slot's path is taken by an exchange, so that a handler and the thread it
+ * interrupts never both act on it. A forked child inherits the list but not the
+ * files: each slot knows the process that registered it.
+ */
+static struct {
+    char *_Atomic path;
+    _Atomic pid_t owner;
+} slots[TMP_SLOTS];
+static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t slots_once = PTHREAD_ONCE_INIT;
+
+void tmp_cleanup(void)
+{
+    pid_t me = getpid();
+    int saved = errno, i;
+    char *path;
+
+    for (i = 0; i < TMP_SLOTS; i++) {
+        if (atomic_load(&slots[i].owner) != me)
+            continue;
+        path = atomic_exchange(&slots[i].path, NULL);
+        if (path)
+            remove_at(AT_FDCWD, path, 0);
+    }
+    errno = saved;
+}
+
+static void at_exit(void)
+{
+    if (atexit(tmp_cleanup) != 0)
+        warn("temporary files: no room for an exit function");
+}
+
+void tmp_register(const char *path)
+{
+    char *copy = xstrdup(path);
+    int i;
+
+    pthread_once(&slots_once, at_exit);
+    pthread_mutex_lock(&slots_lock);
+    for (i = 0; i < TMP_SLOTS; i++) {
+        if (!atomic_load(&slots[i].path)) {
+            atomic_store(&slots[i].owner, getpid());
+            atomic_store(&slots[i].path, copy);
+            break;
+        }
+    }
+    pthread_mutex_unlock(&slots_lock);
+    if (i == TMP_SLOTS)
+        BUG("%s: more than %d temporaries", path, TMP_SLOTS);
+}
+
+void tmp_forget(const char *path)
+{
+    char *p;
+    int i;
+
+    pthread_mutex_lock(&slots_lock);
+    for (i = 0; i < TMP_SLOTS; i++) {
+        p = atomic_load(&slots[i].path);
+        if (p && strcmp(p, path) == 0) {
+            /* A handler that was faster keeps it: it is about to exit. */
+            free(atomic_exchange(&slots[i].path, NULL));
+            break;
+        }
+    }
+    pthread_mutex_unlock(&slots_lock);
+}
+
+/* ---- atomic files */
+
+/* The directory of path as "DIR/" or "", to be freed. */
+static char *dir_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? xstrfmt("%.*s", (int)(slash - path + 1), path)
+                 : xstrdup("");
+}
+
+int atomic_open(struct atomic_file *f, const char *path)
+{
+    struct stat st;
+    char *dir;
+
+    f->fd = -1;
+    f->path = f->tmp = NULL;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return err_set(ERR_CANTCREAT, "%s: create: not a regular file", path);
+    dir = dir_of(path);
+    f->path = xstrdup(path);
+    f->tmp = xstrfmt("%s.%s.%ld.tmp", dir, path + strlen(dir),
+                     (long)getpid());
+    free(dir);
+    /* One left by a dead process of the same number would be in the way. */
+    unlink(f->tmp);
+    tmp_register(f->tmp);
+    f->fd = open(f->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (f->fd < 0) {
+        err_sys(ERR_CANTCREAT, "%s: create", path);
+        atomic_abort(f);
+        return -1;
+    }
+    return 0;
+}
+
+void atomic_abort(struct atomic_file *f)
+{
+    int saved = errno;
+
+    if (f->fd >= 0)
+        close(f->fd);
+    if (f->tmp) {
+        unlink(f->tmp);
+        tmp_forget(f->tmp);
+    }
+    free(f->path);
+    free(f->tmp);
+    f->fd = -1;
+    f->path = f->tmp = NULL;
+    errno = saved;
+}
+
+int atomic_commit(struct atomic_file *f)
+{
+    char *dir = NULL;
+    int r = -1, fd = f->fd;
+
+    if (fd < 0) {
+        err_set(ERR_INTERNAL, "commit of a file that is not open");
+        goto out;
+    }
+    f->fd = -1;
+    if (fsync(fd) < 0 && errno != EINVAL && errno != EROFS) {
+        err_sys(ERR_IO, "%s: flush to disk", f->path);
+        close(fd);
+        goto out;
+    }
+    if (close(fd) < 0) {
+        err_sys(ERR_IO, "%s: close", f->path);
+        goto out;
+    }
+    if (rename(f->tmp, f->path) < 0) {
+        err_sys(ERR_CANTCREAT, "%s: rename", f->path);
+        goto out;
+    }
+    dir = dir_of(f->path);
+    r = sync_dir(dir[0] ? dir : ".");
+out:
+    free(dir);
+    atomic_abort(f);
+    return r;
+}
+
+int atomic_write(const char *path, const void *p, size_t n)
+{
+    struct atomic_file f;
+
+    if (atomic_open(&f, path) < 0)
+        return -1;
+    if (fd_write(f.fd, p, n, FD_FOREVER) < 0) {
+        err_wrap("%s", path);
+        atomic_abort(&f);
+        return -1;
+    }
+    return atomic_commit(&f);
+}
+
+/* ---- directories */
+
+int make_dirs(const char *path)
+{
+    char *copy = xstrdup(path), *p;
+    struct stat st;
+    int r = -1;
+    char c;
+
+    for (p = copy; *p; ) {
+        p += strspn(p, "/");
+        p += strcspn(p, "/");
+        c = *p;
+        *p = 0;
+        if (mkdir(copy, 0777) < 0 && errno != EEXIST &&
+            (stat(copy, &st) < 0 || !S_ISDIR(st.st_mode))) {
+            err_sys(ERR_CANTCREAT, "%s: make directory", copy);
+            goto out;
+        }
+        *p = c;
+    }
+    if (stat(path, &st) < 0) {
+        err_sys(ERR_CANTCREAT, "%s: make directory", path);
+        goto out;
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        err_set(ERR_CANTCREAT, "%s: make directory: a file is in the way",
+                path);
+        goto out;
+    }
+    r = 0;
+out:
+    free(copy);
+    return r;
+}
+
+int sync_dir(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+
+    if (fd < 0)
+        return err_sys(ERR_IO, "%s: open", path);
+    /* Some file systems cannot flush a directory and say EINVAL. */
+    if (fsync(fd) < 0 && errno != EINVAL && errno != EROFS)
+        r = err_sys(ERR_IO, "%s: flush to disk", path);
+    close(fd);
+    return r;
+}
