@@ -22,6 +22,7 @@ static char program[96] = "millrace";
  * The arguments may point into last.text, so the sentence is made in a buffer
  * of its own first. tail is put behind it (NULL: nothing).
  */
+PRINTF_LIKE(3, 0)
 static void sentence(enum err_class c, const char *tail, const char *fmt,
                      va_list ap)
 {
@@ -110,6 +111,7 @@ const char *prog_name(void)
 }
 
 /* One write, so that lines of several processes do not mix. */
+PRINTF_LIKE(1, 0)
 static void message(const char *fmt, va_list ap)
 {
     char line[TEXT_MAX + 128];
