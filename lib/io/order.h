@@ -1,0 +1,62 @@
+/*
+ * order.h - the order of an epoch: position -> sample, for every rank the same.
+ *
+ * A pure function of (order, seed, epoch) and, for block order, of the shards
+ * and the global batch. Nothing is exchanged between ranks and nothing is
+ * stored: each computes the whole permutation (4 bytes a sample).
+ *
+ *	global  Fisher-Yates over all samples, stream (seed, 0, epoch, RNG_ORDER)
+ *	seq     the order of the shards
+ *	block   blocks of shards permuted, samples shuffled inside windows of
+ *	        blocks, for media that must be read sequentially; man/shards.5
+ *
+ *	struct order o;
+ *	if (order_parse(&o, "global") < 0 || order_bind(&o, seed, group, &s) < 0 ||
+ *	    order_epoch(&o, 3) < 0)
+ *		...
+ *	sample = order_at(&o, position);
+ *	order_release(&o);
+ */
+#ifndef IO_ORDER_H
+#define IO_ORDER_H
+
+#include "util/buf.h"
+#include "util/err.h"
+
+#include <stdint.h>
+
+enum order_kind { ORDER_GLOBAL, ORDER_SEQ, ORDER_BLOCK };
+
+/* What of a data set an order depends on; the arrays are lent. */
+struct order_set {
+    uint32_t n;                  /* samples */
+    const uint32_t *size;        /* [n] bytes of the images */
+    const uint64_t *shard_first; /* [shards+1] first sample of each shard */
+    uint32_t shards;
+};
+
+struct order {
+    enum order_kind kind;
+    int64_t block_bytes, window, lanes; /* block only */
+    uint64_t seed;
+    int64_t group; /* global batch: lanes deal group/lanes samples a step */
+    struct order_set set;
+    int64_t epoch;  /* of perm; -1 none */
+    uint32_t *perm; /* NULL for seq */
+};
+
+/* "global", "seq", "block" or "block:BYTES:WINDOW:LANES" (2097152:512:1).
+ * ERR_USAGE otherwise. */
+int order_parse(struct order *o, const char *text) MUST_CHECK;
+/* The full name, as order_parse reads it; appended. */
+void order_name(const struct order *o, struct buf *b);
+/* ERR_USAGE when the lanes do not divide the group. */
+int order_bind(struct order *o, uint64_t seed, int64_t group,
+               const struct order_set *s) MUST_CHECK;
+/* Compute the order of an epoch (0 <= epoch < 2^32). */
+int order_epoch(struct order *o, int64_t epoch) MUST_CHECK;
+/* Sample at position p >= 0 of that epoch; positions past n wrap. */
+uint32_t order_at(const struct order *o, int64_t p);
+void order_release(struct order *o);
+
+#endif

@@ -1,0 +1,72 @@
+/*
+ * imgshard.h - what the files of imgshard share: the subcommands, their rows
+ * of options, and the rows of every command that walks epochs.
+ *
+ * Each subcommand is a function of type command.run in a file of its own and a
+ * table NAME_opts; imgshard.c lists them and does nothing else.
+ */
+#ifndef IMGSHARD_H
+#define IMGSHARD_H
+
+#include "io/reader.h"
+#include "io/recipe.h"
+#include "util/opt.h"
+
+#define IMGSHARD "imgshard " MILLRACE_VERSION
+
+/* imgshard-pack.c, -index.c, -verify.c */
+extern struct opt pack_opts[], index_opts[], verify_opts[];
+int imgshard_pack(const struct command *c, int argc, char **argv);
+int imgshard_index(const struct command *c, int argc, char **argv);
+int imgshard_verify(const struct command *c, int argc, char **argv);
+/* imgshard-ls.c */
+extern struct opt ls_opts[], cat_opts[], order_opts[];
+int imgshard_ls(const struct command *c, int argc, char **argv);
+int imgshard_cat(const struct command *c, int argc, char **argv);
+int imgshard_order(const struct command *c, int argc, char **argv);
+/* imgshard-read.c */
+extern struct opt read_opts[];
+int imgshard_read(const struct command *c, int argc, char **argv);
+/* imgshard-decode.c, imgshard-feed.c */
+extern struct opt decode_opts[], feed_opts[], bench_opts[];
+int imgshard_decode(const struct command *c, int argc, char **argv);
+int imgshard_feed(const struct command *c, int argc, char **argv);
+int imgshard_bench(const struct command *c, int argc, char **argv);
+
+/*
+ * Commands that walk epochs (read, feed, bench, order): which part of which
+ * run, for which rank. Put READING_ROWS into the table, recipe_opts into
+ * command.shared, and call reading_open; the recipe then is checked too.
+ * In imgshard --epochs belongs to these rows ("90" or "A-B"); the recipe row
+ * SOLVER.EPOCHS keeps its key and loses its option name (see imgshard.c).
+ */
+struct reading {
+    int64_t rank, world;
+    char *epochs, *order, *resume, *from;
+    int check; /* enum reader_check */
+};
+extern struct reading reading;
+int reading_open(struct reader *r, const char *manifest) MUST_CHECK;
+
+#define READING_ROWS                                                           \
+    {.name = "rank", .env = "RANK", .type = OPT_INT, .addr = &reading.rank,    \
+     .def = "0", .min = 0, .max = 65535, .arg = "R",                           \
+     .help = "read the rows of rank R"},                                       \
+    {.name = "world", .env = "WORLD_SIZE", .type = OPT_INT,                    \
+     .addr = &reading.world, .def = "1", .min = 1, .max = 65536, .arg = "W",   \
+     .help = "number of ranks"},                                               \
+    {.name = "epochs", .type = OPT_STRING, .addr = &reading.epochs,            \
+     .arg = "E|A-B",                                                           \
+     .help = "the first E epochs, or epochs A to B (from 0)"},                 \
+    {.name = "order", .type = OPT_STRING, .addr = &reading.order,              \
+     .def = "global", .arg = "ORDER",                                          \
+     .help = "global, seq or block:BYTES:WINDOW:LANES"},                       \
+    {.name = "resume", .type = OPT_STRING, .addr = &reading.resume,            \
+     .arg = "TOKEN", .help = "start at a resume token"},                       \
+    {.name = "from", .type = OPT_STRING, .addr = &reading.from, .arg = "DIR",  \
+     .help = "start where the newest checkpoint under DIR stands, if any"},    \
+    {.name = "verify", .type = OPT_CHOICE, .addr = &reading.check,             \
+     .def = "always", .choices = "always|never", .arg = "WHEN",                \
+     .help = "compare the CRC-32 of what is read"}
+
+#endif
