@@ -1,0 +1,233 @@
+/*
+ * engine.h - computing: one interface, three engines behind it.
+ *
+ * An engine is a device (memory and a queue of work), convolution plans, and
+ * kernels run by number. `ref` is plain C inside every worker and is the
+ * oracle; `cpu` (oneDNN) and `cuda` (cuDNN) are plugins next to the executable.
+ * Models and graphs know this header only.
+ *
+ * Calls enqueue; the order of execution is the order of the calls; results may
+ * be read on the host after engine_finish or engine_download. On engines whose
+ * memory is the host's (engine_is_host) work is done when the call returns.
+ * engine.c is the only caller of a backend: it checks shapes and dtypes, counts
+ * work and writes the trace, so that backends hold no argument checks and every
+ * backend fails alike.
+ *
+ * Calling sequence
+ *	struct engine *e;
+ *	if (engine_open(&e, "auto", &config) < 0) ...
+ *	engine_alloc(e, bytes, &p); engine_conv_plan(e, &desc, &plan);
+ *	engine_conv_run(e, plan, &args); engine_run(e, KERN_ADD, &add);
+ *	engine_finish(e); ... engine_conv_free(e, plan); engine_close(e);
+ *
+ * Adding an operation: a body in kern/, its number and arguments in
+ * kern/table.h, a case in t/unit/30-ops.c, a row in nn/ops.c.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "engine/kern/table.h"
+#include "tensor/tensor.h"
+#include "util/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ENGINE_ABI 1
+
+struct engine; /* an open device */
+
+struct engine_config {
+    int device;           /* ordinal among visible devices; -1: choose */
+    int threads;          /* CPU engines; 0: OMP_NUM_THREADS or all allowed */
+    const char *dir;      /* where plugins are looked for first; NULL: none */
+    const char *trace;    /* path of a trace of every call; NULL: none */
+    bool deterministic;   /* only kernels whose bits are repeatable */
+    int level;            /* 'B', 'C' or 0: richest fused forms to offer */
+};
+
+/* ---- convolution plans (gpu-engine 2.5)
+ *
+ * One description serves convolution and matrix product: a linear layer is a
+ * 1x1 convolution of an image of one pixel. Activations are [N,H,W,C], weights
+ * [K,R,S,C], both dense.
+ *
+ *   CONV_FORWARD  out[n,p,q,k] = sum_{r,s,c} z[n,p*stride+r-pad,...,c]*w[k,r,s,c]
+ *   CONV_DGRAD    out = gradient of x from dy and w
+ *   CONV_WGRAD    out (+)= gradient of w from x (through the prologue) and dy
+ *
+ * Prologue, on x as it is read (FORWARD and WGRAD), per channel c:
+ *   PRO_NONE  z = x          PRO_SBR   z = relu(x*scale + bias)
+ *   PRO_SBAR  z = relu(x*scale + bias + add)
+ * Epilogue, on the result before it is stored:
+ *   EPI_NONE
+ *   EPI_STATS   FORWARD: also sum[k], sumsq[k] over n,p,q of what is stored
+ *   EPI_BIAS    FORWARD: act(out + bias[k])
+ *   EPI_ADD_BIAS FORWARD: act(out + add + bias[k])
+ *   EPI_ADD     DGRAD: out + add
+ *   EPI_DACT    DGRAD: (out [+ add]) * (y > 0), y the saved activation
+ *   EPI_BNSUMS1 DGRAD: EPI_DACT where y is recomputed from the input x of one
+ *               batch norm, and the sums dbeta, dgamma of that norm
+ *   EPI_BNSUMS2 the same for a residual sum of two batch norms
+ * An engine need not have a form: conv_available answers. Every form is equal
+ * to its decomposition into plain convolution and kernels; ref has all that are
+ * implemented anywhere, by that decomposition.
+ */
+enum conv_kind { CONV_FORWARD, CONV_DGRAD, CONV_WGRAD };
+enum conv_pro { PRO_NONE, PRO_SBR, PRO_SBAR };
+enum conv_epi {
+    EPI_NONE,
+    EPI_STATS,
+    EPI_BIAS,
+    EPI_ADD_BIAS,
+    EPI_ADD,
+    EPI_DACT,
+    EPI_BNSUMS1,
+    EPI_BNSUMS2
+};
+
+struct conv_desc {
+    enum conv_kind kind;
+    enum conv_pro pro;
+    enum conv_epi epi;
+    bool relu;          /* the act of EPI_BIAS, EPI_ADD_BIAS is relu, not x */
+    enum dtype dtype;   /* of x, dy, z, add and of the packed weights */
+    enum dtype out;     /* of out: dtype or param; WGRAD: param */
+    enum dtype param;   /* of master weights, bias, sums: F32, F64 in ref */
+    int64_t n, h, w, c; /* x [n,h,w,c] */
+    int64_t k, r, s;    /* weights [k,r,s,c] */
+    int stride, pad;    /* same in both directions */
+};
+/* Height and width of the output: (h + 2*pad - r)/stride + 1. */
+int64_t conv_p(const struct conv_desc *d);
+int64_t conv_q(const struct conv_desc *d);
+/* Multiply-adds of one run. */
+double conv_macs(const struct conv_desc *d);
+
+/* What a plan wants from its owner. */
+struct conv_needs {
+    size_t packed_bytes;  /* FORWARD, DGRAD: of the weights in its own layout;
+                             0: it takes the master weights as they are */
+    uint64_t layout;      /* equal numbers: the packed forms are the same bytes */
+    size_t scratch_bytes; /* for the time of a run; 64-byte aligned */
+};
+
+struct conv_args {
+    const void *x;  /* [n,h,w,c], FORWARD and WGRAD */
+    const void *w;  /* packed or master weights, FORWARD and DGRAD */
+    const void *dy; /* [n,p,q,k], DGRAD and WGRAD */
+    void *out;
+    bool accumulate; /* WGRAD: out += instead of out = */
+    void *scratch;
+    const void *pro_scale, *pro_bias; /* [c] param */
+    const void *pro_add;              /* [n,h,w,c] */
+    const void *bias;                 /* [k] param */
+    const void *add;                  /* like out */
+    const void *y;                    /* EPI_DACT: like out */
+    void *sum, *sumsq;                /* EPI_STATS [k] param */
+    /* EPI_BNSUMS1, 2: norms a (and b) over the channels c of dx */
+    struct {
+        const void *x, *mean, *invstd, *gamma, *beta;
+        void *dbeta, *dgamma;
+    } bn[2];
+};
+
+struct conv_plan; /* the engine's own */
+
+/* ---- the table that a backend fills; only engine.c calls through it */
+struct engine_ops {
+    int abi; /* ENGINE_ABI of its build */
+    const char *name;
+    /* > 0: usable here, higher is better; 0: not, and why says it. */
+    int (*score)(char *why, size_t n);
+    int (*open)(const struct engine_config *c, void **dev);
+    void (*close)(void *dev);
+    /* One line for people: library versions, device, threads. */
+    void (*describe)(void *dev, char *text, size_t n);
+    /* The sentence of the last call that returned -1, of this thread. */
+    void (*last_error)(enum err_class *c, const char **text);
+    /* Compute dtype: 0 refused (why says it), 1 emulated, slow, 2 native. */
+    int (*precision)(void *dev, enum dtype t, char *why, size_t n);
+    bool host_memory; /* its addresses are the host's */
+
+    int (*alloc)(void *dev, size_t bytes, void **p); /* 64-byte aligned */
+    void (*free)(void *dev, void *p);
+    int (*upload)(void *dev, void *dst, const void *src, size_t n);
+    int (*download)(void *dev, void *dst, const void *src, size_t n);
+    int (*copy)(void *dev, void *dst, const void *src, size_t n);
+    int (*fill)(void *dev, void *dst, int byte, size_t n);
+
+    /* Queue: a mark is passed when all work enqueued before it is done. */
+    int (*mark)(void *dev, int mark);  /* mark 0..63, may be set again */
+    int (*passed)(void *dev, int mark); /* 1, 0, -1 */
+    int (*finish)(void *dev);
+
+    int (*conv_available)(void *dev, const struct conv_desc *d);
+    int (*conv_plan)(void *dev, const struct conv_desc *d,
+                     struct conv_plan **plan, struct conv_needs *needs);
+    int (*conv_pack)(void *dev, struct conv_plan *plan, const void *weights,
+                     void *packed);
+    int (*conv_run)(void *dev, struct conv_plan *plan,
+                    const struct conv_args *a);
+    void (*conv_free)(void *dev, struct conv_plan *plan);
+    /* The kernel chosen, for profiles; lent. */
+    const char *(*conv_name)(void *dev, struct conv_plan *plan);
+
+    int (*run)(void *dev, enum kernel k, const void *args);
+};
+/* The one symbol of a plugin. */
+#define ENGINE_SYMBOL "millrace_engine"
+typedef const struct engine_ops *engine_entry(void);
+/* The engine inside. */
+const struct engine_ops *engine_ref(void);
+
+/* ---- what everybody else calls */
+
+/*
+ * Open by name ("ref", "cpu", "cuda") or "auto": the usable engine of highest
+ * score; note() says which and why not the others. A named engine that cannot
+ * serve is ERR_UNAVAILABLE. Plugins are looked for, by absolute path, in
+ * config->dir, next to the executable, and in ../lib/millrace beside it; never
+ * in the working directory.
+ */
+int engine_open(struct engine **e, const char *name,
+                const struct engine_config *config) MUST_CHECK;
+void engine_close(struct engine *e);
+const char *engine_name(const struct engine *e);
+bool engine_is_host(const struct engine *e);
+void engine_describe(struct engine *e, char *text, size_t n);
+/* ERR_UNAVAILABLE if the dtype cannot be computed in here; warns if slow. */
+int engine_precision(struct engine *e, enum dtype t) MUST_CHECK;
+/* Each engine that is there and its score or reason, a line each, to stdout. */
+void engine_list(const char *dir);
+
+int engine_alloc(struct engine *e, size_t bytes, void **p) MUST_CHECK;
+void engine_free(struct engine *e, void *p);
+int engine_upload(struct engine *e, void *dst, const void *src,
+                  size_t n) MUST_CHECK;
+int engine_download(struct engine *e, void *dst, const void *src,
+                    size_t n) MUST_CHECK; /* waits */
+int engine_copy(struct engine *e, void *dst, const void *src,
+                size_t n) MUST_CHECK;
+int engine_fill(struct engine *e, void *dst, int byte, size_t n) MUST_CHECK;
+int engine_mark(struct engine *e, int mark) MUST_CHECK;
+int engine_passed(struct engine *e, int mark) MUST_CHECK;
+int engine_finish(struct engine *e) MUST_CHECK;
+
+/* 1 or 0. */
+int engine_conv_available(struct engine *e, const struct conv_desc *d);
+int engine_conv_plan(struct engine *e, const struct conv_desc *d,
+                     struct conv_plan **plan,
+                     struct conv_needs *needs) MUST_CHECK;
+int engine_conv_pack(struct engine *e, struct conv_plan *plan,
+                     const void *weights, void *packed) MUST_CHECK;
+int engine_conv_run(struct engine *e, struct conv_plan *plan,
+                    const struct conv_args *a) MUST_CHECK;
+void engine_conv_free(struct engine *e, struct conv_plan *plan);
+int engine_run(struct engine *e, enum kernel k, const void *args) MUST_CHECK;
+
+/* Memory held now and at most, in bytes, by kind of nothing but total. */
+void engine_memory(const struct engine *e, size_t *now, size_t *peak);
+
+#endif

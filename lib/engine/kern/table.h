@@ -1,0 +1,240 @@
+/*
+ * table.h - the kernels: their numbers, arguments and formulas.
+ *
+ * Every engine runs these; the formula beside each argument struct is the
+ * contract, `ref` its oracle. Letters: rows = N*H*W, c = channels; arrays of
+ * activations are [rows,c] of dtype `dt`; parameters, statistics and their
+ * gradients are [c] of dtype `pt` (F32; F64 in ref's double mode). Arithmetic is
+ * fp32 (ref: fp64) whatever dt is; stores round to nearest even. Pointers
+ * marked "or NULL" switch a term off. Outputs may not overlap inputs unless it
+ * says so.
+ *
+ * The per-element formulas stand in kern/elem.h and kern/norm.h, which compile
+ * as C11 and as CUDA C++; engines differ only in how they loop over them.
+ */
+#ifndef ENGINE_KERN_TABLE_H
+#define ENGINE_KERN_TABLE_H
+
+#include "tensor/dtype.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum kernel {
+    KERN_IMAGE,
+    KERN_CAST,
+    KERN_ADD,
+    KERN_RELU,
+    KERN_RELU_GRAD,
+    KERN_COLSUM,
+    KERN_NORM_STATS,
+    KERN_NORM_FINAL,
+    KERN_NORM_APPLY,
+    KERN_NORM_GRAD_SUMS,
+    KERN_NORM_GRAD_FINAL,
+    KERN_NORM_GRAD_APPLY,
+    KERN_MAXPOOL,
+    KERN_MAXPOOL_GRAD,
+    KERN_AVGPOOL,
+    KERN_AVGPOOL_GRAD,
+    KERN_SOFTMAX_CE,
+    KERN_GRAD_CHECK,
+    KERN_SGD,
+    KERN_N
+};
+
+/* y[i,ch] = x[i,ch]*mul[ch] + add[ch] for ch < c, 0 for c <= ch < cy.
+ * x u8 [rows,c]; y [rows,cy]. Normalisation: mul = 1/(255 std), add = -mean/std. */
+struct kern_image {
+    const uint8_t *x;
+    void *y;
+    int64_t rows;
+    int c, cy;
+    enum dtype dt;
+    float mul[4], add[4];
+};
+
+/* y[i] = x[i] */
+struct kern_cast {
+    const void *x;
+    void *y;
+    int64_t n;
+    enum dtype from, to;
+};
+
+/* y[i] = a[i] + b[i]; y may be a or b */
+struct kern_add {
+    const void *a, *b;
+    void *y;
+    int64_t n;
+    enum dtype dt;
+};
+
+/* y[i] = max(x[i], 0), NaN stays; y may be x.
+ * Gradient: dx[i] = y[i] > 0 ? dy0[i] + dy1[i] : 0. */
+struct kern_relu {
+    const void *x;
+    void *y;
+    int64_t n;
+    enum dtype dt;
+};
+struct kern_relu_grad {
+    const void *y, *dy0, *dy1; /* dy1 or NULL */
+    void *dx;
+    int64_t n;
+    enum dtype dt;
+};
+
+/* out[ch] (+)= sum over rows of x[i,ch]: the gradient of a bias */
+struct kern_colsum {
+    const void *x;
+    void *out;
+    int64_t rows, c;
+    enum dtype dt, pt;
+    bool accumulate;
+};
+
+/* mean[ch] = sum x/rows; var[ch] = sum (x-mean)^2/rows (biased). Must keep its
+ * precision when |mean| >> sqrt(var): two passes or shifted sums. */
+struct kern_norm_stats {
+    const void *x;
+    void *mean, *var;
+    int64_t rows, c;
+    enum dtype dt, pt;
+};
+
+/*
+ * invstd = 1/sqrt(var+eps); scale = gamma*invstd; bias = beta - mean*scale.
+ * With running_mean: running_mean += momentum*(mean - running_mean);
+ * running_var += momentum*(var*rows/(rows-1) - running_var), written as
+ * (1-momentum)*r + momentum*v. rows 1 keeps var. invstd, running_* or NULL.
+ * Evaluation: mean, var are the running ones.
+ */
+struct kern_norm_final {
+    const void *mean, *var, *gamma, *beta;
+    void *invstd, *scale, *bias, *running_mean, *running_var;
+    int64_t rows, c;
+    double eps, momentum;
+    enum dtype pt;
+};
+
+/* y = act(x*scale + bias + r*rscale + rbias); r or NULL; rscale, rbias or NULL
+ * (then + r itself); act = relu or nothing; y may be x or r. */
+struct kern_norm_apply {
+    const void *x, *scale, *bias, *r, *rscale, *rbias;
+    void *y;
+    int64_t rows, c;
+    bool relu;
+    enum dtype dt, pt;
+};
+
+/*
+ * dz = (dy0 + dy1) * (y > 0 or 1); s1 = sum dz; s2 = sum dz*(x-mean)*invstd;
+ * rs2 the same with rx, rmean, rinvstd. dy1, y, dz, rx.. or NULL. dz may be dy0.
+ * s1, s2, rs2 [c] pt.
+ */
+struct kern_norm_grad_sums {
+    const void *dy0, *dy1, *y, *x, *mean, *invstd, *rx, *rmean, *rinvstd;
+    void *dz, *s1, *s2, *rs2;
+    int64_t rows, c;
+    enum dtype dt, pt;
+};
+
+/*
+ * dgamma += s2, dbeta += s1 (NULL: not wanted); coefficients of dx = a*dz + b*x
+ * + k: a = gamma*invstd, b = -a*invstd*s2/rows, k = -a*s1/rows - b*mean.
+ * Source: pytorch aten/src/ATen/native/Normalization.cpp, backward in training.
+ */
+struct kern_norm_grad_final {
+    const void *s1, *s2, *mean, *invstd, *gamma;
+    void *dgamma, *dbeta, *a, *b, *k;
+    int64_t rows, c;
+    enum dtype pt;
+};
+
+/* dx = a*dz + b*x + k with dz = (dy0 + dy1)*(y > 0 or 1); dy1, y or NULL; x, b,
+ * k NULL together (frozen norm); dx may be dy0. */
+struct kern_norm_grad_apply {
+    const void *dy0, *dy1, *y, *x, *a, *b, *k;
+    void *dx;
+    int64_t rows, c;
+    enum dtype dt, pt;
+};
+
+/*
+ * Max pooling r x r, stride, pad (with -inf): y [n,p,q,c]; index u8 [n,p,q,c] =
+ * ky*r+kx of the first largest in scan order (NaN counts as largest), or NULL.
+ * Gradient, gathered: dx[n,h,w,c] = sum of dy0+dy1 over the windows whose index
+ * names this place. p = (h + 2*pad - r)/stride + 1, q alike.
+ */
+struct kern_maxpool {
+    const void *x;
+    void *y;
+    uint8_t *index;
+    int64_t n, h, w, c;
+    int r, stride, pad;
+    enum dtype dt;
+};
+struct kern_maxpool_grad {
+    const void *dy0, *dy1; /* dy1 or NULL */
+    const uint8_t *index;
+    void *dx;
+    int64_t n, h, w, c;
+    int r, stride, pad;
+    enum dtype dt;
+};
+
+/* y[n,c] = mean over hw of x[n,hw,c]; dx[n,i,c] = (dy0+dy1)[n,c]/hw. */
+struct kern_avgpool {
+    const void *x;
+    void *y;
+    int64_t n, hw, c;
+    enum dtype dt;
+};
+struct kern_avgpool_grad {
+    const void *dy0, *dy1;
+    void *dx;
+    int64_t n, hw, c;
+    enum dtype dt;
+};
+
+/*
+ * Softmax cross-entropy over rows of logits [n,k] (pitch k) with smoothing eps:
+ * t = (1-eps)*onehot + eps/k; loss_i = -sum_c t_c log softmax_c. Rows with
+ * label < 0 count for nothing. dlogits = (softmax - t)*gscale, 0 for those rows
+ * (dlogits or NULL). stats[0] += sum of loss_i, [1] += rows whose label is the
+ * top class, [2] += rows whose label is among the top 5, [3] += rows counted.
+ * Rank of a label = classes with a larger logit, plus equal ones of lower index.
+ */
+struct kern_softmax_ce {
+    const void *logits;
+    const int64_t *label; /* in the engine's memory */
+    void *dlogits;
+    double *stats; /* [4], in the engine's memory */
+    int64_t n, k;
+    double smoothing, gscale;
+    enum dtype dt;
+};
+
+/* stats[0] += sum g[i]^2 over the finite ones, stats[1] += number of others */
+struct kern_grad_check {
+    const void *g;
+    double *stats; /* [2] */
+    int64_t n;
+    enum dtype pt;
+};
+
+/*
+ * g' = g*gmul + wd*w; m = first ? g' : mu*m + g'; u = nesterov ? g' + mu*m : m;
+ * w -= lr*u. Source: pytorch torch/optim/sgd.py.
+ */
+struct kern_sgd {
+    void *w, *m;
+    const void *g;
+    int64_t n;
+    double lr, mu, wd, gmul;
+    bool nesterov, first;
+    enum dtype pt;
+};
+
+#endif

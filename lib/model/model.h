@@ -1,0 +1,83 @@
+/*
+ * model.h - the table of models, and a classifier's step.
+ *
+ * A model builds its graph and parameters; a classifier turns a batch of uint8
+ * images and labels into a loss, counts and parameter gradients. The detector
+ * will be a second kind beside it with two graphs.
+ */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+
+#include "engine/engine.h"
+#include "nn/graph.h"
+#include "nn/params.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct model_config {
+    int64_t classes;
+    bool zero_init;          /* gamma of each block's last norm starts at 0 */
+    double bn_eps, bn_momentum;
+    float mean[3], std[3];   /* of x/255, RGB */
+};
+
+struct model_kind {
+    const char *name; /* "resnet50" */
+    const char *help;
+    /* Build into an initialised graph: one image input, logits the output. */
+    void (*build)(struct graph *g, const struct model_config *c, int depth);
+    int depth;
+};
+/* Ends with name NULL. */
+extern const struct model_kind model_kinds[];
+/* ERR_CONFIG with the nearest name. */
+int model_find(const char *name, const struct model_kind **k) MUST_CHECK;
+
+/* resnet.c: ResNet v1.5 of depth 18, 34, 50, 101, 152 with torchvision's names
+ * and order. Source: pytorch/vision torchvision/models/resnet.py. */
+void resnet_build(struct graph *g, const struct model_config *c, int depth);
+
+/* ---- classifier */
+
+struct classifier {
+    struct engine *e;
+    struct params params;
+    struct graph graph;
+    int64_t classes;
+    enum dtype compute;
+    /* engine memory that grows to the largest batch */
+    int64_t *label;
+    double *stats;
+    int64_t capacity;
+};
+
+/* Counts of one or more micro-batches; sums, never means. */
+struct class_stats {
+    double loss;    /* sum over images of the (smoothed) loss */
+    double correct1, correct5;
+    double n;       /* images counted */
+};
+
+int classifier_init(struct classifier *m, const char *name,
+                    const struct model_config *c, struct engine *e,
+                    enum dtype compute, bool train) MUST_CHECK;
+void classifier_release(struct classifier *m);
+/*
+ * Forward and backward of one micro-batch. image u8 [n,h,w,3] and label i64 [n]
+ * on the host; label -1: a row of padding, which weighs nothing in loss and
+ * gradient. (Batch statistics do see padding rows: short micro-batches should be
+ * cut to their true n by the caller instead.) The gradient of sum_i loss_i *
+ * gscale is ADDED to params.g. Stats are added to on the device; read and reset
+ * them with classifier_stats. ready as in plan_backward, or NULL.
+ */
+int classifier_step(struct classifier *m, const struct tensor *image,
+                    const int64_t *label, double smoothing, double gscale,
+                    int (*ready)(void *arg, int64_t end),
+                    void *arg) MUST_CHECK;
+int classifier_stats(struct classifier *m, struct class_stats *s) MUST_CHECK;
+/* Logits f32 [n,classes] on the host, running statistics. */
+int classifier_predict(struct classifier *m, const struct tensor *image,
+                       float *logits) MUST_CHECK;
+
+#endif
