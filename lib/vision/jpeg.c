@@ -1,0 +1,333 @@
+/* The one file that knows libjpeg-turbo. Facts: its libjpeg.txt. */
+#include "vision/jpeg.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jpeglib.h>
+/* after jpeglib.h, which it needs */
+#include <jerror.h>
+
+#ifndef JCS_EXTENSIONS
+#error "libjpeg-turbo 2.1 or newer is needed"
+#endif
+
+/* Columns of a region decoded on both sides of it: one chroma sample, which
+ * fancy upsampling looks at (jdsample.c). */
+#define MARGIN 2
+#define ROWS_AT_ONCE 16
+
+/* Error manager of either direction: where to go and with what sentence. */
+struct trap {
+    struct jpeg_error_mgr mgr; /* first: libjpeg hands this address back */
+    jmp_buf back;
+    char text[JMSG_LENGTH_MAX];
+    bool cut; /* the source ran out of bytes */
+    bool strict;
+};
+
+struct jpeg_decoder {
+    struct jpeg_decompress_struct c;
+    struct trap trap;
+    struct jpeg_progress_mgr progress;
+    bool strict;
+    uint8_t *pixels;
+    size_t cap;
+};
+
+static void on_error(j_common_ptr c)
+{
+    struct trap *t = (struct trap *)c->err;
+
+    t->mgr.format_message(c, t->text);
+    longjmp(t->back, 1);
+}
+
+/* Warnings are counted; data that end too soon are an error. */
+static void on_message(j_common_ptr c, int level)
+{
+    struct trap *t = (struct trap *)c->err;
+
+    if (level >= 0)
+        return;
+    t->mgr.num_warnings++;
+    if (t->mgr.msg_code == JWRN_JPEG_EOF)
+        t->cut = true;
+    if (t->cut || t->strict)
+        on_error(c);
+}
+
+static void on_output(j_common_ptr c)
+{
+    (void)c;
+}
+
+/* Called now and then while a file of many scans is read. */
+static void on_progress(j_common_ptr c)
+{
+    struct jpeg_decompress_struct *d = (struct jpeg_decompress_struct *)c;
+    struct trap *t = (struct trap *)c->err;
+
+    if (d->input_scan_number <= JPEG_MAX_SCANS)
+        return;
+    snprintf(t->text, sizeof(t->text), "over %d scans", JPEG_MAX_SCANS);
+    longjmp(t->back, 1);
+}
+
+static struct jpeg_error_mgr *trap_init(struct trap *t)
+{
+    jpeg_std_error(&t->mgr);
+    t->mgr.error_exit = on_error;
+    t->mgr.emit_message = on_message;
+    t->mgr.output_message = on_output;
+    return &t->mgr;
+}
+
+struct jpeg_decoder *jpeg_decoder_new(void)
+{
+    struct jpeg_decoder *d = xcalloc(1, sizeof(*d));
+
+    d->c.err = trap_init(&d->trap);
+    if (setjmp(d->trap.back))
+        die_with(ERR_SYSTEM, "libjpeg: %s", d->trap.text);
+    jpeg_create_decompress(&d->c);
+    d->c.mem->max_memory_to_use = 512L << 20;
+    d->progress.progress_monitor = on_progress;
+    d->c.progress = &d->progress;
+    return d;
+}
+
+void jpeg_decoder_free(struct jpeg_decoder *d)
+{
+    if (!d)
+        return;
+    jpeg_destroy_decompress(&d->c);
+    free(d->pixels);
+    free(d);
+}
+
+void jpeg_decoder_strict(struct jpeg_decoder *d, bool strict)
+{
+    d->strict = strict;
+}
+
+long jpeg_warnings(const struct jpeg_decoder *d)
+{
+    return d->trap.mgr.num_warnings;
+}
+
+/* Give up the image; the object stays usable. */
+static int fail(struct jpeg_decoder *d)
+{
+    jpeg_abort_decompress(&d->c);
+    if (d->trap.cut)
+        return err_set(ERR_DATA, "jpeg: cut off: the data end too soon");
+    return err_set(ERR_DATA, "jpeg: %s", d->trap.text);
+}
+
+static void open_image(struct jpeg_decoder *d, const void *p, size_t n)
+{
+    struct jpeg_decompress_struct *c = &d->c;
+
+    jpeg_mem_src(c, p, n);
+    (void)jpeg_read_header(c, TRUE);
+    c->dct_method = JDCT_ISLOW;
+    c->do_fancy_upsampling = TRUE;
+    c->scale_num = c->scale_denom = 1;
+    c->out_color_space =
+        c->num_components == 4 ? JCS_CMYK : JCS_EXT_RGBX;
+}
+
+int jpeg_begin(struct jpeg_decoder *d, const void *p, size_t n, int *width,
+               int *height)
+{
+    struct jpeg_info info;
+
+    /* our own walk first: it holds the limits before anything is allocated */
+    if (jpeg_probe(p, n, &info) < 0)
+        return -1;
+    d->trap.cut = false;
+    d->trap.strict = d->strict;
+    if (setjmp(d->trap.back))
+        return fail(d);
+    open_image(d, p, n);
+    if ((int)d->c.image_width != info.width ||
+        (int)d->c.image_height != info.height) {
+        jpeg_abort_decompress(&d->c);
+        return err_set(ERR_DATA, "jpeg: two sizes in one file");
+    }
+    *width = info.width;
+    *height = info.height;
+    return 0;
+}
+
+/* t = a*b/255, rounded, as Pillow's MULDIV255. */
+static int mul255(int a, int b)
+{
+    int t = a * b + 128;
+
+    return ((t >> 8) + t) >> 8;
+}
+
+/*
+ * Inverted CMYK to RGB in place (python-pillow/Pillow:
+ * src/libImaging/Convert.c cmyk2rgb). The samples are as in the file, so that
+ * k here is Pillow's 255-K. mul255 never exceeds k: no clipping is needed.
+ */
+static void cmyk_to_rgb(uint8_t *p, size_t n)
+{
+    for (; n; n--, p += 4) {
+        int k = p[3];
+
+        p[0] = (uint8_t)(k - mul255(255 - p[0], k));
+        p[1] = (uint8_t)(k - mul255(255 - p[1], k));
+        p[2] = (uint8_t)(k - mul255(255 - p[2], k));
+    }
+}
+
+/* Decode region r; the column of the first pixel of a row goes to *left. */
+static void read_region(struct jpeg_decoder *d, const struct rect *r,
+                        JDIMENSION *left, size_t *stride)
+{
+    struct jpeg_decompress_struct *c = &d->c;
+    JSAMPROW rows[ROWS_AT_ONCE];
+    JDIMENSION x0 = 0, x1, wide, y, k;
+    size_t need;
+
+    (void)jpeg_start_decompress(c);
+    if (r->w < (int)(c->output_width * 0.95)) {
+        x0 = r->x > MARGIN ? (JDIMENSION)(r->x - MARGIN) : 0;
+        x1 = (JDIMENSION)(r->x + r->w + MARGIN);
+        wide = (x1 < c->output_width ? x1 : c->output_width) - x0;
+        jpeg_crop_scanline(c, &x0, &wide);
+    }
+    *left = x0;
+    *stride = (size_t)c->output_width * 4;
+    need = *stride * (size_t)r->h;
+    if (need > d->cap) {
+        free(d->pixels);
+        d->cap = 0; /* xmalloc may not return, longjmp may */
+        d->pixels = xmalloc(need);
+        d->cap = need;
+    }
+    if (r->y)
+        (void)jpeg_skip_scanlines(c, (JDIMENSION)r->y);
+    for (y = 0; y < (JDIMENSION)r->h; y += k) {
+        for (k = 0; k < ROWS_AT_ONCE && y + k < (JDIMENSION)r->h; k++)
+            rows[k] = d->pixels + *stride * (y + k);
+        k = jpeg_read_scanlines(c, rows, k);
+    }
+    /* what is below the region is never decoded */
+    jpeg_abort_decompress(c);
+}
+
+/* read_region with its failures caught. */
+static int try_region(struct jpeg_decoder *d, const struct rect *r,
+                      JDIMENSION *left, size_t *stride)
+{
+    if (setjmp(d->trap.back))
+        return fail(d);
+    read_region(d, r, left, stride);
+    return 0;
+}
+
+int jpeg_region(struct jpeg_decoder *d, const struct rect *r,
+                struct jpeg_image *im)
+{
+    struct rect all = {0, 0, (int)d->c.image_width, (int)d->c.image_height};
+    bool four = d->c.num_components == 4;
+    JDIMENSION left;
+    int y;
+
+    if (!r)
+        r = &all;
+    if (r->x < 0 || r->y < 0 || r->w < 1 || r->h < 1 ||
+        r->w > all.w - r->x || r->h > all.h - r->y)
+        BUG("region %d,%d %dx%d outside %dx%d", r->x, r->y, r->w, r->h, all.w,
+            all.h);
+    if (try_region(d, r, &left, &im->stride) < 0)
+        return -1;
+    im->pixels = d->pixels + 4 * ((size_t)r->x - left);
+    im->width = r->w;
+    im->height = r->h;
+    if (four)
+        for (y = 0; y < r->h; y++)
+            cmyk_to_rgb(im->pixels + im->stride * (size_t)y, (size_t)r->w);
+    return 0;
+}
+
+int jpeg_check(struct jpeg_decoder *d, const void *p, size_t n,
+               struct jpeg_info *info)
+{
+    struct jpeg_image im;
+    int w, h;
+
+    if (jpeg_probe(p, n, info) < 0 || jpeg_begin(d, p, n, &w, &h) < 0 ||
+        jpeg_region(d, NULL, &im) < 0)
+        return -1;
+    if (jpeg_warnings(d))
+        info->flags |= JPEG_WARNED;
+    return 0;
+}
+
+/* ---- writing */
+
+static void set_up(struct jpeg_compress_struct *c, int w, int h,
+                   const struct jpeg_how *how)
+{
+    c->image_width = (JDIMENSION)w;
+    c->image_height = (JDIMENSION)h;
+    c->input_components = how->grey ? 1 : 3;
+    c->in_color_space = how->grey ? JCS_GRAYSCALE : JCS_RGB;
+    jpeg_set_defaults(c);
+    jpeg_set_quality(c, how->quality, TRUE);
+    c->dct_method = JDCT_ISLOW;
+    c->restart_in_rows = how->restart_rows;
+    if (!how->grey) {
+        c->comp_info[0].h_samp_factor = how->full_chroma ? 1 : 2;
+        c->comp_info[0].v_samp_factor = how->full_chroma ? 1 : 2;
+    }
+    if (how->progressive)
+        jpeg_simple_progression(c);
+}
+
+static void write_rows(struct jpeg_compress_struct *c, const uint8_t *pixels)
+{
+    size_t stride = (size_t)c->image_width * (size_t)c->input_components;
+    JDIMENSION y;
+
+    jpeg_start_compress(c, TRUE);
+    for (y = 0; y < c->image_height; y++) {
+        /* libjpeg's row type is not const; it only reads */
+        JSAMPROW row = (JSAMPROW)(uintptr_t)(pixels + stride * y);
+
+        (void)jpeg_write_scanlines(c, &row, 1);
+    }
+    jpeg_finish_compress(c);
+}
+
+int jpeg_encode(struct buf *out, const uint8_t *pixels, int w, int h,
+                const struct jpeg_how *how)
+{
+    struct jpeg_compress_struct c = {0};
+    struct trap trap = {0};
+    unsigned char *bytes = NULL; /* libjpeg keeps its address */
+    unsigned long n = 0;
+
+    c.err = trap_init(&trap);
+    if (setjmp(trap.back)) {
+        jpeg_destroy_compress(&c);
+        free(bytes);
+        return err_set(ERR_DATA, "jpeg: writing %dx%d: %s", w, h, trap.text);
+    }
+    jpeg_create_compress(&c);
+    jpeg_mem_dest(&c, &bytes, &n);
+    set_up(&c, w, h, how);
+    write_rows(&c, pixels);
+    buf_add(out, bytes, n);
+    jpeg_destroy_compress(&c);
+    free(bytes);
+    return 0;
+}
