@@ -21,6 +21,11 @@
  *	}
  *	r is 0 after an end frame, -1 on failure, which includes the end of the
  *	file without an end frame (ERR_IO) and an error frame (its own class).
+ *	After an end or error frame f holds that frame.
+ *
+ * An error frame has class (decimal exit status), code (its word, "data"), msg
+ * and origin; it may be the first frame of a stream. The end frame has frames
+ * (how many came before it, the hello included) and rows.
  */
 #ifndef IO_FRAME_H
 #define IO_FRAME_H
