@@ -50,7 +50,12 @@ struct opt_list {
 };
 
 /* Where a value came from, and the text of it. Kept by the table. */
-enum opt_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_ENV, ORIGIN_COMMAND };
+enum opt_origin {
+    ORIGIN_DEFAULT,
+    ORIGIN_FILE,
+    ORIGIN_ENV,
+    ORIGIN_COMMAND
+};
 
 struct opt {
     const char *name; /* long option without "--", or NULL: key only */
@@ -71,7 +76,10 @@ struct opt {
     char *text;  /* the value as given */
 };
 /* Tables end with a row of zeros. */
-#define OPT_END {0}
+#define OPT_END                                                                \
+    {                                                                          \
+        0                                                                      \
+    }
 
 struct command {
     const char *name;     /* "" for a program without subcommands */
@@ -97,8 +105,21 @@ struct program {
 int program_main(const struct program *p, int argc, char **argv);
 
 /*
+ * The two steps of program_main that a test or a tool may want alone.
+ * opt_defaults gives every row its default (and ends the program where the
+ * table is wrong: a name twice, a default out of range). What the addresses of
+ * strings and lists point to must be zero before the first call.
+ * opt_release frees what the table owns; strings and lists are empty then.
+ */
+void opt_defaults(const struct command *c);
+void opt_release(const struct command *c);
+/*
  * Set by key or option name from text, as the command line would; ERR_USAGE or
- * ERR_CONFIG with the nearest name when there is none.
+ * ERR_CONFIG with the nearest name when there is none. A value from a weaker
+ * origin than the one that is there is checked and dropped; an equal one
+ * replaces it (by option name, OPT_STRINGS grows instead). text NULL (a null in
+ * a file) empties a string or a list. where: "file:line", the variable; NULL
+ * for the command line.
  */
 int opt_set(const struct command *c, const char *key, const char *text,
             enum opt_origin origin, const char *where) MUST_CHECK;
