@@ -1,0 +1,28 @@
+/*
+ * optim.h - bodies of the optimiser and of the check before it.
+ *
+ * Source: pytorch torch/optim/sgd.py.
+ */
+#ifndef ENGINE_KERN_OPTIM_H
+#define ENGINE_KERN_OPTIM_H
+
+#include "engine/kern/kern.h"
+
+/* KERN_SGD for one weight w and its velocity m. */
+KERN_FN void kern_sgd_at(const struct kern_sgd *a, KREAL g, KREAL *w, KREAL *m)
+{
+    KREAL mu = (KREAL)a->mu, u;
+
+    g = g * (KREAL)a->gmul + (KREAL)a->wd * *w;
+    *m = a->first ? g : mu * *m + g;
+    u = a->nesterov ? g + mu * *m : *m;
+    *w = *w - (KREAL)a->lr * u;
+}
+
+/* KERN_GRAD_CHECK: is g a number? (g - g is NaN for infinities and NaN.) */
+KERN_FN int kern_finite(KREAL g)
+{
+    return g - g == 0;
+}
+
+#endif
