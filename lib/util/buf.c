@@ -78,7 +78,8 @@ void buf_vaddf(struct buf *b, const char *fmt, va_list ap)
     int n;
 
     va_copy(again, ap);
-    n = vsnprintf(NULL, 0, fmt, ap);
+    to = buf_reserve(b, 0);
+    n = vsnprintf(to, 1, fmt, ap);
     if (n < 0)
         BUG("format \"%s\" cannot be written", fmt);
     to = buf_reserve(b, (size_t)n);

@@ -99,9 +99,10 @@ int remove_tree(const char *path)
 /* ---- temporaries */
 
 /*
- * A slot's path is taken by an exchange, so that a handler and the thread it
- * interrupts never both act on it. A forked child inherits the list but not the
- * files: each slot knows the process that registered it.
+ * A slot is taken by changing its owner from this process to 0, so that a
+ * handler and the thread it interrupts never both act on it. A forked child
+ * inherits the list but not the files: it owns none of the slots. A path that
+ * a clean-up has taken is never freed; the process is about to end.
  */
 static struct {
     char *_Atomic path;
@@ -110,18 +111,21 @@ static struct {
 static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t slots_once = PTHREAD_ONCE_INIT;
 
-void tmp_cleanup(void)
+/* Take slot i from this process; false if it is not its. */
+static bool take(int i)
 {
     pid_t me = getpid();
+
+    return atomic_compare_exchange_strong(&slots[i].owner, &me, 0);
+}
+
+void tmp_cleanup(void)
+{
     int saved = errno, i;
-    char *path;
 
     for (i = 0; i < TMP_SLOTS; i++) {
-        if (atomic_load(&slots[i].owner) != me)
-            continue;
-        path = atomic_exchange(&slots[i].path, NULL);
-        if (path)
-            remove_at(AT_FDCWD, path, 0);
+        if (take(i))
+            remove_at(AT_FDCWD, atomic_load(&slots[i].path), 0);
     }
     errno = saved;
 }
@@ -141,8 +145,8 @@ void tmp_register(const char *path)
     pthread_mutex_lock(&slots_lock);
     for (i = 0; i < TMP_SLOTS; i++) {
         if (!atomic_load(&slots[i].path)) {
-            atomic_store(&slots[i].owner, getpid());
             atomic_store(&slots[i].path, copy);
+            atomic_store(&slots[i].owner, getpid());
             break;
         }
     }
@@ -159,9 +163,9 @@ void tmp_forget(const char *path)
     pthread_mutex_lock(&slots_lock);
     for (i = 0; i < TMP_SLOTS; i++) {
         p = atomic_load(&slots[i].path);
-        if (p && strcmp(p, path) == 0) {
-            /* A handler that was faster keeps it: it is about to exit. */
-            free(atomic_exchange(&slots[i].path, NULL));
+        if (p && strcmp(p, path) == 0 && take(i)) {
+            atomic_store(&slots[i].path, NULL);
+            free(p);
             break;
         }
     }
