@@ -200,7 +200,7 @@ static void across(struct resizer *r, const uint32_t *src, size_t stride,
     r->kern->transpose(src, stride, w, rows, turned, STRIP);
     r->kern->weigh((uint8_t *)turned, STRIP * 4, r->h.tap, n, (uint8_t *)thin,
                    STRIP * 4, padded(rows) * 4);
-    r->kern->transpose(thin, STRIP, n, rows, out, out_stride);
+    r->kern->transpose(thin, STRIP, rows, n, out, out_stride);
 }
 
 void resize_run(struct resizer *r, const struct resize_job *j,
