@@ -73,7 +73,7 @@ void nearest_try(struct nearest *n, const char *name)
     if (nb > na && name[nb - na - 1] == '.') {
         size_t tail = edit_distance(n->word, na, name + nb - na, na);
 
-        if (tail < d)
+        if (tail < d && tail <= (na > 8 ? na / 3 : 2))
             d = tail;
     }
     if (d > limit || d >= longer || (n->best && d >= n->distance))
