@@ -316,6 +316,10 @@ static void test_refusals(void)
     CLI("train", "m", "SOLVER.STEP_EPOCHS", "(30");
     refuses(64, "SOLVER.STEP_EPOCHS: value \"(30\": brackets or quotes do not "
                 "match");
+}
+
+static void test_words(void)
+{
     CLI("train", "m", "--engine", "gpu");
     refuses(64, "--engine: value \"gpu\": must be one of auto|ref|cpu");
     CLI("train", "m", "DATA.AUGMENT", "maybe");
@@ -612,6 +616,7 @@ int main(void)
     unsetenv("RANK");
     test_types();
     test_refusals();
+    test_words();
     test_programs();
     test_help();
     test_environment();
