@@ -53,6 +53,10 @@ void ckpt_state_release(struct ckpt_state *s);
 
 /* step-%09d; buffer of at least 24 bytes. */
 void ckpt_name(char *name, size_t n, int64_t step);
+/* rank-%05d-of-%05d.safetensors; at least 48 bytes. */
+void ckpt_file_name(char *name, size_t n, int rank, int world);
+/* Digest of names, dtypes and shapes in this order: SHA-256, the first half. */
+void ckpt_digest_list(const struct frame_item *items, int n, char hex[33]);
 /*
  * The newest committed checkpoint under dir (RUN/ckpt): its path (caller frees)
  * and step, or NULL with *step = -1 and no error when there is none or dir is
@@ -105,6 +109,8 @@ int ckpt_find(const struct ckpt *c, const char *name);
 const struct tensor *ckpt_tensor(const struct ckpt *c, int i);
 int ckpt_read(struct ckpt *c, int i, void *dst) MUST_CHECK;
 void ckpt_close(struct ckpt *c);
+/* Read every byte and compare the CRC-32 of each file; ERR_DATA names it. */
+int ckpt_verify_data(struct ckpt *c) MUST_CHECK;
 /* state.json alone, without opening tensors (for readers of the position). */
 int ckpt_read_state(const char *path, struct ckpt_state *s) MUST_CHECK;
 

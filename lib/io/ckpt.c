@@ -1,0 +1,314 @@
+#include "io/ckpt.h"
+
+#include "io/digest.h"
+#include "util/fdio.h"
+#include "util/json.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PREFIX "step-"
+
+void ckpt_name(char *name, size_t n, int64_t step)
+{
+    snprintf(name, n, PREFIX "%09lld", (long long)step);
+}
+
+static char *hidden_path(const char *dir, int64_t step)
+{
+    return xstrfmt("%s/." PREFIX "%09lld.tmp", dir, (long long)step);
+}
+
+void ckpt_file_name(char *name, size_t n, int rank, int world)
+{
+    snprintf(name, n, "rank-%05d-of-%05d.safetensors", rank, world);
+}
+
+/* ---- shares */
+
+struct weight {
+    size_t bytes;
+    int item;
+};
+
+static int heavier(const void *a, const void *b)
+{
+    const struct weight *x = a, *y = b;
+
+    if (x->bytes != y->bytes)
+        return x->bytes < y->bytes ? 1 : -1;
+    return x->item - y->item;
+}
+
+/* The largest first, each to the rank that has least so far. */
+void ckpt_share(const struct frame_item *items, int n, int world, int *owner)
+{
+    struct weight *w = xcalloc((size_t)n + 1, sizeof *w);
+    size_t *load = xcalloc((size_t)world, sizeof *load);
+    int i, r, best;
+
+    for (i = 0; i < n; i++)
+        w[i] = (struct weight){tensor_bytes(&items[i].t), i};
+    qsort(w, (size_t)n, sizeof *w, heavier);
+    for (i = 0; i < n; i++) {
+        best = 0;
+        for (r = 1; r < world; r++)
+            if (load[r] < load[best])
+                best = r;
+        owner[w[i].item] = best;
+        load[best] += w[i].bytes;
+    }
+    free(load);
+    free(w);
+}
+
+/* ---- writing */
+
+int ckpt_write_begin(const char *dir, int64_t step)
+{
+    char *path = hidden_path(dir, step);
+    int r = remove_tree(path);
+
+    if (r == 0)
+        r = make_dirs(path);
+    if (r == 0)
+        tmp_register(path);
+    free(path);
+    return r;
+}
+
+int ckpt_write_share(const char *dir, int64_t step, int rank, int world,
+                     const struct frame_item *items, int n)
+{
+    struct frame_item *mine = xcalloc((size_t)n + 1, sizeof *mine);
+    int *owner = xcalloc((size_t)n + 1, sizeof *owner);
+    char crc_text[16], rank_text[16], world_text[16], name[64];
+    struct frame_pair meta[] = {{"crc32", crc_text},
+                                {"format", "millrace-checkpoint"},
+                                {"rank", rank_text},
+                                {"world", world_text}};
+    char *parent = hidden_path(dir, step), *path;
+    uint32_t crc = 0;
+    int i, k = 0, r;
+
+    ckpt_share(items, n, world, owner);
+    for (i = 0; i < n; i++)
+        if (owner[i] == rank)
+            mine[k++] = items[i];
+    frame_sort(mine, k);
+    for (i = 0; i < k; i++)
+        crc = digest_crc32(crc, mine[i].t.data, tensor_bytes(&mine[i].t));
+    snprintf(crc_text, sizeof crc_text, "%08x", crc);
+    snprintf(rank_text, sizeof rank_text, "%d", rank);
+    snprintf(world_text, sizeof world_text, "%d", world);
+    ckpt_file_name(name, sizeof name, rank, world);
+    path = xstrfmt("%s/%s", parent, name);
+    r = frame_file_write(path, meta, 4, mine, k);
+    free(path);
+    free(parent);
+    free(owner);
+    free(mine);
+    return r;
+}
+
+void ckpt_digest_list(const struct frame_item *items, int n, char hex[33])
+{
+    struct digest *d = digest_new();
+    struct buf b = BUF_INIT;
+    char all[65];
+    int i;
+
+    for (i = 0; i < n; i++) {
+        buf_reset(&b);
+        buf_addf(&b, "%s ", items[i].name);
+        tensor_describe(&items[i].t, &b);
+        buf_addch(&b, '\n');
+        digest_add(d, b.data, b.len);
+    }
+    digest_hex(d, all);
+    digest_free(d);
+    buf_release(&b);
+    memcpy(hex, all, 32);
+    hex[32] = '\0';
+}
+
+static json_t *state_json(const struct ckpt_state *s,
+                          const struct frame_item *items, int n)
+{
+    json_t *j = json_object(), *names = json_array(), *settings;
+    const struct {
+        const char *key;
+        int64_t v;
+    } numbers[] = {{"version", CKPT_VERSION}, {"step", s->step},
+                   {"samples", s->samples},   {"epoch", s->epoch},
+                   {"pos", s->pos},           {"world", s->world},
+                   {"global", s->global},     {"micro", s->micro},
+                   {"accum", s->accum},       {"n", s->n},
+                   {"classes", s->classes},   {"seed", s->seed},
+                   {"attempt", s->attempt},   {"scale_good", s->scale_good},
+                   {"skipped", s->skipped}};
+    char hex[33];
+    size_t k;
+    int i;
+
+    for (k = 0; k < sizeof numbers / sizeof *numbers; k++)
+        json_object_set_new(j, numbers[k].key, json_integer(numbers[k].v));
+    json_add_real(j, "loss_scale", s->loss_scale);
+    ckpt_digest_list(items, n, hex);
+    json_object_set_new(j, "tensors", json_string(hex));
+    json_object_set_new(j, "dataset", json_string(s->dataset));
+    json_object_set_new(j, "recipe", json_string(s->recipe));
+    json_object_set_new(j, "model", json_string(s->model ? s->model : ""));
+    json_object_set_new(j, "program",
+                        json_string(s->program ? s->program : ""));
+    settings = json_loads(s->settings ? s->settings : "{}", 0, NULL);
+    json_object_set_new(j, "settings", settings ? settings : json_object());
+    for (i = 0; i < n; i++)
+        json_array_append_new(names, json_string(items[i].name));
+    json_object_set_new(j, "names", names);
+    return j;
+}
+
+int ckpt_commit(const char *dir, const struct ckpt_state *s,
+                const struct frame_item *items, int n)
+{
+    char *tmp = hidden_path(dir, s->step), *path, *target;
+    struct buf b = BUF_INIT;
+    json_t *j = state_json(s, items, n);
+    char name[32];
+    int r = -1;
+
+    ckpt_name(name, sizeof name, s->step);
+    target = xstrfmt("%s/%s", dir, name);
+    path = xstrfmt("%s/state.json", tmp);
+    json_canonical(&b, j);
+    buf_addch(&b, '\n');
+    if (atomic_write(path, b.data, b.len) < 0 || sync_dir(tmp) < 0)
+        goto out;
+    /* the same step written again (another attempt): the old one goes first */
+    if (remove_tree(target) < 0)
+        goto out;
+    if (rename(tmp, target) < 0) {
+        err_sys(ERR_CANTCREAT, "%s: rename", target);
+        goto out;
+    }
+    tmp_forget(tmp);
+    r = sync_dir(dir);
+out:
+    json_decref(j);
+    buf_release(&b);
+    free(path);
+    free(target);
+    free(tmp);
+    return r;
+}
+
+/* ---- the directory of checkpoints */
+
+/* The step of a committed checkpoint's name, or -1. */
+static int64_t step_of(const char *name)
+{
+    const char *p = name + strlen(PREFIX);
+    char *end;
+    long long v;
+
+    if (strncmp(name, PREFIX, strlen(PREFIX)) != 0 || strlen(p) < 9)
+        return -1;
+    errno = 0;
+    v = strtoll(p, &end, 10);
+    return *end || errno || v < 0 || *p < '0' || *p > '9' ? -1 : v;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+int ckpt_list(const char *dir, int64_t **steps, int *n)
+{
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    int64_t step;
+
+    *steps = NULL;
+    *n = 0;
+    if (!d && errno == ENOENT)
+        return 0;
+    if (!d)
+        return err_sys(ERR_NOINPUT, "%s: open", dir);
+    while ((e = readdir(d))) {
+        step = step_of(e->d_name);
+        if (step < 0)
+            continue;
+        *steps = xreallocarray(*steps, (size_t)*n + 1, sizeof **steps);
+        (*steps)[(*n)++] = step;
+    }
+    closedir(d);
+    if (*n)
+        qsort(*steps, (size_t)*n, sizeof **steps, ascending);
+    return 0;
+}
+
+char *ckpt_newest(const char *dir, int64_t *step)
+{
+    int64_t *steps;
+    char name[32];
+    int n;
+
+    *step = -2;
+    if (ckpt_list(dir, &steps, &n) < 0)
+        return NULL;
+    *step = n ? steps[n - 1] : -1;
+    free(steps);
+    if (!n)
+        return NULL;
+    ckpt_name(name, sizeof name, *step);
+    return xstrfmt("%s/%s", dir, name);
+}
+
+/* Hidden directories of earlier attempts; none is being written now. */
+static int remove_leftovers(const char *dir)
+{
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    char *path;
+    int r = 0;
+
+    if (!d)
+        return err_sys(ERR_IO, "%s: open", dir);
+    while (r == 0 && (e = readdir(d))) {
+        if (strncmp(e->d_name, "." PREFIX, strlen(PREFIX) + 1) != 0)
+            continue;
+        path = xstrfmt("%s/%s", dir, e->d_name);
+        r = remove_tree(path);
+        free(path);
+    }
+    closedir(d);
+    return r;
+}
+
+int ckpt_prune(const char *dir, int64_t keep, int64_t keep_every)
+{
+    int64_t *steps;
+    char name[32], *path;
+    int n, i, r;
+
+    if (remove_leftovers(dir) < 0 || ckpt_list(dir, &steps, &n) < 0)
+        return -1;
+    for (i = 0, r = 0; keep > 0 && i < n - keep && r == 0; i++) {
+        if (keep_every > 0 && steps[i] % keep_every == 0)
+            continue;
+        ckpt_name(name, sizeof name, steps[i]);
+        path = xstrfmt("%s/%s", dir, name);
+        r = remove_tree(path);
+        free(path);
+    }
+    free(steps);
+    return r;
+}

@@ -1,0 +1,271 @@
+#include "train/input.h"
+
+#include "io/frame.h"
+#include "train/stop.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define POLL_MS 50 /* how often a wait looks at the stop flags */
+
+struct input {
+    struct frame_stream s;
+    struct frame f;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t filled, freed;
+    int n_slots;
+    struct input_batch *slot;
+    struct input_batch **ring; /* filled, in order */
+    struct input_batch **idle;
+    int n_ring, first, n_idle;
+    int ended; /* 1: end frame, -1: failed */
+    bool closing;
+    enum err_class code;
+    char *text;
+};
+
+static int64_t number(const struct frame *f, const char *key)
+{
+    int64_t v;
+
+    if (!frame_meta(f, key))
+        return -1;
+    if (frame_meta_int(f, key, &v) < 0) {
+        err_clear();
+        return -1;
+    }
+    return v;
+}
+
+static void copy_text(char *dst, size_t n, const char *src)
+{
+    size_t len = src ? strlen(src) : 0;
+
+    if (len >= n)
+        len = n - 1;
+    if (len)
+        memcpy(dst, src, len);
+    dst[len] = '\0';
+}
+
+static int read_hello(struct input *in, struct input_hello *h)
+{
+    int r = frame_next(&in->s, &in->f);
+
+    if (r < 0)
+        return -1;
+    if (r == 0 || strcmp(frame_type(&in->f), "hello") != 0)
+        return err_set(ERR_DATA, "%s: stream does not begin with hello",
+                       in->s.name);
+    memset(h, 0, sizeof *h);
+    copy_text(h->dataset, sizeof h->dataset, frame_meta(&in->f, "dataset"));
+    copy_text(h->split, sizeof h->split, frame_meta(&in->f, "split"));
+    h->samples = number(&in->f, "samples");
+    h->classes = number(&in->f, "classes");
+    h->rank = number(&in->f, "rank");
+    h->world = number(&in->f, "world");
+    h->global = number(&in->f, "global");
+    h->micro = number(&in->f, "micro");
+    h->accum = number(&in->f, "accum");
+    h->start = number(&in->f, "start");
+    h->size = number(&in->f, "size");
+    h->seed = number(&in->f, "seed");
+    return 0;
+}
+
+/* Make room and read the tensors of the batch frame that is at hand. */
+static int fill(struct input *in, struct input_batch *b)
+{
+    const struct frame *f = &in->f;
+    int image, label, index;
+    int64_t n;
+
+    if (frame_want(f, "image", DT_U8, 4, &image) < 0 ||
+        frame_want(f, "label", DT_I64, 1, &label) < 0 ||
+        frame_want(f, "index", DT_I64, 1, &index) < 0 ||
+        frame_meta_int(f, "n", &b->n) < 0)
+        return -1;
+    b->image = f->tensor[image].t;
+    n = b->image.shape[0];
+    if (f->tensor[label].t.shape[0] != n || f->tensor[index].t.shape[0] != n ||
+        b->image.shape[3] != 3 || b->n < 0 || b->n > n)
+        return err_set(ERR_DATA, "%s: batch: shapes do not fit each other",
+                       in->s.name);
+    if (f->data_bytes > b->capacity) {
+        free(b->memory);
+        b->memory = aligned_alloc(64, (f->data_bytes + 63) & ~(size_t)63);
+        if (!b->memory) {
+            b->capacity = 0;
+            return err_set(ERR_SYSTEM, "batch: no memory for %llu bytes",
+                           (unsigned long long)f->data_bytes);
+        }
+        b->capacity = f->data_bytes;
+    }
+    if (frame_data_all(&in->s, f, b->memory) < 0)
+        return -1;
+    b->image.data = (char *)b->memory + f->tensor[image].begin;
+    b->label = (int64_t *)(void *)((char *)b->memory + f->tensor[label].begin);
+    b->index = (int64_t *)(void *)((char *)b->memory + f->tensor[index].begin);
+    b->epoch = number(f, "epoch");
+    b->micro = number(f, "m");
+    b->pos = number(f, "pos");
+    b->rows = number(f, "rows");
+    b->samples = number(f, "samples");
+    b->last = number(f, "last") != 0;
+    return 0;
+}
+
+static struct input_batch *take_idle(struct input *in)
+{
+    struct input_batch *b = NULL;
+
+    pthread_mutex_lock(&in->lock);
+    while (!in->n_idle && !in->closing)
+        pthread_cond_wait(&in->freed, &in->lock);
+    if (!in->closing)
+        b = in->idle[--in->n_idle];
+    pthread_mutex_unlock(&in->lock);
+    return b;
+}
+
+static void *reader(void *arg)
+{
+    struct input *in = arg;
+    struct input_batch *b = NULL;
+    int r;
+
+    while ((r = frame_next(&in->s, &in->f)) > 0) {
+        if (strcmp(frame_type(&in->f), "batch") != 0)
+            continue;
+        b = take_idle(in);
+        if (!b)
+            return NULL;
+        if (fill(in, b) < 0) {
+            r = -1;
+            break;
+        }
+        pthread_mutex_lock(&in->lock);
+        in->ring[(in->first + in->n_ring++) % in->n_slots] = b;
+        pthread_cond_signal(&in->filled);
+        pthread_mutex_unlock(&in->lock);
+    }
+    pthread_mutex_lock(&in->lock);
+    in->ended = r < 0 ? -1 : 1;
+    if (r < 0) {
+        in->code = err_code();
+        in->text = xstrdup(err_text());
+    }
+    pthread_cond_signal(&in->filled);
+    pthread_mutex_unlock(&in->lock);
+    return NULL;
+}
+
+int input_open(struct input **out, int fd, const char *name, int slots,
+               struct input_hello *h)
+{
+    struct input *in = xcalloc(1, sizeof *in);
+    pthread_condattr_t clock;
+    int i, e;
+
+    frame_stream_init(&in->s, fd, name);
+    if (read_hello(in, h) < 0) {
+        frame_release(&in->f);
+        free(in);
+        return -1;
+    }
+    in->n_slots = slots;
+    in->slot = xcalloc((size_t)slots, sizeof *in->slot);
+    in->ring = xcalloc((size_t)slots, sizeof *in->ring);
+    in->idle = xcalloc((size_t)slots, sizeof *in->idle);
+    for (i = 0; i < slots; i++)
+        in->idle[in->n_idle++] = &in->slot[i];
+    pthread_mutex_init(&in->lock, NULL);
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&in->filled, &clock);
+    pthread_condattr_destroy(&clock);
+    pthread_cond_init(&in->freed, NULL);
+    e = pthread_create(&in->thread, NULL, reader, in);
+    if (e)
+        return err_set(ERR_SYSTEM, "thread: %s", strerror(e));
+    *out = in;
+    return 0;
+}
+
+/* Wait a little for a filled slot or the end; the lock is held. */
+static void wait_filled(struct input *in)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_nsec += POLL_MS * 1000000L;
+    if (t.tv_nsec >= 1000000000L) {
+        t.tv_nsec -= 1000000000L;
+        t.tv_sec++;
+    }
+    pthread_cond_timedwait(&in->filled, &in->lock, &t);
+}
+
+int input_get(struct input *in, struct input_batch **b, int interrupts)
+{
+    int r = 1;
+
+    pthread_mutex_lock(&in->lock);
+    while (!in->n_ring && !in->ended) {
+        if (stop_flags() & interrupts) {
+            r = 2;
+            break;
+        }
+        wait_filled(in);
+    }
+    if (in->n_ring) {
+        *b = in->ring[in->first];
+        in->first = (in->first + 1) % in->n_slots;
+        in->n_ring--;
+        r = 1;
+    } else if (in->ended) {
+        r = in->ended < 0 ? err_give(in->code, in->text) : 0;
+    }
+    pthread_mutex_unlock(&in->lock);
+    return r;
+}
+
+void input_put(struct input *in, struct input_batch *b)
+{
+    pthread_mutex_lock(&in->lock);
+    in->idle[in->n_idle++] = b;
+    pthread_cond_signal(&in->freed);
+    pthread_mutex_unlock(&in->lock);
+}
+
+/*
+ * The reader may sit in read() on a pipe that nobody closes; cancelling it there
+ * is safe, because read() is where it holds nothing.
+ */
+void input_close(struct input *in)
+{
+    int i;
+
+    if (!in)
+        return;
+    pthread_mutex_lock(&in->lock);
+    in->closing = true;
+    pthread_cond_signal(&in->freed);
+    pthread_mutex_unlock(&in->lock);
+    pthread_cancel(in->thread);
+    pthread_join(in->thread, NULL);
+    for (i = 0; i < in->n_slots; i++)
+        free(in->slot[i].memory);
+    free(in->slot);
+    free(in->ring);
+    free(in->idle);
+    free(in->text);
+    frame_release(&in->f);
+    pthread_cond_destroy(&in->filled);
+    pthread_cond_destroy(&in->freed);
+    pthread_mutex_destroy(&in->lock);
+    free(in);
+}

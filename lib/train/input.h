@@ -1,0 +1,65 @@
+/*
+ * input.h - micro-batches from a stream of frames, read ahead by a thread.
+ *
+ * The stream is what `imgshard feed` and `imgshard decode` write: hello, then
+ * batch and epoch frames, then end. Two or more slots are filled while the
+ * network works on another, so the pipe never waits for the worker and the
+ * worker only for data.
+ *
+ *	input_open(&in, 0, "stdin", 3, &hello);
+ *	while ((r = input_get(in, &b)) > 0) {
+ *		... b->image, b->label ...
+ *		input_put(in, b);
+ *	}
+ *	input_close(in);
+ */
+#ifndef TRAIN_INPUT_H
+#define TRAIN_INPUT_H
+
+#include "tensor/tensor.h"
+#include "util/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What the producer says of itself; numbers it does not say are -1. */
+struct input_hello {
+    char dataset[33];
+    char split[64];
+    int64_t samples, classes;
+    int64_t rank, world;
+    int64_t global, micro, accum; /* how it cuts the run */
+    int64_t start;                /* samples consumed before its first batch */
+    int64_t size;
+    int64_t tail; /* enum recipe_tail */
+    int64_t seed;
+};
+
+struct input_batch {
+    struct tensor image; /* u8 [micro,h,w,3] */
+    int64_t *label, *index; /* [micro]; -1 in rows of padding */
+    int64_t n;              /* rows that count, the first ones */
+    int64_t epoch, micro;   /* number of the micro-step in its step */
+    int64_t pos;            /* position of the first row in the epoch */
+    int64_t rows;           /* of the whole step, over ranks and micro-steps */
+    int64_t samples;        /* progress when this step is done */
+    bool last;              /* last micro-step of its step */
+    /* private */
+    void *memory;
+    size_t capacity;
+};
+
+struct input;
+/* Reads hello. slots >= 2. The descriptor stays the caller's. */
+int input_open(struct input **in, int fd, const char *name, int slots,
+               struct input_hello *h) MUST_CHECK;
+/*
+ * The next micro-batch: 1; 0 after the end frame; -1 on failure; 2 when one of
+ * the stop flags in `interrupts` (stop.h) is up while nothing has arrived.
+ */
+int input_get(struct input *in, struct input_batch **b,
+              int interrupts) MUST_CHECK;
+void input_put(struct input *in, struct input_batch *b);
+void input_close(struct input *in); /* NULL allowed */
+
+#endif

@@ -1,0 +1,66 @@
+/*
+ * metrics.h - metrics.jsonl and the progress line.
+ *
+ * The log is append-only: one JSON object a line, each in one write with
+ * O_APPEND, numbers that are not finite as null. Everything to look at is made
+ * from it by other programs. After a resume the lines of the new attempt stand
+ * behind those they supersede; of equal steps the last attempt counts. Keys:
+ * man/accel-worker.1.
+ *
+ * Rates and the remaining time are averages over the last steps, so that the
+ * first, slow ones do not linger.
+ */
+#ifndef TRAIN_METRICS_H
+#define TRAIN_METRICS_H
+
+#include "io/recipe.h"
+#include "train/step.h"
+#include "util/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define METRICS_WINDOW 20 /* steps that rates are taken over */
+
+struct metrics {
+    int fd; /* -1: no log (ranks other than 0) */
+    char *path;
+    bool terminal; /* show the progress line */
+    int64_t attempt;
+    int64_t every; /* steps between lines of the log */
+    double started;
+    double at[METRICS_WINDOW]; /* when steps ended, and what was done */
+    int64_t done[METRICS_WINDOW];
+    int n;
+    /* sums since the last line */
+    double loss, images, correct1, correct5;
+    double data_s, compute_s, comm_s, update_s;
+    int64_t steps;
+    bool shown;
+};
+
+/* What a line is about. */
+struct metrics_place {
+    int64_t step, samples;
+    const struct recipe_batch *batch;
+    double loss_scale;
+    int64_t skipped;
+};
+
+/* path NULL: no log. every >= 1. */
+int metrics_open(struct metrics *m, const char *path, int64_t attempt,
+                 int64_t every, bool progress) MUST_CHECK;
+void metrics_close(struct metrics *m);
+/* A step is done; stats in res are those of all ranks. last: write the line
+ * whatever the interval. */
+int metrics_step(struct metrics *m, const struct metrics_place *p,
+                 const struct step_result *res, bool last) MUST_CHECK;
+/* {"phase":"event","event":NAME,...}; detail: text or NULL. */
+int metrics_event(struct metrics *m, const struct metrics_place *p,
+                  const char *name, const char *detail) MUST_CHECK;
+/* Images per second over the window. */
+double metrics_rate(const struct metrics *m);
+/* Put the terminal's cursor on a fresh line before other messages. */
+void metrics_clear_line(struct metrics *m);
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * optim.h - SGD with momentum over groups of parameters.
+ *
+ * Groups differ in weight decay only: norms' gamma and beta, and biases, are
+ * decayed or not by SOLVER.DECAY_NORM and SOLVER.DECAY_BIAS, by the kind of the
+ * parameter and never by its name. Neighbours in the arena with equal decay are
+ * one range, so an update is a handful of passes.
+ */
+#ifndef TRAIN_OPTIM_H
+#define TRAIN_OPTIM_H
+
+#include "io/recipe.h"
+#include "nn/params.h"
+#include "util/err.h"
+
+#include <stdbool.h>
+
+struct optim {
+    struct params *ps;
+    double momentum;
+    bool nesterov;
+    int n;
+    struct optim_range {
+        int64_t begin, end; /* arena elements */
+        double decay;
+    } *range;
+};
+
+void optim_init(struct optim *o, struct params *ps, const struct recipe *r);
+void optim_release(struct optim *o);
+/* One update: gradients times gmul (1/loss scale and clipping in one), rate
+ * lr. Raises the version of the parameters. */
+int optim_step(struct optim *o, double lr, double gmul) MUST_CHECK;
+
+#endif

@@ -1,0 +1,487 @@
+#include "train/run.h"
+
+#include "io/ckpt.h"
+#include "train/metrics.h"
+#include "train/save.h"
+#include "train/sched.h"
+#include "train/step.h"
+#include "train/stop.h"
+#include "util/fdio.h"
+#include "util/json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define AGREE_EVERY 256 /* steps between comparisons of the ranks' weights */
+
+struct run {
+    const struct run_options *o;
+    struct classifier *m;
+    struct comm *comm;
+    struct recipe_batch batch;
+    struct step step;
+    struct metrics log;
+    int64_t steps, samples; /* done so far */
+    int64_t attempt, saved_step;
+    double saved_at, saved_epoch;
+    char *ckpt; /* DIR/ckpt, or NULL */
+    const struct input_hello *hello;
+};
+
+int cadence_parse(const char *text, struct cadence *c)
+{
+    char *end;
+    double v = strtod(text, &end);
+
+    memset(c, 0, sizeof *c);
+    if (end == text || !(v >= 0) || v > 1e12)
+        goto bad;
+    if (!strcmp(end, "ep"))
+        c->epochs = v;
+    else if (!strcmp(end, "it") || (!*end && v == 0))
+        c->steps = (int64_t)v;
+    else if (!strcmp(end, "s"))
+        c->seconds = (int64_t)v;
+    else if (!strcmp(end, "m"))
+        c->seconds = (int64_t)(v * 60);
+    else if (!strcmp(end, "h"))
+        c->seconds = (int64_t)(v * 3600);
+    else
+        goto bad;
+    return 0;
+bad:
+    return err_set(ERR_USAGE,
+                   "\"%s\": not a period: give 500it, 2ep, 30m, 90s or 0",
+                   text);
+}
+
+void run_ledger(const struct recipe *r, const struct recipe_batch *b,
+                struct buf *out)
+{
+    buf_addf(out,
+             "batch %lld = %lld micro x %lld rank%s x %lld accum; lr %g (not "
+             "scaled); %lld steps/epoch, %lld total; %lld samples",
+             (long long)b->global, (long long)b->micro, (long long)b->world,
+             b->world == 1 ? "" : "s", (long long)b->accum, r->lr,
+             (long long)b->epoch_steps, (long long)b->total_steps,
+             (long long)b->n);
+}
+
+int run_progress(const char *dir, int64_t *samples)
+{
+    struct ckpt_state st;
+    char *parent, *path;
+    int64_t step;
+    int r;
+
+    *samples = 0;
+    parent = xstrfmt("%s/ckpt", dir);
+    path = ckpt_newest(parent, &step);
+    free(parent);
+    if (!path)
+        return step == -1 ? 0 : -1;
+    r = ckpt_read_state(path, &st);
+    if (r == 0)
+        *samples = st.samples;
+    ckpt_state_release(&st);
+    free(path);
+    return r;
+}
+
+/* ---- start */
+
+static int check_state(const struct run *t, const struct ckpt *c)
+{
+    const struct ckpt_state *s = &c->state;
+    char digest[33];
+
+    recipe_digest(t->o->r, digest);
+    if (strcmp(digest, s->recipe) != 0)
+        return err_set(ERR_CONFIG,
+                       "%s: made by another recipe: its settings are in "
+                       "state.json", c->path);
+    if (s->n != t->batch.n || s->global != t->batch.global)
+        return err_set(ERR_CONFIG,
+                       "%s: made with %lld samples and batch %lld, now %lld "
+                       "and %lld", c->path, (long long)s->n,
+                       (long long)s->global, (long long)t->batch.n,
+                       (long long)t->batch.global);
+    if (*s->dataset && *t->hello->dataset &&
+        strcmp(s->dataset, t->hello->dataset) != 0)
+        return err_set(ERR_CONFIG, "%s: trained on another data set (%s, "
+                                   "now %s)", c->path, s->dataset,
+                       t->hello->dataset);
+    return 0;
+}
+
+static int resume(struct run *t, const char *path)
+{
+    struct ckpt c;
+    int r;
+
+    if (ckpt_open(&c, path) < 0)
+        return -1;
+    r = check_state(t, &c);
+    if (r == 0)
+        r = save_restore(&c, &t->m->params);
+    if (r == 0) {
+        t->steps = c.state.step;
+        t->samples = c.state.samples;
+        t->attempt = c.state.attempt + 1;
+        t->saved_step = t->steps;
+        if (t->step.scaler.on) {
+            t->step.scaler.scale = c.state.loss_scale;
+            t->step.scaler.good = c.state.scale_good;
+            t->step.scaler.skipped = c.state.skipped;
+        }
+    }
+    ckpt_close(&c);
+    return r;
+}
+
+static int begin_values(struct run *t)
+{
+    char *path = NULL;
+    int64_t step = -1;
+    int r;
+
+    if (t->ckpt) {
+        path = ckpt_newest(t->ckpt, &step);
+        if (!path && step != -1)
+            return -1;
+    }
+    if (path) {
+        r = resume(t, path);
+        free(path);
+        return r;
+    }
+    if (params_fresh(&t->m->params, (uint64_t)t->o->r->seed) < 0)
+        return -1;
+    return t->o->weights ? save_load_model(t->o->weights, &t->m->params) : 0;
+}
+
+/* The producer of batches and this program must mean the same run. */
+static int check_hello(const struct run *t)
+{
+    const struct input_hello *h = t->hello;
+    const struct recipe_batch *b = &t->batch;
+
+    if (h->global != b->global || h->micro != b->micro || h->accum != b->accum)
+        return err_set(ERR_CONFIG,
+                       "batches: cut as %lld = micro %lld x accum %lld, but "
+                       "this run has %lld = %lld x %lld",
+                       (long long)h->global, (long long)h->micro,
+                       (long long)h->accum, (long long)b->global,
+                       (long long)b->micro, (long long)b->accum);
+    if (h->rank != t->comm->rank || h->world != t->comm->world)
+        return err_set(ERR_CONFIG, "batches: made for rank %lld of %lld, this "
+                                   "is rank %d of %d", (long long)h->rank,
+                       (long long)h->world, t->comm->rank, t->comm->world);
+    if (h->start != t->samples)
+        return err_set(ERR_CONFIG, "batches: begin at sample %lld, but the run "
+                                   "stands at %lld", (long long)h->start,
+                       (long long)t->samples);
+    return 0;
+}
+
+static void announce(struct run *t)
+{
+    struct buf b = BUF_INIT;
+
+    if (t->comm->rank != 0 || verbosity < 0)
+        return;
+    run_ledger(t->o->r, &t->batch, &b);
+    warn("%s", b.data);
+    if (t->steps >= t->batch.total_steps)
+        warn("already complete: %lld steps", (long long)t->steps);
+    else if (t->steps > 0)
+        warn("resuming from step %lld of %lld", (long long)t->steps,
+             (long long)t->batch.total_steps);
+    else
+        warn("fresh start, seed %lld", (long long)t->o->r->seed);
+    buf_release(&b);
+}
+
+/* ---- checkpoints */
+
+static struct metrics_place place(const struct run *t)
+{
+    struct metrics_place p = {.step = t->steps,
+                              .samples = t->samples,
+                              .batch = &t->batch,
+                              .loss_scale = t->step.scaler.scale,
+                              .skipped = t->step.scaler.skipped};
+    return p;
+}
+
+static int commit(struct run *t)
+{
+    struct metrics_place p = place(t);
+    struct ckpt_state s = {.version = CKPT_VERSION,
+                           .step = t->steps,
+                           .samples = t->samples,
+                           .world = t->batch.world,
+                           .global = t->batch.global,
+                           .micro = t->batch.micro,
+                           .accum = t->batch.accum,
+                           .n = t->batch.n,
+                           .classes = t->m->classes,
+                           .seed = t->o->r->seed,
+                           .attempt = t->attempt,
+                           .loss_scale = t->step.scaler.on
+                                             ? t->step.scaler.scale : 0,
+                           .scale_good = t->step.scaler.good,
+                           .skipped = t->step.scaler.skipped};
+    int r;
+
+    if (!t->ckpt || t->saved_step == t->steps)
+        return 0;
+    recipe_place(&t->batch, t->samples, &s.epoch, &s.pos);
+    recipe_digest(t->o->r, s.recipe);
+    memcpy(s.dataset, t->hello->dataset, sizeof s.dataset);
+    s.model = t->o->r->model;
+    s.settings = (char *)(uintptr_t)t->o->settings;
+    s.program = (char *)(uintptr_t)t->o->program;
+    r = save_checkpoint(t->ckpt, &t->m->params, t->comm, &s, t->o->keep,
+                        t->o->keep_every);
+    if (r < 0)
+        return -1;
+    t->saved_step = t->steps;
+    t->saved_at = clock_s();
+    t->saved_epoch = (double)t->samples / (double)t->batch.epoch_samples;
+    return metrics_event(&t->log, &p, "ckpt_commit", NULL);
+}
+
+/* Is one due by steps, epochs or this rank's clock? */
+static bool due(const struct run *t)
+{
+    const struct cadence *c = &t->o->save;
+    double epoch = (double)t->samples / (double)t->batch.epoch_samples;
+
+    if (c->steps && t->steps % c->steps == 0)
+        return true;
+    if (c->epochs > 0 &&
+        floor(epoch / c->epochs) > floor(t->saved_epoch / c->epochs))
+        return true;
+    return c->seconds && clock_s() - t->saved_at >= (double)c->seconds;
+}
+
+/* ---- the loop */
+
+/* Sums over the ranks: loss and counts; who wants to stop or to save. */
+enum { SUM_LOSS, SUM_C1, SUM_C5, SUM_N, SUM_INT, SUM_TERM, SUM_SAVE, SUMS };
+
+static int agree(struct run *t, struct step_result *res, int *flags)
+{
+    int f = stop_flags();
+    double v[SUMS] = {[SUM_LOSS] = res->stats.loss,
+                      [SUM_C1] = res->stats.correct1,
+                      [SUM_C5] = res->stats.correct5,
+                      [SUM_N] = res->stats.n,
+                      [SUM_INT] = f & STOP_INT ? 1 : 0,
+                      [SUM_TERM] = f & STOP_TERM ? 1 : 0,
+                      [SUM_SAVE] = f & STOP_SAVE ? 1 : 0};
+
+    /* only rank 0's clock decides about saving by time */
+    if (t->comm->rank == 0 && due(t))
+        v[SUM_SAVE] = 1;
+    if (comm_reduce(t->comm, COMM_SUM, v, SUMS) < 0)
+        return -1;
+    res->stats.loss = v[SUM_LOSS];
+    res->stats.correct1 = v[SUM_C1];
+    res->stats.correct5 = v[SUM_C5];
+    res->stats.n = v[SUM_N];
+    *flags = (v[SUM_INT] > 0 ? STOP_INT : 0) |
+             (v[SUM_TERM] > 0 ? STOP_TERM : 0) |
+             (v[SUM_SAVE] > 0 ? STOP_SAVE : 0);
+    stop_clear(STOP_SAVE & *flags);
+    return 0;
+}
+
+/* All ranks must hold equal weights: FNV-1a over the words of the arena, 53
+ * bits of it, compared by minimum and maximum. */
+static int same_weights(struct run *t)
+{
+    const struct params *ps = &t->m->params;
+    const uint32_t *w = ps->w;
+    uint64_t h = 0xcbf29ce484222325u;
+    double v[2];
+    int64_t i;
+
+    if (t->comm->world == 1)
+        return 0;
+    for (i = 0; i < ps->total; i++)
+        h = (h ^ w[i]) * 0x100000001b3u;
+    v[0] = (double)(h >> 11);
+    v[1] = -v[0];
+    if (comm_reduce(t->comm, COMM_MAX, v, 2) < 0)
+        return -1;
+    if (v[0] != -v[1])
+        return err_set(ERR_INTERNAL, "step %lld: ranks: weights differ",
+                       (long long)t->steps);
+    return 0;
+}
+
+static int diverged(struct run *t, const struct step_result *res)
+{
+    const char *name = step_nonfinite(&t->step);
+    struct metrics_place p = place(t);
+    char *text;
+
+    text = xstrfmt("loss %g; first gradient that is not finite: %s",
+                   res->stats.loss / (double)res->rows,
+                   name ? name : "none on this rank");
+    if (metrics_event(&t->log, &p, "nan", text) < 0)
+        warn("%s", err_text());
+    metrics_clear_line(&t->log);
+    err_set(ERR_INTERNAL,
+            "step %lld: diverged: %s (the newest checkpoint is from before)",
+            (long long)t->steps + 1, text);
+    free(text);
+    return -1;
+}
+
+/* After the numbers of a step are there: count it, log it, save if asked. */
+static int after_step(struct run *t, struct step_result *res, int *flags)
+{
+    struct metrics_place p;
+
+    if (!res->skipped && !isfinite(res->grad_norm))
+        return diverged(t, res);
+    t->steps++;
+    t->samples = res->samples;
+    t->comm->step = t->steps;
+    if (agree(t, res, flags) < 0)
+        return -1;
+    p = place(t);
+    if (metrics_step(&t->log, &p, res, t->steps == t->batch.total_steps) < 0)
+        return -1;
+    if (t->steps % AGREE_EVERY == 0 && same_weights(t) < 0)
+        return -1;
+    return *flags & STOP_SAVE ? commit(t) : 0;
+}
+
+static int loop(struct run *t, struct input *in)
+{
+    /* one rank alone may leave while it waits for data; many must agree */
+    int interrupts = t->comm->world == 1 ? STOP_INT | STOP_TERM : 0;
+    int64_t stop = t->o->max_steps ? t->steps + t->o->max_steps : INT64_MAX;
+    struct step_result res;
+    int flags = 0, r;
+
+    while (t->steps < t->batch.total_steps) {
+        if (t->steps >= stop) {
+            flags = STOP_TERM;
+            break;
+        }
+        r = step_run(&t->step, in, sched_lr(t->o->r, &t->batch, t->samples),
+                     interrupts, &res);
+        if (r < 0)
+            return err_wrap("step %lld", (long long)t->steps + 1);
+        if (r == 0)
+            return err_set(ERR_DATA,
+                           "batches ended at step %lld of %lld",
+                           (long long)t->steps, (long long)t->batch.total_steps);
+        if (r == 2)
+            flags = stop_flags();
+        else if (after_step(t, &res, &flags) < 0)
+            return -1;
+        if (flags & (STOP_INT | STOP_TERM))
+            break;
+    }
+    if (commit(t) < 0)
+        return -1;
+    if (t->steps >= t->batch.total_steps)
+        return 0;
+    return flags & STOP_INT ? 130 : ERR_AGAIN;
+}
+
+static int write_run_json(struct run *t)
+{
+    struct buf ledger = BUF_INIT, out = BUF_INIT;
+    json_t *j = json_object();
+    char text[512];
+    char *path = xstrfmt("%s/run.json", t->o->dir);
+    int r;
+
+    run_ledger(t->o->r, &t->batch, &ledger);
+    engine_describe(t->m->e, text, sizeof text);
+    json_object_set_new(j, "program", json_string(t->o->program));
+    json_object_set_new(j, "engine", json_string(text));
+    json_object_set_new(j, "ledger", json_string(ledger.data));
+    json_object_set_new(j, "attempt", json_integer(t->attempt));
+    json_object_set_new(j, "dataset", json_string(t->hello->dataset));
+    json_object_set_new(j, "settings",
+                        json_loads(t->o->settings ? t->o->settings : "{}", 0,
+                                   NULL));
+    json_canonical(&out, j);
+    buf_addch(&out, '\n');
+    r = atomic_write(path, out.data, out.len);
+    json_decref(j);
+    buf_release(&out);
+    buf_release(&ledger);
+    free(path);
+    return r;
+}
+
+static int open_dir(struct run *t)
+{
+    char *log = NULL;
+    int r;
+
+    if (t->o->dir) {
+        t->ckpt = xstrfmt("%s/ckpt", t->o->dir);
+        if (make_dirs(t->ckpt) < 0)
+            return -1;
+        log = xstrfmt("%s/metrics.jsonl", t->o->dir);
+    }
+    r = metrics_open(&t->log, t->comm->rank == 0 ? log : NULL, t->attempt,
+                     t->o->log_every, t->comm->rank == 0 && t->o->progress);
+    free(log);
+    return r;
+}
+
+int run_train(const struct run_options *o, struct classifier *m,
+              struct comm *comm, struct input *in,
+              const struct input_hello *h)
+{
+    struct run t = {.o = o, .m = m, .comm = comm, .hello = h, .attempt = 1,
+                    .saved_step = -1, .log = {.fd = -1}};
+    int r = -1;
+
+    if (step_init(&t.step, m, comm, o->r) < 0 ||
+        recipe_divide(o->r, h->samples, comm->world, &t.batch) < 0)
+        goto out;
+    if (o->dir)
+        t.ckpt = xstrfmt("%s/ckpt", o->dir);
+    if (begin_values(&t) < 0)
+        goto out;
+    free(t.ckpt);
+    t.ckpt = NULL;
+    if (open_dir(&t) < 0)
+        goto out;
+    announce(&t);
+    if (t.steps >= t.batch.total_steps) {
+        r = 0;
+        goto out;
+    }
+    t.saved_at = clock_s();
+    t.saved_epoch = (double)t.samples / (double)t.batch.epoch_samples;
+    comm->step = t.steps;
+    if (check_hello(&t) < 0 || same_weights(&t) < 0 ||
+        (o->dir && comm->rank == 0 && write_run_json(&t) < 0))
+        goto out;
+    r = loop(&t, in);
+    metrics_clear_line(&t.log);
+    if (r == 0 && comm->rank == 0 && verbosity >= 0)
+        warn("complete: %lld steps, %.1f img/s", (long long)t.steps,
+             metrics_rate(&t.log));
+out:
+    metrics_close(&t.log);
+    step_release(&t.step);
+    free(t.ckpt);
+    return r;
+}

@@ -1,0 +1,75 @@
+/*
+ * run.h - the loops: train until done, predict a stream.
+ *
+ * A run is a recipe, a model on an engine, ranks, a stream of batches and a run
+ * directory:
+ *
+ *	RUN/ckpt/step-NNNNNNNNN/   committed checkpoints
+ *	RUN/metrics.jsonl          the log
+ *	RUN/run.json               effective settings, ledger, versions
+ *
+ * What a start does is said in one line: "fresh", "resuming from step N of M",
+ * or "already complete" (status 0, nothing done).
+ */
+#ifndef TRAIN_RUN_H
+#define TRAIN_RUN_H
+
+#include "io/recipe.h"
+#include "model/model.h"
+#include "train/comm.h"
+#include "train/input.h"
+#include "util/buf.h"
+#include "util/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* How often a checkpoint is committed, beside the one at the end. */
+struct cadence {
+    int64_t steps;   /* every so many optimizer steps; 0: not */
+    double epochs;   /* every so many epochs; 0: not */
+    int64_t seconds; /* every so many seconds (of rank 0's clock); 0: not */
+};
+/* "0", "500it", "2ep", "30m", "1h", "90s". ERR_USAGE otherwise. */
+int cadence_parse(const char *text, struct cadence *c) MUST_CHECK;
+
+struct run_options {
+    const struct recipe *r;
+    const char *dir;      /* run directory; NULL: nothing is kept */
+    const char *weights;  /* model file to begin with, or NULL */
+    struct cadence save;
+    int64_t keep, keep_every;
+    int64_t log_every;
+    int64_t max_steps;    /* stop in order (status 75) after so many; 0: no */
+    bool progress;
+    const char *settings; /* JSON object of the effective settings */
+    const char *program;  /* "accel-worker 0.1" */
+};
+
+/*
+ * Train with the model (initialised for training, no values yet) on the batches
+ * of in, whose hello was h. Returns the exit status: 0 complete, 75 stopped in
+ * order after a commit (130 by INT); -1 with an error.
+ */
+int run_train(const struct run_options *o, struct classifier *m,
+              struct comm *comm, struct input *in,
+              const struct input_hello *h) MUST_CHECK;
+/*
+ * Progress of the newest committed checkpoint of o->dir, 0 if there is none:
+ * what a communicator tells the other ranks before anything is loaded.
+ */
+int run_progress(const char *dir, int64_t *samples) MUST_CHECK;
+
+/* "batch 256 = 32 micro x 4 ranks x 2 accum; lr 0.1; 5005 steps/epoch, ..."
+ * appended: the arithmetic of a run, before its first step. */
+void run_ledger(const struct recipe *r, const struct recipe_batch *b,
+                struct buf *out);
+
+/*
+ * Predict every batch of in; frames "pred" with index I64 [n], label I64 [n],
+ * logits F32 [n,classes] to the descriptor out, begun by hello and ended by end.
+ */
+int run_predict(struct classifier *m, const char *model, struct input *in,
+                const struct input_hello *h, int out) MUST_CHECK;
+
+#endif

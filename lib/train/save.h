@@ -1,0 +1,38 @@
+/*
+ * save.h - the state of a run <-> named tensors.
+ *
+ * What is here is all that may influence the next step: weights, momentum,
+ * batch-norm buffers and counters, loss scale, progress, seed. All ranks hold
+ * the same; each writes its share (io/ckpt.h). A run that is interrupted
+ * anywhere and resumed gives the bits of the run that was not.
+ */
+#ifndef TRAIN_SAVE_H
+#define TRAIN_SAVE_H
+
+#include "io/ckpt.h"
+#include "nn/params.h"
+#include "train/comm.h"
+#include "train/scaler.h"
+#include "util/err.h"
+
+#include <stdint.h>
+
+/*
+ * Write and commit a checkpoint of all ranks under dir; rank 0 prunes
+ * afterwards. st is what state.json shall hold (its digest of tensors is filled
+ * in here). A full disk leaves the earlier checkpoints and is ERR_IO or
+ * ERR_CANTCREAT.
+ */
+int save_checkpoint(const char *dir, struct params *ps, struct comm *comm,
+                    struct ckpt_state *st, int64_t keep,
+                    int64_t keep_every) MUST_CHECK;
+/* Load weights, buffers, counters and momentum; ERR_DATA, ERR_CONFIG. */
+int save_restore(struct ckpt *c, struct params *ps) MUST_CHECK;
+/* The model file: every state entry, F32, with metadata format=pt, model,
+ * classes. Atomic. */
+int save_model(const char *path, struct params *ps, const char *model,
+               int64_t classes) MUST_CHECK;
+/* Weights of a model file (or of a checkpoint directory). */
+int save_load_model(const char *path, struct params *ps) MUST_CHECK;
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * step.h - one optimizer step.
+ *
+ * For each micro-batch: forward, backward (gradients add up in the arena).
+ * During the last backward each bucket of gradients is handed to the
+ * communicator when its last gradient is final. Then, on every rank alike: wait
+ * for the sums, check that they are finite, clip by the global norm, update,
+ * move the loss scale. The check comes after the exchange: infinities and NaN
+ * survive a sum, so every rank sees the same verdict.
+ *
+ * The loss of a step is the mean over the images of the step that count, on all
+ * ranks and micro-batches together; a short last group is so weighted by its
+ * true number of images. Batch-norm buffers are averaged over the ranks in the
+ * same exchange, so that all ranks hold equal state.
+ */
+#ifndef TRAIN_STEP_H
+#define TRAIN_STEP_H
+
+#include "io/recipe.h"
+#include "model/model.h"
+#include "train/comm.h"
+#include "train/input.h"
+#include "train/optim.h"
+#include "train/scaler.h"
+#include "util/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct step {
+    struct classifier *m;
+    struct comm *comm;
+    const struct recipe *r;
+    struct optim optim;
+    struct scaler scaler;
+    int n_buckets;
+    int64_t *bucket_end; /* arena elements */
+    int posted;          /* buckets started in this step */
+    double *check;       /* engine memory [2] of KERN_GRAD_CHECK */
+};
+
+struct step_result {
+    struct class_stats stats; /* of this rank */
+    int64_t rows;             /* images of the step on all ranks */
+    int64_t samples;          /* progress after the step, as the data says */
+    double grad_norm;         /* global, unscaled, before clipping */
+    double lr;
+    bool skipped;             /* not finite: nothing was updated */
+    double data_s, compute_s, comm_s, update_s;
+};
+
+int step_init(struct step *s, struct classifier *m, struct comm *comm,
+              const struct recipe *r) MUST_CHECK;
+void step_release(struct step *s);
+/*
+ * Run one step with rate lr on the micro-batches that come next. Returns 1; 0
+ * when the data ended before the first micro-batch; 2 when a stop flag of
+ * `interrupts` was up before the first one had come; -1 on failure, which
+ * includes data that ended inside a step and data of another place than
+ * samples (ERR_CONFIG).
+ */
+int step_run(struct step *s, struct input *in, double lr, int interrupts,
+             struct step_result *res) MUST_CHECK;
+/* The same on one micro-batch that is at hand, again and again: for bench. */
+int step_batch(struct step *s, const struct input_batch *b, double lr,
+               struct step_result *res) MUST_CHECK;
+/* Name of the first parameter with a gradient that is not finite, or NULL. */
+const char *step_nonfinite(struct step *s);
+
+#endif
