@@ -65,10 +65,8 @@ void augment_eval(int w, int h, int resize, int size, bool squash,
 {
     struct rect *p = &job->part;
 
-    job->in_w = w;
-    job->in_h = h;
+    *job = (struct resize_job){.in_w = w, .in_h = h};
     job->out_w = job->out_h = resize;
-    job->flip = false;
     if (!squash && w > h)
         job->out_w = (int)((int64_t)resize * w / h);
     else if (!squash)

@@ -90,12 +90,7 @@ struct jpeg_decoder *jpeg_decoder_new(void)
     struct jpeg_decoder *d = xcalloc(1, sizeof(*d));
 
     d->c.err = trap_init(&d->trap);
-    if (setjmp(d->trap.back))
-        die_with(ERR_SYSTEM, "libjpeg: %s", d->trap.text);
-    jpeg_create_decompress(&d->c);
-    d->c.mem->max_memory_to_use = 512L << 20;
     d->progress.progress_monitor = on_progress;
-    d->c.progress = &d->progress;
     return d;
 }
 
@@ -131,6 +126,15 @@ static void open_image(struct jpeg_decoder *d, const void *p, size_t n)
 {
     struct jpeg_decompress_struct *c = &d->c;
 
+    /*
+     * A new object each time: an old one keeps its quantisation and Huffman
+     * tables, and an image without its own would be decoded with those of
+     * whatever image this thread had before.
+     */
+    jpeg_destroy_decompress(c);
+    jpeg_create_decompress(c);
+    c->mem->max_memory_to_use = 512L << 20;
+    c->progress = &d->progress;
     jpeg_mem_src(c, p, n);
     (void)jpeg_read_header(c, TRUE);
     c->dct_method = JDCT_ISLOW;

@@ -29,7 +29,7 @@ struct resizer {
     const struct resize_kern *kern;
     const char *set;
     struct taps h, v;
-    struct block turned, thin, mid, done;
+    struct block copy, turned, thin, mid, done;
 };
 
 /* ---- the weights */
@@ -203,29 +203,69 @@ static void across(struct resizer *r, const uint32_t *src, size_t stride,
     r->kern->transpose(thin, STRIP, rows, n, out, out_stride);
 }
 
+/* Source rows across, then down: part.h rows of `wide` pixels to done. */
+static void across_first(struct resizer *r, const struct rect *need,
+                         const uint8_t *src, size_t stride, size_t wide,
+                         uint8_t *done)
+{
+    uint32_t *mid = room(&r->mid, (size_t)(need->h + 1) * wide * 4);
+    int y, k;
+
+    for (y = 0; y < need->h; y += STRIP) {
+        k = need->h - y < STRIP ? need->h - y : STRIP;
+        across(r, (const uint32_t *)(const void *)(src + stride * (size_t)y),
+               stride / 4, need->w, k, mid + wide * (size_t)y, wide);
+    }
+    r->kern->weigh((uint8_t *)mid, wide * 4, r->v.tap, r->v.axis.n, done,
+                   wide * 4, wide * 4);
+}
+
+/* The other way round; rare, so the source is copied to whole vectors. */
+static void down_first(struct resizer *r, const struct rect *need,
+                       const uint8_t *src, size_t stride, size_t wide,
+                       uint8_t *done)
+{
+    size_t w = padded(need->w);
+    int n = r->v.axis.n, y, k;
+    uint8_t *in = room(&r->copy, (size_t)(need->h + 1) * w * 4);
+    uint32_t *mid = room(&r->mid, (size_t)n * w * 4);
+
+    for (y = 0; y < need->h; y++)
+        memcpy(in + w * 4 * (size_t)y, src + stride * (size_t)y,
+               (size_t)need->w * 4);
+    r->kern->weigh(in, w * 4, r->v.tap, n, (uint8_t *)mid, w * 4, w * 4);
+    for (y = 0; y < n; y += STRIP) {
+        k = n - y < STRIP ? n - y : STRIP;
+        across(r, mid + w * (size_t)y, w, need->w, k,
+               (uint32_t *)(void *)(done + wide * 4 * (size_t)y), wide);
+    }
+}
+
+static bool is_down_first(const struct resize_job *j)
+{
+    if (j->out_h >= j->in_h)
+        return false;
+    if (j->pillow13)
+        return j->in_h - j->out_h > 2 * (j->in_w - j->out_w);
+    return j->in_h > 100 * j->in_w;
+}
+
 void resize_run(struct resizer *r, const struct resize_job *j,
                 const uint8_t *src, size_t stride, uint8_t *dst,
                 size_t dst_stride)
 {
     size_t wide = padded(j->part.w);
     struct rect need;
-    uint32_t *mid;
     uint8_t *done;
-    int y, k;
+    int y;
 
     if (resize_need(j, &need) < 0)
         BUG("%s", err_text());
     taps_make(&r->h, j->in_w, j->out_w, j->part.x, j->part.w, need.x);
     taps_make(&r->v, j->in_h, j->out_h, j->part.y, j->part.h, need.y);
-    mid = room(&r->mid, (size_t)(need.h + 1) * wide * 4);
-    for (y = 0; y < need.h; y += STRIP) {
-        k = need.h - y < STRIP ? need.h - y : STRIP;
-        across(r, (const uint32_t *)(const void *)(src + stride * (size_t)y),
-               stride / 4, need.w, k, mid + wide * (size_t)y, wide);
-    }
     done = room(&r->done, (size_t)j->part.h * wide * 4);
-    r->kern->weigh((uint8_t *)mid, wide * 4, r->v.tap, j->part.h, done,
-                   wide * 4, wide * 4);
+    (is_down_first(j) ? down_first : across_first)(r, &need, src, stride, wide,
+                                                   done);
     for (y = 0; y < j->part.h; y++)
         (j->flip ? r->kern->store_flip : r->kern->store)(
             done + wide * 4 * (size_t)y, j->part.w,
@@ -280,6 +320,7 @@ void resizer_free(struct resizer *r)
         return;
     taps_release(&r->h);
     taps_release(&r->v);
+    free(r->copy.p);
     free(r->turned.p);
     free(r->thin.p);
     free(r->mid.p);

@@ -4,7 +4,11 @@
  * Definition (python-pillow/Pillow: src/libImaging/Resample.c; restated in
  * data-and-collectives 2.8): a triangle filter as wide as the scale, weights in
  * double precision made fixed point of 22 bits, the horizontal pass rounded to
- * bytes, then the vertical. Any part of the output can be asked for: it equals
+ * bytes, then the vertical; the other way round for images more than 100 times
+ * as high as wide that become lower (Pillow up to 12, src/PIL/Image.py).
+ * Pillow 13 turns the passes round more often; resize_job.pillow13 asks for its
+ * rule, found by experiment: the height shrinks by more than twice as many
+ * pixels as the width. The last bit of a pixel may depend on it. Any part of the output can be asked for: it equals
  * that part of the whole, and only the source pixels it needs are read. Every
  * instruction set gives equal bytes.
  *
@@ -30,6 +34,7 @@ struct resize_job {
     int out_w, out_h; /* all of the output */
     struct rect part; /* of the output: what is made */
     bool flip;        /* mirror the part left to right as it is stored */
+    bool pillow13;    /* order of the passes as in Pillow 13 */
 };
 
 /*
