@@ -82,7 +82,7 @@ struct reader_step {
  * batches that do not divide; ERR_CONFIG when the token or the checkpoint
  * belongs to another data set, seed, order, tail or batch. r is zero before.
  */
-int reader_open(struct reader *r, const struct recipe *recipe,
+int reader_open(struct reader *r, const struct recipe *cfg,
                 const struct reader_want *w) MUST_CHECK;
 void reader_close(struct reader *r);
 /* 1 with the next micro-step, 0 when the wanted epochs are done. */

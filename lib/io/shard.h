@@ -72,6 +72,8 @@ struct shard_set {
     char *pack_order, *jpeg, *program; /* how it was packed */
     int64_t pack_seed;
     char dataset[33]; /* digest of contents and labels, 32 hex digits */
+    char *index_file; /* name of the index in dir */
+    char index_sha256[65];
     uint32_t n, n_shards, n_classes;
     uint64_t bytes; /* of all shards */
     struct shard *shard;
@@ -93,7 +95,8 @@ struct shard_set {
  * before; after a failure it is released. */
 int shard_set_open(struct shard_set *s, const char *manifest) MUST_CHECK;
 void shard_set_release(struct shard_set *s);
-/* The manifest alone, from text; path is where it was read. Fuzzed. */
+/* The manifest alone, from text; path is where it was read: columns are NULL
+ * and n is what it claims. Fuzzed. */
 int shard_manifest_parse(struct shard_set *s, const char *text, size_t n,
                          const char *path) MUST_CHECK;
 /* The index of a parsed manifest, from a file. Fuzzed. */

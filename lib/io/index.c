@@ -1,0 +1,173 @@
+/* The native index: one safetensors file, one row per sample. */
+#include "io/frame.h"
+#include "io/shard_private.h"
+#include "io/tar.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- reading */
+
+/* A tensor of one dimension with n elements, in memory of its own; or NULL. */
+static void *column(struct frame_file *ff, const char *name, enum dtype t,
+                    uint64_t n)
+{
+    void *p;
+    int i;
+
+    if (frame_want(&ff->f, name, t, 1, &i) < 0)
+        return NULL;
+    if (ff->f.tensor[i].t.shape[0] != (int64_t)n) {
+        err_set(ERR_DATA, "tensor \"%s\": %lld rows, want %llu", name,
+                (long long)ff->f.tensor[i].t.shape[0], (unsigned long long)n);
+        return NULL;
+    }
+    p = xmalloc((size_t)n * dtype_size(t) + 1);
+    if (frame_file_data(ff, i, p) < 0) {
+        free(p);
+        return NULL;
+    }
+    return p;
+}
+
+static int meta_is(const struct frame *f, const char *key, const char *want)
+{
+    const char *v = frame_meta(f, key);
+
+    if (!v || strcmp(v, want))
+        return err_set(ERR_DATA, "%s is \"%.80s\", the manifest says \"%s\"",
+                       key, v ? v : "", want);
+    return 0;
+}
+
+static int check_meta(const struct shard_set *s, const struct frame *f)
+{
+    int64_t n;
+
+    if (meta_is(f, "format", "imgshard-index") < 0 ||
+        meta_is(f, "version", "1") < 0 || meta_is(f, "split", s->split) < 0 ||
+        meta_is(f, "dataset", s->dataset) < 0 ||
+        frame_meta_int(f, "samples", &n) < 0)
+        return -1;
+    if (n != s->n)
+        return err_set(ERR_DATA, "samples is %lld, the manifest says %lu",
+                       (long long)n, (unsigned long)s->n);
+    return 0;
+}
+
+static int bad_row(uint32_t i, const char *why)
+{
+    return err_set(ERR_DATA, "sample %lu: %s", (unsigned long)i, why);
+}
+
+/* Everything that later users rely on. */
+static int check_rows(const struct shard_set *s, uint64_t keys)
+{
+    uint64_t key = 0, room;
+    uint32_t sh = 0;
+
+    for (uint32_t i = 0; i < s->n; i++) {
+        while (sh < s->n_shards && i >= s->shard_first[sh + 1])
+            sh++;
+        if (s->shard_of[i] != sh || sh >= s->n_shards)
+            return bad_row(i, "in another shard than shard_first says");
+        room = s->shard[sh].bytes;
+        if (s->offset[i] % TAR_BLOCK || s->offset[i] > room ||
+            s->size[i] > room - s->offset[i])
+            return bad_row(i, "offset or size outside its shard");
+        if (s->size[i] == 0 || s->size[i] > SHARD_MEMBER_MAX)
+            return bad_row(i, "size out of range");
+        if (s->key_end[i] <= key || s->key_end[i] > keys ||
+            s->key_end[i] - key > SHARD_KEY_MAX)
+            return bad_row(i, "key_end out of order");
+        if (s->label[i] < -1 || (s->label[i] >= 0 &&
+                                 (uint32_t)s->label[i] >= s->n_classes))
+            return bad_row(i, "label out of range");
+        key = s->key_end[i];
+    }
+    return key == keys ? 0 : err_set(ERR_DATA, "keys are longer than key_end");
+}
+
+/* shard_first must be what the manifest says. */
+static int check_shards(struct frame_file *ff, const struct shard_set *s)
+{
+    size_t n = (size_t)s->n_shards + 1;
+    uint64_t *first = column(ff, "shard_first", DT_U64, n);
+    int r = 0;
+
+    if (!first)
+        return -1;
+    if (memcmp(first, s->shard_first, n * sizeof(*first)) != 0)
+        r = err_set(ERR_DATA, "shard_first differs from the manifest");
+    free(first);
+    return r;
+}
+
+static int read_columns(struct frame_file *ff, struct shard_set *s)
+{
+    uint64_t n = s->n, keys;
+    int i;
+
+    if (check_meta(s, &ff->f) < 0 || check_shards(ff, s) < 0 ||
+        !(s->offset = column(ff, "offset", DT_U64, n)) ||
+        !(s->key_end = column(ff, "key_end", DT_U64, n)) ||
+        !(s->size = column(ff, "size", DT_U32, n)) ||
+        !(s->crc32 = column(ff, "crc32", DT_U32, n)) ||
+        !(s->shard_of = column(ff, "shard", DT_U32, n)) ||
+        !(s->label = column(ff, "label", DT_I32, n)) ||
+        !(s->width = column(ff, "width", DT_U16, n)) ||
+        !(s->height = column(ff, "height", DT_U16, n)) ||
+        !(s->flags = column(ff, "flags", DT_U16, n)) ||
+        frame_want(&ff->f, "keys", DT_U8, 1, &i) < 0)
+        return -1;
+    keys = (uint64_t)ff->f.tensor[i].t.shape[0];
+    if (!(s->keys = column(ff, "keys", DT_U8, keys)))
+        return -1;
+    return check_rows(s, keys);
+}
+
+int shard_index_read(struct shard_set *s, const char *path)
+{
+    struct frame_file ff = FRAME_FILE_INIT;
+
+    if (frame_file_open(&ff, path) < 0)
+        return -1;
+    if (read_columns(&ff, s) < 0) {
+        frame_file_close(&ff);
+        return err_wrap("%s", path);
+    }
+    frame_file_close(&ff);
+    return 0;
+}
+
+/* ---- writing */
+
+int shard_index_write(const struct shard_set *s, const char *path)
+{
+    int64_t n = s->n, keys = (int64_t)s->key_end[s->n - 1];
+    struct frame_item items[] = {
+        {"offset", TENSOR1(DT_U64, s->offset, n)},
+        {"key_end", TENSOR1(DT_U64, s->key_end, n)},
+        {"shard_first",
+         TENSOR1(DT_U64, s->shard_first, (int64_t)s->n_shards + 1)},
+        {"size", TENSOR1(DT_U32, s->size, n)},
+        {"crc32", TENSOR1(DT_U32, s->crc32, n)},
+        {"shard", TENSOR1(DT_U32, s->shard_of, n)},
+        {"label", TENSOR1(DT_I32, s->label, n)},
+        {"width", TENSOR1(DT_U16, s->width, n)},
+        {"height", TENSOR1(DT_U16, s->height, n)},
+        {"flags", TENSOR1(DT_U16, s->flags, n)},
+        {"keys", TENSOR1(DT_U8, s->keys, keys)},
+    };
+    char *samples = xstrfmt("%lu", (unsigned long)s->n);
+    const struct frame_pair meta[] = {
+        {"dataset", s->dataset}, {"format", "imgshard-index"},
+        {"samples", samples},    {"split", s->split},
+        {"version", "1"},
+    };
+    int r = frame_file_write(path, meta, 5, items,
+                             (int)(sizeof(items) / sizeof(items[0])));
+
+    free(samples);
+    return r;
+}

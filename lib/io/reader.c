@@ -1,0 +1,465 @@
+#include "io/reader.h"
+
+#include "io/ckpt.h"
+#include "io/digest.h"
+#include "util/fdio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define OPEN_MAX_SHARDS 512
+
+/* ---- files */
+
+struct shard_fd {
+    int fd;        /* -1: closed */
+    int users;     /* fetches under way */
+    uint64_t used; /* when last, for choosing whom to close */
+};
+
+struct reader_files {
+    const struct shard_set *set;
+    bool sequential;
+    pthread_mutex_t lock;
+    struct shard_fd *shard; /* [n_shards] */
+    uint32_t n_open;
+    uint64_t clock;
+};
+
+struct reader_files *reader_files_new(const struct shard_set *s,
+                                      bool sequential)
+{
+    struct reader_files *f = xcalloc(1, sizeof(*f));
+
+    f->set = s;
+    f->sequential = sequential;
+    f->shard = xcalloc(s->n_shards, sizeof(*f->shard));
+    for (uint32_t i = 0; i < s->n_shards; i++)
+        f->shard[i].fd = -1;
+    pthread_mutex_init(&f->lock, NULL);
+    return f;
+}
+
+void reader_files_free(struct reader_files *f)
+{
+    if (!f)
+        return;
+    for (uint32_t i = 0; i < f->set->n_shards; i++)
+        if (f->shard[i].fd >= 0)
+            close(f->shard[i].fd);
+    free(f->shard);
+    pthread_mutex_destroy(&f->lock);
+    free(f);
+}
+
+/* Close the one that rested longest, if there are too many. Locked. */
+static void make_room(struct reader_files *f)
+{
+    struct shard_fd *oldest = NULL;
+
+    if (f->n_open < OPEN_MAX_SHARDS)
+        return;
+    for (uint32_t i = 0; i < f->set->n_shards; i++) {
+        struct shard_fd *s = &f->shard[i];
+
+        if (s->fd >= 0 && !s->users && (!oldest || s->used < oldest->used))
+            oldest = s;
+    }
+    if (!oldest)
+        return;
+    close(oldest->fd);
+    oldest->fd = -1;
+    f->n_open--;
+}
+
+static int open_shard(struct reader_files *f, uint32_t shard)
+{
+    struct buf path = BUF_INIT;
+    struct stat st = {0};
+    int fd;
+
+    shard_path(f->set, shard, &path);
+    fd = open(path.data, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        err_sys(ERR_NOINPUT, "%s: open", path.data);
+    } else if (fstat(fd, &st) < 0 ||
+               (uint64_t)st.st_size != f->set->shard[shard].bytes) {
+        err_set(ERR_DATA, "%s: %lld bytes, the manifest says %llu", path.data,
+                (long long)st.st_size,
+                (unsigned long long)f->set->shard[shard].bytes);
+        close(fd);
+        fd = -1;
+    } else {
+        /* else a large file may be taken for the start of a long read */
+        posix_fadvise(fd, 0, 0,
+                      f->sequential ? POSIX_FADV_SEQUENTIAL
+                                    : POSIX_FADV_RANDOM);
+    }
+    buf_release(&path);
+    return fd;
+}
+
+static int acquire(struct reader_files *f, uint32_t shard)
+{
+    struct shard_fd *s = &f->shard[shard];
+    int fd;
+
+    pthread_mutex_lock(&f->lock);
+    if (s->fd < 0) {
+        make_room(f);
+        s->fd = open_shard(f, shard);
+        f->n_open += s->fd >= 0;
+    }
+    fd = s->fd;
+    if (fd >= 0) {
+        s->users++;
+        s->used = ++f->clock;
+    }
+    pthread_mutex_unlock(&f->lock);
+    return fd;
+}
+
+static void release(struct reader_files *f, uint32_t shard)
+{
+    pthread_mutex_lock(&f->lock);
+    f->shard[shard].users--;
+    pthread_mutex_unlock(&f->lock);
+}
+
+/* Put "shard: offset: key" in front of the failure. */
+static int about_sample(const struct shard_set *s, uint32_t i)
+{
+    struct buf b = BUF_INIT;
+
+    shard_describe(s, i, &b);
+    err_wrap("%s", b.data);
+    buf_release(&b);
+    return -1;
+}
+
+int reader_files_fetch(struct reader_files *f, uint32_t i, bool check,
+                       struct buf *b)
+{
+    const struct shard_set *s = f->set;
+    uint32_t n, shard, found = 0;
+    int fd, result = -1;
+
+    if (i >= s->n)
+        return err_set(ERR_INTERNAL, "sample %lu of %lu", (unsigned long)i,
+                       (unsigned long)s->n);
+    n = s->size[i];
+    shard = s->shard_of[i];
+    fd = acquire(f, shard);
+    if (fd < 0)
+        return -1;
+    buf_reset(b);
+    buf_reserve(b, n);
+    for (int attempt = 0; attempt < 2; attempt++) {
+        if (fd_pread(fd, b->data, n, s->offset[i]) < 0) {
+            about_sample(s, i);
+            goto out;
+        }
+        if (!check)
+            break;
+        found = digest_crc32(0, b->data, n);
+        if (found == s->crc32[i])
+            break;
+        /* perhaps the page cache is wrong and the disk is not */
+        posix_fadvise(fd, (off_t)s->offset[i], n, POSIX_FADV_DONTNEED);
+    }
+    if (check && found != s->crc32[i]) {
+        err_set(ERR_DATA, "CRC-32 is %08x, the index says %08x", found,
+                s->crc32[i]);
+        about_sample(s, i);
+        goto out;
+    }
+    b->len = n;
+    b->data[n] = 0;
+    result = 0;
+out:
+    release(f, shard);
+    return result;
+}
+
+/* Every shard there and of the right size, before anything is read. */
+static int check_shards(const struct shard_set *s)
+{
+    struct buf path = BUF_INIT;
+    struct stat st;
+    int r = 0;
+
+    for (uint32_t i = 0; i < s->n_shards && r == 0; i++) {
+        buf_reset(&path);
+        shard_path(s, i, &path);
+        if (stat(path.data, &st) < 0)
+            r = err_sys(ERR_NOINPUT, "%s", path.data);
+        else if ((uint64_t)st.st_size != s->shard[i].bytes)
+            r = err_set(ERR_DATA, "%s: %lld bytes, the manifest says %llu",
+                        path.data, (long long)st.st_size,
+                        (unsigned long long)s->shard[i].bytes);
+    }
+    buf_release(&path);
+    return r;
+}
+
+/* ---- where to begin */
+
+static const char *const tails[] = {"wrap", "drop", "exact"};
+
+void reader_token(const struct reader *r, struct buf *b)
+{
+    int64_t epoch, pos;
+
+    recipe_place(&r->batch, r->samples, &epoch, &pos);
+    buf_addf(b, "dataset=%s,order=", r->set.dataset);
+    order_name(&r->order, b);
+    buf_addf(b, ",seed=%llu,epoch=%lld,next=%lld,tail=%s,group=%lld",
+             (unsigned long long)r->order.seed, (long long)epoch,
+             (long long)pos, tails[r->tail], (long long)r->batch.global);
+}
+
+/* The value of a field of a token, in field; false if it is not there. */
+static bool token_field(const char *token, const char *key, char *field,
+                        size_t room)
+{
+    size_t klen = strlen(key), n;
+
+    for (const char *p = token; *p; p += n + (p[n] == ',')) {
+        n = strcspn(p, ",");
+        if (n > klen && p[klen] == '=' && !strncmp(p, key, klen) &&
+            n - klen - 1 < room) {
+            memcpy(field, p + klen + 1, n - klen - 1);
+            field[n - klen - 1] = 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int token_number(const char *token, const char *key, int64_t *v)
+{
+    char field[32], *end;
+
+    if (!token_field(token, key, field, sizeof(field)))
+        return err_set(ERR_USAGE, "resume token: no field %s", key);
+    errno = 0;
+    *v = strtoll(field, &end, 10);
+    if (errno || *end || end == field || *v < 0)
+        return err_set(ERR_USAGE, "resume token: %s \"%s\": not a number",
+                       key, field);
+    return 0;
+}
+
+/*
+ * A token fits when all but the place is what this reader has. The global
+ * batch may differ where the place begins a step of ours too; with lanes the
+ * order depends on the batch, so only between epochs.
+ */
+static int start_at_token(struct reader *r, const char *token)
+{
+    static const char *const keys[] = {"dataset", "order", "seed", "tail"};
+    char ours[200], theirs[200];
+    struct buf own = BUF_INIT;
+    int64_t epoch, next, group;
+
+    reader_token(r, &own);
+    for (int i = 0; i < 4; i++) {
+        if (!token_field(own.data, keys[i], ours, sizeof(ours)))
+            BUG("own token has no %s", keys[i]);
+        if (!token_field(token, keys[i], theirs, sizeof(theirs)))
+            err_set(ERR_USAGE, "resume token: no field %s", keys[i]);
+        else if (strcmp(ours, theirs) != 0)
+            err_set(ERR_CONFIG, "resume token: %s is %s, here it is %s",
+                    keys[i], theirs, ours);
+        else
+            continue;
+        buf_release(&own);
+        return -1;
+    }
+    buf_release(&own);
+    if (token_number(token, "epoch", &epoch) < 0 ||
+        token_number(token, "next", &next) < 0 ||
+        token_number(token, "group", &group) < 0)
+        return -1;
+    if (epoch > UINT32_MAX || next >= r->batch.epoch_samples)
+        return err_set(ERR_CONFIG, "resume token: place %lld of epoch %lld: an "
+                                   "epoch has %lld samples",
+                       (long long)next, (long long)epoch,
+                       (long long)r->batch.epoch_samples);
+    if (next && group != r->batch.global &&
+        (next % r->batch.global ||
+         (r->order.kind == ORDER_BLOCK && r->order.lanes > 1)))
+        return err_set(ERR_CONFIG,
+                       "resume token: batch %lld, here %lld: place %lld is not "
+                       "where a step begins",
+                       (long long)group, (long long)r->batch.global,
+                       (long long)next);
+    r->samples = epoch * r->batch.epoch_samples + next;
+    return 0;
+}
+
+static int mismatch(const char *path, const char *what, int64_t theirs,
+                    int64_t ours)
+{
+    return err_set(ERR_CONFIG, "%s: made with %s %lld, here it is %lld", path,
+                   what, (long long)theirs, (long long)ours);
+}
+
+static int start_at_state(struct reader *r, const struct recipe *cfg,
+                          const struct ckpt_state *s, const char *path)
+{
+    if (s->dataset[0] && strcmp(s->dataset, r->set.dataset) != 0)
+        return err_set(ERR_CONFIG, "%s: made with data set %s, here it is %s",
+                       path, s->dataset, r->set.dataset);
+    if (s->n && s->n != r->set.n)
+        return mismatch(path, "samples", s->n, r->set.n);
+    if (s->seed != cfg->seed)
+        return mismatch(path, "SEED", s->seed, cfg->seed);
+    if (s->global != r->batch.global)
+        return mismatch(path, "SOLVER.BATCH", s->global, r->batch.global);
+    if (s->samples < 0)
+        return err_set(ERR_DATA, "%s: negative progress", path);
+    r->samples = s->samples;
+    return 0;
+}
+
+/* dir is a checkpoint, RUN/ckpt, or RUN; none inside is a fresh start. */
+static int start_at_checkpoint(struct reader *r, const struct recipe *cfg,
+                               const char *dir)
+{
+    char *file = xstrfmt("%s/state.json", dir), *inner, *path = NULL;
+    struct ckpt_state state = {0};
+    struct stat st;
+    int64_t step = -1;
+    int result = -1;
+
+    inner = xstrfmt("%s/ckpt", dir);
+    if (stat(file, &st) == 0)
+        path = xstrdup(dir);
+    else
+        path = ckpt_newest(stat(inner, &st) == 0 ? inner : dir, &step);
+    if (!path && step != -1)
+        goto out;
+    if (!path) {
+        result = 0;
+        goto out;
+    }
+    if (ckpt_read_state(path, &state) == 0)
+        result = start_at_state(r, cfg, &state, path);
+    ckpt_state_release(&state);
+out:
+    free(file);
+    free(inner);
+    free(path);
+    return result;
+}
+
+static int find_start(struct reader *r, const struct recipe *cfg,
+                      const struct reader_want *w)
+{
+    int64_t begin = w->first_epoch * r->batch.epoch_samples;
+
+    r->samples = begin;
+    r->end = r->batch.total_samples;
+    if (w->last_epoch >= 0)
+        r->end = (w->last_epoch + 1) * r->batch.epoch_samples;
+    if (w->resume && w->from)
+        return err_set(ERR_USAGE, "a resume token and a checkpoint directory: "
+                                  "one of them");
+    if (w->resume && start_at_token(r, w->resume) < 0)
+        return -1;
+    if (w->from && start_at_checkpoint(r, cfg, w->from) < 0)
+        return -1;
+    if (r->samples < begin)
+        r->samples = begin;
+    return 0;
+}
+
+/* ---- the reader */
+
+int reader_open(struct reader *r, const struct recipe *cfg,
+                const struct reader_want *w)
+{
+    struct order_set os;
+
+    memset(r, 0, sizeof(*r));
+    if (w->rank < 0 || w->rank >= w->world)
+        return err_set(ERR_USAGE, "rank %lld of %lld", (long long)w->rank,
+                       (long long)w->world);
+    if (w->first_epoch < 0 ||
+        (w->last_epoch >= 0 && w->last_epoch < w->first_epoch) ||
+        w->last_epoch > UINT32_MAX)
+        return err_set(ERR_USAGE, "epochs %lld-%lld", (long long)w->first_epoch,
+                       (long long)w->last_epoch);
+    if (order_parse(&r->order, w->order ? w->order : "global") < 0 ||
+        shard_set_open(&r->set, w->manifest) < 0)
+        return -1;
+    r->rank = w->rank;
+    r->tail = cfg->tail;
+    r->check = w->check;
+    os = (struct order_set){.n = r->set.n,
+                            .size = r->set.size,
+                            .shard_first = r->set.shard_first,
+                            .shards = r->set.n_shards};
+    if (recipe_divide(cfg, r->set.n, w->world, &r->batch) < 0 ||
+        order_bind(&r->order, (uint64_t)cfg->seed, r->batch.global, &os) <
+            0 ||
+        check_shards(&r->set) < 0 || find_start(r, cfg, w) < 0) {
+        reader_close(r);
+        return -1;
+    }
+    r->rows = xreallocarray(NULL, (size_t)r->batch.micro, sizeof(*r->rows));
+    r->files = reader_files_new(&r->set, r->order.kind != ORDER_GLOBAL);
+    return 0;
+}
+
+void reader_close(struct reader *r)
+{
+    reader_files_free(r->files);
+    free(r->rows);
+    order_release(&r->order);
+    shard_set_release(&r->set);
+    memset(r, 0, sizeof(*r));
+}
+
+int reader_next(struct reader *r, struct reader_step *st)
+{
+    const struct recipe_batch *b = &r->batch;
+    int64_t epoch, pos;
+
+    if (r->samples >= r->end)
+        return 0;
+    recipe_place(b, r->samples, &epoch, &pos);
+    if (order_epoch(&r->order, epoch) < 0)
+        return -1;
+    st->epoch = epoch;
+    st->step = epoch * b->epoch_steps + pos / b->global;
+    st->micro = r->m;
+    st->pos = pos;
+    st->total = b->epoch_samples - pos < b->global ? b->epoch_samples - pos
+                                                   : b->global;
+    st->samples = r->samples + st->total;
+    st->epoch_begin = pos == 0 && r->m == 0;
+    st->epoch_end = pos + st->total == b->epoch_samples &&
+                    r->m + 1 == b->accum;
+    recipe_rows(b, r->tail, pos, r->m, r->rank, &st->first, &st->count);
+    for (int64_t j = 0; j < st->count; j++)
+        r->rows[j] = order_at(&r->order, st->first + j);
+    st->sample = r->rows;
+    if (++r->m == b->accum) {
+        r->m = 0;
+        r->samples = st->samples;
+    }
+    return 1;
+}
+
+int reader_fetch(struct reader *r, uint32_t i, struct buf *b)
+{
+    return reader_files_fetch(r->files, i, r->check == CHECK_ALWAYS, b);
+}
