@@ -11,8 +11,7 @@
 #include "engine/kern/kern.h"
 
 /* Number of windows. */
-KERN_FN int64_t kern_out_size(int64_t n, int64_t r, int64_t stride,
-                              int64_t pad)
+KERN_FN int64_t kern_out_size(int64_t n, int64_t r, int64_t stride, int64_t pad)
 {
     return (n + 2 * pad - r) / stride + 1;
 }

@@ -14,27 +14,31 @@
 #ifndef ENGINE_KERN_KERN_H
 #define ENGINE_KERN_KERN_H
 
+#ifdef __cplusplus
+#    define _Noreturn [[noreturn]] /* for util/err.h, behind dtype.h */
+#endif
+
 #include "engine/kern/table.h"
 
 #include <math.h>
 #include <stdint.h>
 
 #ifdef __CUDACC__
-#define KERN_FN static __host__ __device__ __forceinline__
+#    define KERN_FN static __host__ __device__ __forceinline__
 #else
-#define KERN_FN static inline
+#    define KERN_FN static inline
 #endif
 
 #ifdef KERN_DOUBLE
-#define KREAL double
-#define KSQRT(x) sqrt(x)
-#define KEXP(x) exp(x)
-#define KLOG(x) log(x)
+#    define KREAL double
+#    define KSQRT(x) sqrt(x)
+#    define KEXP(x) exp(x)
+#    define KLOG(x) log(x)
 #else
-#define KREAL float
-#define KSQRT(x) sqrtf(x)
-#define KEXP(x) expf(x)
-#define KLOG(x) logf(x)
+#    define KREAL float
+#    define KSQRT(x) sqrtf(x)
+#    define KEXP(x) expf(x)
+#    define KLOG(x) logf(x)
 #endif
 
 #endif

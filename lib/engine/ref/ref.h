@@ -22,8 +22,8 @@ int ref_run(void *dev, enum kernel k, const void *args);
 
 /* The convolution entries of the table. ref has every form. */
 int ref_conv_available(void *dev, const struct conv_desc *d);
-int ref_conv_plan(void *dev, const struct conv_desc *d,
-                  struct conv_plan **plan, struct conv_needs *needs);
+int ref_conv_plan(void *dev, const struct conv_desc *d, struct conv_plan **plan,
+                  struct conv_needs *needs);
 int ref_conv_pack(void *dev, struct conv_plan *plan, const void *weights,
                   void *packed);
 int ref_conv_run(void *dev, struct conv_plan *plan, const struct conv_args *a);
@@ -47,9 +47,9 @@ void ref_load(enum dtype t, const void *p, int64_t i, int64_t n, double *out);
 void ref_store(enum dtype t, void *p, int64_t i, int64_t n, const double *in);
 /* A loop over independent items, on all threads where there is OpenMP. */
 #ifdef _OPENMP
-#define REF_PARALLEL _Pragma("omp parallel for schedule(static)")
+#    define REF_PARALLEL _Pragma("omp parallel for schedule(static)")
 #else
-#define REF_PARALLEL
+#    define REF_PARALLEL
 #endif
 
 #endif

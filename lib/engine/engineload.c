@@ -1,0 +1,176 @@
+#include "engine/engine_private.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The engines there can be; which is best is a matter of their scores. */
+static const char *const known[] = {"cuda", "cpu", "ref"};
+#define N_KNOWN (sizeof(known) / sizeof(known[0]))
+
+static bool is_known(const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < N_KNOWN; i++) {
+        if (strcmp(known[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The directory of the executable, no slash behind; 0 or -1. */
+static int executable_dir(char *dir, size_t n)
+{
+    ssize_t len = readlink("/proc/self/exe", dir, n - 1);
+    char *slash;
+
+    if (len < 0)
+        return -1;
+    dir[len] = 0;
+    slash = strrchr(dir, '/');
+    if (!slash)
+        return -1;
+    *slash = 0;
+    return 0;
+}
+
+/* Is engine-NAME.so in base/sub? path: its absolute name. */
+static bool plugin_in(const char *base, const char *sub, const char *name,
+                      char *path)
+{
+    char *file = xstrfmt("%s%s/engine-%s.so", base, sub, name);
+    bool found = realpath(file, path) != NULL;
+
+    free(file);
+    return found;
+}
+
+/* path has PATH_MAX bytes. */
+static int find_plugin(const char *name, const char *dir, char *path)
+{
+    char exe[PATH_MAX];
+    bool have_exe = executable_dir(exe, sizeof(exe)) == 0;
+
+    if (dir && plugin_in(dir, "", name, path))
+        return 0;
+    if (have_exe && (plugin_in(exe, "", name, path) ||
+                     plugin_in(exe, "/../lib/millrace", name, path)))
+        return 0;
+    return err_set(ERR_UNAVAILABLE, "%s: no engine-%s.so in %s%s%s", name, name,
+                   dir ? dir : "", dir ? ", " : "",
+                   have_exe ? exe : "any place");
+}
+
+static int load_plugin(struct backend *b, const char *name, const char *dir)
+{
+    char path[PATH_MAX];
+    engine_entry *entry;
+    const char *why;
+    void *symbol;
+
+    if (find_plugin(name, dir, path) < 0)
+        return -1;
+    /* Libraries with threads of their own must stay when a device is closed. */
+    b->dl = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    if (!b->dl) {
+        why = dlerror();
+        return err_set(ERR_UNAVAILABLE, "%s: cannot load %s: %s", name, path,
+                       why ? why : "no reason given");
+    }
+    symbol = dlsym(b->dl, ENGINE_SYMBOL);
+    if (!symbol)
+        return err_set(ERR_UNAVAILABLE, "%s: %s: no symbol %s: not an engine",
+                       name, path, ENGINE_SYMBOL);
+    /* POSIX, dlsym: a function's address comes as an object's. */
+    memcpy(&entry, &symbol, sizeof(entry));
+    b->ops = entry();
+    if (b->ops->abi != ENGINE_ABI)
+        return err_set(ERR_UNAVAILABLE,
+                       "%s: %s: built for engine interface "
+                       "%d, this program has %d",
+                       name, path, b->ops->abi, ENGINE_ABI);
+    if (strcmp(b->ops->name, name) != 0)
+        return err_set(ERR_UNAVAILABLE, "%s: %s: calls itself \"%s\"", name,
+                       path, b->ops->name);
+    return 0;
+}
+
+/* Load and ask for the score; -1 where it cannot serve. */
+static int load(struct backend *b, const char *name, const char *dir)
+{
+    char why[300] = "";
+    int r = 0;
+
+    memset(b, 0, sizeof(*b));
+    if (strcmp(name, "ref") == 0)
+        b->ops = engine_ref();
+    else
+        r = load_plugin(b, name, dir);
+    if (r == 0)
+        b->score = b->ops->score(why, sizeof(why));
+    if (r == 0 && b->score <= 0)
+        r = err_set(ERR_UNAVAILABLE, "%s: %s", name,
+                    why[0] ? why : "not usable here");
+    if (r < 0)
+        backend_release(b);
+    return r;
+}
+
+void backend_release(struct backend *b)
+{
+    if (b->dl)
+        dlclose(b->dl);
+    memset(b, 0, sizeof(*b));
+}
+
+int backend_choose(struct backend *b, const char *name, const char *dir)
+{
+    struct backend each;
+    size_t i;
+
+    memset(b, 0, sizeof(*b));
+    if (strcmp(name, "auto") != 0) {
+        if (!is_known(name))
+            return err_set(ERR_USAGE,
+                           "unknown engine \"%.40s\": there are "
+                           "auto, cuda, cpu and ref",
+                           name);
+        return load(b, name, dir);
+    }
+    for (i = 0; i < N_KNOWN; i++) {
+        if (load(&each, known[i], dir) < 0) {
+            note("engine %s", err_text());
+            continue;
+        }
+        if (b->ops && b->score >= each.score) {
+            note("engine %s: %s is faster", known[i], b->ops->name);
+            backend_release(&each);
+            continue;
+        }
+        backend_release(b);
+        *b = each;
+    }
+    note("engine %s is taken", b->ops->name);
+    err_clear();
+    return 0;
+}
+
+void engine_list(const char *dir)
+{
+    struct backend b;
+    size_t i;
+
+    for (i = 0; i < N_KNOWN; i++) {
+        if (load(&b, known[i], dir) < 0)
+            printf("%s\n", err_text());
+        else
+            printf("%s: score %d\n", known[i], b.score);
+        backend_release(&b);
+    }
+    err_clear();
+}
