@@ -1,0 +1,61 @@
+# What all pipelines share: variables, programs, how a rank is started.
+
+NGPU = 1#            ranks on this host; CPU ranks where there is no GPU
+GPUS =#              devices to use, such as 0,2
+NAME = imagenet#     of the run
+OUT = $(abspath out/$(NAME))
+CONFIG =#            recipe; chosen by the data where it is empty
+MODEL =#             and so on: empty means what the recipe says
+WEIGHTS =
+SIZE =
+EPOCHS =
+BATCH =
+MICRO =
+ACCUM =
+LR =
+PREC =
+SEED =
+THREADS =#           decoding threads of a rank
+ENGINE = auto
+SAVE_EVERY = 1ep
+KEEP = 2
+RETRY = 1#           how often a failed run is started again from its checkpoint
+REQUIRE =#           such as top1=0.75: the score must reach it
+
+BIN = $(abspath ../bin)
+O = $(abspath $(OUT))
+
+# KEY VALUE pairs, for imgshard and accel-worker alike.
+set = $(if $($(1)),$(2) $($(1)))
+SETTINGS = $(strip $(call set,MODEL,MODEL.NAME) $(call set,SIZE,INPUT.SIZE) \
+	$(call set,EPOCHS,SOLVER.EPOCHS) $(call set,BATCH,SOLVER.BATCH) \
+	$(call set,MICRO,SOLVER.MICRO) $(call set,ACCUM,SOLVER.ACCUM) \
+	$(call set,LR,SOLVER.BASE_LR) $(call set,PREC,SOLVER.PRECISION) \
+	$(call set,SEED,SEED))
+
+# One rank: batches through a pipe into the worker. $(1) the manifest.
+FEED = $(BIN)/imgshard feed $(1) -c $(abspath $(CONFIG)) \
+	$(if $(THREADS),--threads $(THREADS))
+TRAIN = $(BIN)/accel-worker train -c $(abspath $(CONFIG)) -o $(O) -e $(ENGINE) \
+	--save-every $(SAVE_EVERY) --keep $(KEEP) \
+	$(if $(WEIGHTS),-w $(abspath $(WEIGHTS)))
+RANK1 = $(call FEED,$(1)) --train --from $(O)/ckpt $(SETTINGS) | $(TRAIN) $(SETTINGS)
+RANKN = $(BIN)/accel-launch -n $(NGPU) --retries $(RETRY) --logdir $(O)/log -- \
+	sh -c '$(call FEED,$(1)) --train --from $(O)/ckpt $(SETTINGS) | $(BIN)/allreduce-ring -- $(TRAIN) $(SETTINGS)'
+DEVICES = $(if $(GPUS),CUDA_VISIBLE_DEVICES=$(GPUS) )
+
+programs:
+	@$(MAKE) -s -C .. all
+clean: # what a run leaves, and nothing else that may lie in OUT
+	rm -rf $(addprefix $(O)/,made-up shards ckpt log settings metrics.jsonl \
+	    run.json model.safetensors predictions.sft score.json)
+	@rmdir $(O) 2>/dev/null || :
+.PHONY: programs clean FORCE
+FORCE:
+
+# The settings of a run, rewritten only when they change, so that a stage made
+# with other settings is made again.
+$(O)/settings: FORCE
+	@mkdir -p $(@D)
+	@echo 'CONFIG=$(CONFIG) WEIGHTS=$(WEIGHTS) $(SETTINGS)' > $@.tmp
+	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@

@@ -1,0 +1,53 @@
+# A classifier: IMAGENET=DIR is a folder with train/CLASS/*.JPEG and
+# val/CLASS/*.JPEG (validation/ is accepted too).
+
+IMAGENET =
+
+# Made-up data where there is none, and it is said to be made up.
+ifeq ($(IMAGENET),)
+CONFIG := $(or $(CONFIG),../configs/resnet18-demo.yaml)
+IMAGES = $(O)/made-up
+MADE_UP = $(IMAGES)/README
+else
+CONFIG := $(or $(CONFIG),../configs/resnet50.yaml)
+IMAGES = $(abspath $(IMAGENET))
+MADE_UP =
+endif
+VAL = $(or $(wildcard $(IMAGES)/val),$(wildcard $(IMAGES)/validation),$(IMAGES)/val)
+
+imagenet: imagenet-score
+imagenet-pack: $(O)/shards/train.json $(O)/shards/val.json
+imagenet-merge: $(O)/model.safetensors
+imagenet-predict: $(O)/predictions.sft
+imagenet-score: $(O)/score.json
+	@$(if $(MADE_UP),echo 'made-up data (imgsynth): this score says that the pipeline works, nothing more' >&2)
+	@cat $(O)/score.json
+	$(if $(REQUIRE),$(BIN)/evalacc top --require $(REQUIRE) $(O)/predictions.sft >/dev/null)
+.PHONY: imagenet imagenet-pack imagenet-train imagenet-merge imagenet-predict \
+	imagenet-score
+
+$(O)/made-up/README: | programs
+	@echo 'no IMAGENET=DIR given: drawing made-up images into $(@D)' >&2
+	@rm -rf $(@D)
+	@mkdir -p $(O)
+	$(BIN)/imgsynth imagenet $(@D)
+
+$(O)/shards/train.json: $(MADE_UP) | programs
+	$(BIN)/imgshard pack -f --split train -o $(@D) $(IMAGES)/train
+$(O)/shards/val.json: $(MADE_UP) $(O)/shards/train.json | programs
+	$(BIN)/imgshard pack -f --split val --classes $(O)/shards/train.json -o $(@D) $(VAL)
+
+imagenet-train: $(O)/shards/train.json $(O)/settings | programs
+	$(DEVICES)$(call $(if $(filter 1,$(NGPU)),RANK1,RANKN),$(O)/shards/train.json)
+
+$(O)/model.safetensors: $(O)/shards/train.json $(O)/settings | programs
+	$(DEVICES)$(call $(if $(filter 1,$(NGPU)),RANK1,RANKN),$(O)/shards/train.json)
+	$(BIN)/ckpt-merge -o $@ $(O)
+
+$(O)/predictions.sft: $(O)/model.safetensors $(O)/shards/val.json
+	$(call FEED,$(O)/shards/val.json) --eval $(SETTINGS) | $(BIN)/accel-worker predict -c $(abspath $(CONFIG)) -e $(ENGINE) -w $< $(SETTINGS) > $@.tmp
+	mv $@.tmp $@
+
+$(O)/score.json: $(O)/predictions.sft
+	$(BIN)/evalacc top $< > $@.tmp
+	mv $@.tmp $@

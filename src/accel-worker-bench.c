@@ -1,0 +1,156 @@
+/* accel-worker bench: training speed on synthetic images of one rank. */
+#include "accel-worker.h"
+
+#include "io/recipe.h"
+#include "train/comm.h"
+#include "train/step.h"
+#include "util/buf.h"
+#include "util/fdio.h"
+#include "util/json.h"
+#include "util/rng.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+static struct {
+    int64_t steps, warm;
+    bool forward;
+} o;
+
+struct opt bench_opts[] = {
+    {.name = "steps", .letter = 'n', .type = OPT_INT, .addr = &o.steps,
+     .def = "10", .min = 1, .max = 1e6, .arg = "N",
+     .help = "steps that are timed"},
+    {.name = "warm", .type = OPT_INT, .addr = &o.warm, .def = "2", .max = 1e6,
+     .arg = "N", .help = "steps before that"},
+    {.name = "forward", .type = OPT_FLAG, .addr = &o.forward,
+     .help = "prediction only"},
+    WORKER_ENGINE_ROWS,
+    OPT_END};
+
+static void synthetic(struct input_batch *b, int64_t n, int64_t classes)
+{
+    size_t bytes = (size_t)(n * recipe.size * recipe.size * 3), i;
+    uint8_t *p = xmalloc(bytes);
+    struct rng r;
+
+    rng_init(&r, (uint64_t)recipe.seed, 0, 0, RNG_SYNTH);
+    for (i = 0; i < bytes; i++)
+        p[i] = (uint8_t)rng_below(&r, 256);
+    memset(b, 0, sizeof *b);
+    b->image = TENSOR4(DT_U8, p, n, recipe.size, recipe.size, 3);
+    b->label = xcalloc((size_t)n, sizeof *b->label);
+    for (i = 0; i < (size_t)n; i++)
+        b->label[i] = (int64_t)rng_below(&r, (uint64_t)classes);
+    b->n = b->rows = n;
+    b->last = true;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static int one(struct step *s, struct classifier *m,
+               const struct input_batch *b, float *logits, double *t)
+{
+    struct step_result res;
+    double t0 = clock_s();
+    int r = o.forward ? classifier_predict(m, &b->image, logits)
+                      : step_batch(s, b, 1e-3, &res);
+
+    *t = clock_s() - t0;
+    return r;
+}
+
+static void report(struct engine *e, const double *t, int64_t n, double first)
+{
+    json_t *j = json_object();
+    struct buf b = BUF_INIT;
+    struct rusage u;
+    char text[512];
+    size_t now, peak;
+
+    engine_describe(e, text, sizeof text);
+    engine_memory(e, &now, &peak);
+    getrusage(RUSAGE_SELF, &u);
+    json_object_set_new(j, "model", json_string(recipe.model));
+    json_object_set_new(j, "engine", json_string(text));
+    json_object_set_new(j, "precision",
+                        json_string(dtype_name(worker_dtype())));
+    json_object_set_new(j, "batch", json_integer(n));
+    json_object_set_new(j, "size", json_integer(recipe.size));
+    json_add_real(j, "ms", t[o.steps / 2] * 1e3);
+    json_add_real(j, "best_ms", t[0] * 1e3);
+    json_add_real(j, "img_s", (double)n / t[o.steps / 2]);
+    json_add_real(j, "first_s", first);
+    json_object_set_new(j, "engine_bytes", json_integer((json_int_t)peak));
+    json_object_set_new(j, "peak_rss", json_integer(u.ru_maxrss * 1024));
+    json_canonical(&b, j);
+    puts(b.data);
+    buf_release(&b);
+    json_decref(j);
+}
+
+static int run_bench(struct engine *e, struct classifier *m, int64_t n)
+{
+    struct comm *comm = comm_null();
+    struct step s;
+    struct input_batch b;
+    double *t = xcalloc((size_t)o.steps + 1, sizeof *t), ignored;
+    double start = clock_s(), first = 0;
+    float *logits = NULL;
+    int64_t i;
+    int r = -1;
+
+    memset(&s, 0, sizeof s);
+    synthetic(&b, n, m->classes);
+    logits = xcalloc((size_t)(n * m->classes), sizeof *logits);
+    if (params_fresh(&m->params, (uint64_t)recipe.seed) < 0 ||
+        (!o.forward && step_init(&s, m, comm, &recipe) < 0))
+        goto out;
+    for (i = -o.warm; i < o.steps; i++) {
+        if (one(&s, m, &b, logits, i < 0 ? &ignored : &t[i]) < 0)
+            goto out;
+        if (first == 0)
+            first = clock_s() - start;
+    }
+    qsort(t, (size_t)o.steps, sizeof *t, ascending);
+    report(e, t, n, first);
+    r = 0;
+out:
+    if (!o.forward)
+        step_release(&s);
+    comm_free(comm);
+    free(b.image.data);
+    free(b.label);
+    free(logits);
+    free(t);
+    return r;
+}
+
+int worker_bench(const struct command *c, int argc, char **argv)
+{
+    struct recipe_batch b;
+    struct classifier m;
+    struct engine *e;
+    int r;
+
+    (void)c;
+    (void)argc;
+    (void)argv;
+    if (recipe_check(&recipe) < 0 ||
+        recipe_divide(&recipe, recipe.batch, 1, &b) < 0 || worker_open(&e) < 0)
+        return -1;
+    if (worker_model(&m, e, recipe.classes ? 0 : 1000, !o.forward) < 0)
+        return -1;
+    r = run_bench(e, &m, b.micro);
+    classifier_release(&m);
+    engine_close(e);
+    return r;
+}

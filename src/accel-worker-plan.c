@@ -1,0 +1,189 @@
+/* accel-worker plan, describe, init: what a run would be, without data. */
+#include "accel-worker.h"
+
+#include "io/recipe.h"
+#include "train/run.h"
+#include "train/save.h"
+#include "util/buf.h"
+#include "util/json.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct {
+    int64_t samples, world;
+    double rate;
+    bool json, eval;
+    char *out;
+} o;
+
+struct opt plan_opts[] = {
+    {.name = "samples", .letter = 'n', .type = OPT_INT, .addr = &o.samples,
+     .def = "1281167", .min = 1, .max = 4294967295.0, .arg = "N",
+     .help = "size of the data set"},
+    {.name = "world", .type = OPT_INT, .addr = &o.world, .def = "1", .min = 1,
+     .max = 65536, .arg = "W", .help = "number of ranks"},
+    {.name = "rate", .type = OPT_FLOAT, .addr = &o.rate, .def = "0",
+     .max = 1e9, .arg = "IMG/S",
+     .help = "images per second of a rank, for the time; see bench"},
+    {.name = "json", .type = OPT_FLAG, .addr = &o.json,
+     .help = "one JSON object instead of text"},
+    WORKER_ENGINE_ROWS,
+    OPT_END};
+
+static struct plan_key key_of(int64_t n, bool train)
+{
+    struct plan_key k = {.n = n,
+                         .h = recipe.size,
+                         .w = recipe.size,
+                         .compute = worker_dtype(),
+                         .train = train};
+    return k;
+}
+
+/* One row of the answer, as text or into the object. */
+static void row(json_t *j, const char *key, double v, const char *unit)
+{
+    if (j)
+        json_add_real(j, key, v);
+    else
+        printf("%-12s %14.6g %s\n", key, v, unit);
+}
+
+static void print_plan(const struct recipe_batch *b, const struct plan_cost *c,
+                       json_t *j)
+{
+    double mib = 1.0 / (1 << 20), state = (double)(c->weights + c->buffers);
+    double images = (double)b->total_samples;
+    size_t sum = c->weights + c->gradients + c->momentum + c->buffers +
+                 c->packed + c->activations + c->scratch;
+
+    row(j, "weights", (double)c->weights * mib, "MiB");
+    row(j, "gradients", (double)c->gradients * mib, "MiB");
+    row(j, "momentum", (double)c->momentum * mib, "MiB");
+    row(j, "buffers", (double)c->buffers * mib, "MiB");
+    row(j, "packed", (double)c->packed * mib,
+        "MiB  weights in the engine's layout");
+    row(j, "activations", (double)c->activations * mib, "MiB");
+    row(j, "scratch", (double)c->scratch * mib, "MiB");
+    row(j, "memory", (double)sum * mib, "MiB  of each rank");
+    row(j, "forward", c->forward_macs / (double)b->micro * 1e-9,
+        "GMAC/image");
+    row(j, "training",
+        2e-9 * (c->forward_macs + c->backward_macs) / (double)b->micro,
+        "GFLOP/image");
+    row(j, "run", 2e-15 * (c->forward_macs + c->backward_macs) /
+                      (double)b->micro * images, "PFLOP");
+    row(j, "checkpoint", (state + (double)c->momentum) * mib,
+        "MiB  on disk, each");
+    if (o.rate > 0)
+        row(j, "hours", images / (o.rate * (double)b->world) / 3600, "h");
+}
+
+int worker_plan(const struct command *c, int argc, char **argv)
+{
+    struct recipe_batch b;
+    struct plan_cost cost;
+    struct classifier m;
+    struct engine *e;
+    struct plan_key k;
+    struct buf text = BUF_INIT;
+    json_t *j;
+    int r;
+
+    (void)c;
+    (void)argc;
+    (void)argv;
+    if (recipe_check(&recipe) < 0 ||
+        recipe_divide(&recipe, o.samples, o.world, &b) < 0 ||
+        worker_open(&e) < 0)
+        return -1;
+    if (worker_model(&m, e, recipe.classes ? 0 : 1000, true) < 0)
+        return -1;
+    k = key_of(b.micro, true);
+    r = graph_cost(&m.graph, e, &k, &cost);
+    run_ledger(&recipe, &b, &text);
+    if (r == 0 && o.json) {
+        j = json_object();
+        json_object_set_new(j, "ledger", json_string(text.data));
+        print_plan(&b, &cost, j);
+        buf_reset(&text);
+        json_canonical(&text, j);
+        puts(text.data);
+        json_decref(j);
+    } else if (r == 0) {
+        puts(text.data);
+        print_plan(&b, &cost, NULL);
+    }
+    buf_release(&text);
+    classifier_release(&m);
+    engine_close(e);
+    return r;
+}
+
+/* ---- describe */
+
+struct opt describe_opts[] = {
+    {.name = "eval", .type = OPT_FLAG, .addr = &o.eval,
+     .help = "the plan of evaluation instead of training"},
+    WORKER_ENGINE_ROWS,
+    OPT_END};
+
+int worker_describe(const struct command *c, int argc, char **argv)
+{
+    struct recipe_batch b;
+    struct classifier m;
+    struct engine *e;
+    struct plan_key k;
+    struct buf out = BUF_INIT;
+    int r;
+
+    (void)c;
+    (void)argc;
+    (void)argv;
+    if (recipe_check(&recipe) < 0 ||
+        recipe_divide(&recipe, recipe.batch, 1, &b) < 0 || worker_open(&e) < 0)
+        return -1;
+    if (worker_model(&m, e, recipe.classes ? 0 : 1000, !o.eval) < 0)
+        return -1;
+    k = key_of(b.micro, !o.eval);
+    r = graph_describe(&m.graph, e, &k, &out);
+    if (r == 0)
+        fputs(out.data, stdout);
+    buf_release(&out);
+    classifier_release(&m);
+    engine_close(e);
+    return r;
+}
+
+/* ---- init */
+
+struct opt init_opts[] = {
+    {.name = "out", .letter = 'o', .type = OPT_STRING, .addr = &o.out,
+     .arg = "FILE", .help = "the model file to write (required)"},
+    WORKER_ENGINE_ROWS,
+    OPT_END};
+
+int worker_init(const struct command *c, int argc, char **argv)
+{
+    struct classifier m;
+    struct engine *e;
+    int r;
+
+    (void)c;
+    (void)argc;
+    (void)argv;
+    if (!o.out)
+        return err_set(ERR_USAGE, "--out: not given: which file?");
+    if (recipe_check(&recipe) < 0 || worker_open(&e) < 0)
+        return -1;
+    if (worker_model(&m, e, recipe.classes ? 0 : 1000, false) < 0)
+        return -1;
+    r = params_fresh(&m.params, (uint64_t)recipe.seed);
+    if (r == 0)
+        r = save_model(o.out, &m.params, recipe.model, m.classes);
+    classifier_release(&m);
+    engine_close(e);
+    return r;
+}

@@ -1,0 +1,212 @@
+/* accel-worker train, predict: the commands that read batches. */
+#include "accel-worker.h"
+
+#include "io/ctl.h"
+#include "io/recipe.h"
+#include "train/run.h"
+#include "train/save.h"
+#include "train/sched.h"
+#include "train/stop.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static struct {
+    char *out, *weights, *save_every;
+    int64_t keep, keep_every, log_every, max_steps, grace, timeout;
+    int64_t samples, world;
+    bool print_lr, progress;
+} o;
+
+struct opt train_opts[] = {
+    {.name = "out", .letter = 'o', .type = OPT_STRING, .addr = &o.out,
+     .arg = "RUNDIR", .help = "keep checkpoints and the log here"},
+    {.name = "weights", .letter = 'w', .type = OPT_STRING, .addr = &o.weights,
+     .arg = "FILE", .help = "begin with the weights of a model file"},
+    {.name = "save-every", .type = OPT_STRING, .addr = &o.save_every,
+     .def = "0", .arg = "PERIOD",
+     .help = "commit a checkpoint every 500it, 2ep, 30m; always at the end"},
+    {.name = "keep", .type = OPT_INT, .addr = &o.keep, .def = "2", .max = 1e9,
+     .arg = "N", .help = "newest checkpoints that are kept; 0: all"},
+    {.name = "keep-every", .type = OPT_INT, .addr = &o.keep_every, .def = "0",
+     .max = 1e15, .arg = "STEPS",
+     .help = "keep also those whose step it divides; 0: none"},
+    {.name = "log-every", .type = OPT_INT, .addr = &o.log_every, .def = "20",
+     .min = 1, .max = 1e9, .arg = "STEPS",
+     .help = "steps between lines of metrics.jsonl"},
+    {.name = "max-steps", .type = OPT_INT, .addr = &o.max_steps, .def = "0",
+     .max = 1e15, .arg = "N",
+     .help = "stop in order after N steps, with status 75; 0: do not"},
+    {.name = "grace", .type = OPT_INT, .addr = &o.grace, .def = "25",
+     .max = 86400, .arg = "SECONDS",
+     .help = "time to reach a safe point after a signal; 0: for ever"},
+    {.name = "timeout", .type = OPT_INT, .addr = &o.timeout, .def = "300",
+     .max = 86400, .arg = "SECONDS",
+     .help = "deadline of every wait for other ranks; 0: none"},
+    {.name = "progress", .type = OPT_FLAG, .addr = &o.progress, .def = "true",
+     .help = "progress line on a terminal"},
+    {.name = "print-lr", .type = OPT_FLAG, .addr = &o.print_lr,
+     .help = "print step, samples, epoch and rate of a whole run; train nothing"},
+    {.name = "samples", .type = OPT_INT, .addr = &o.samples, .def = "1281167",
+     .min = 1, .max = 4294967295.0, .arg = "N",
+     .help = "size of the data set, for --print-lr"},
+    {.name = "world", .type = OPT_INT, .addr = &o.world, .def = "1", .min = 1,
+     .max = 65536, .arg = "W", .help = "number of ranks, for --print-lr"},
+    WORKER_ENGINE_ROWS,
+    OPT_END};
+
+static int print_lr(void)
+{
+    struct recipe_batch b;
+    int64_t i, epoch, pos, at;
+
+    if (recipe_divide(&recipe, o.samples, o.world, &b) < 0)
+        return -1;
+    puts("step\tsamples\tepoch\tlr");
+    for (i = 0; i < b.total_steps; i++) {
+        /* the last step of an "exact" epoch is short */
+        epoch = i / b.epoch_steps;
+        pos = i % b.epoch_steps * b.global;
+        at = epoch * b.epoch_samples + pos;
+        printf("%" PRId64 "\t%" PRId64 "\t%.9g\t%.9g\n", i, at,
+               (double)at / (double)b.epoch_samples,
+               sched_lr(&recipe, &b, at));
+    }
+    return 0;
+}
+
+static int open_comm(struct comm **comm, const struct params *ps)
+{
+    char layout[33], digest[33];
+    int64_t samples = 0;
+
+    if (!comm_available()) {
+        *comm = comm_null();
+        return 0;
+    }
+    params_layout(ps, layout);
+    recipe_digest(&recipe, digest);
+    if (o.out && run_progress(o.out, &samples) < 0)
+        return -1;
+    *comm = comm_pipe(CTL_FD_IN, CTL_FD_OUT, layout, digest, samples,
+                      o.timeout * 1000);
+    return *comm ? 0 : -1;
+}
+
+/* Everything that is opened in turn, so that it is closed in one place. */
+struct session {
+    struct engine *e;
+    struct classifier m;
+    struct input *in;
+    struct comm *comm;
+    struct input_hello hello;
+    char *settings;
+    bool has_model;
+};
+
+static int train_session(struct session *s, const struct command *c,
+                         struct run_options *r)
+{
+    int status;
+
+    if (input_open(&s->in, STDIN_FILENO, "stdin", 3, &s->hello) < 0 ||
+        worker_open(&s->e) < 0 ||
+        worker_model(&s->m, s->e, s->hello.classes, true) < 0)
+        return -1;
+    s->has_model = true;
+    if (open_comm(&s->comm, &s->m.params) < 0)
+        return -1;
+    s->settings = worker_settings(c);
+    r->settings = s->settings;
+    status = run_train(r, &s->m, s->comm, s->in, &s->hello);
+    if (status < 0) {
+        comm_abort(s->comm);
+        return -1;
+    }
+    return comm_end(s->comm) < 0 ? -1 : status;
+}
+
+static void close_session(struct session *s)
+{
+    comm_free(s->comm);
+    input_close(s->in);
+    if (s->has_model)
+        classifier_release(&s->m);
+    if (s->e)
+        engine_close(s->e);
+    free(s->settings);
+}
+
+int worker_train(const struct command *c, int argc, char **argv)
+{
+    struct session s = {.e = NULL};
+    struct run_options r = {.r = &recipe,
+                            .dir = o.out,
+                            .weights = o.weights,
+                            .keep = o.keep,
+                            .keep_every = o.keep_every,
+                            .log_every = o.log_every,
+                            .max_steps = o.max_steps,
+                            .progress = o.progress,
+                            .program = WORKER_PROGRAM};
+    int status;
+
+    (void)argc;
+    (void)argv;
+    if (recipe_check(&recipe) < 0)
+        return -1;
+    if (o.print_lr)
+        return print_lr();
+    if (cadence_parse(o.save_every, &r.save) < 0)
+        return err_wrap("--save-every");
+    if (isatty(STDIN_FILENO))
+        return err_set(ERR_USAGE, "stdin: a terminal: batches come from "
+                                  "imgshard feed");
+    if (stop_install((int)o.grace) < 0)
+        return -1;
+    status = train_session(&s, c, &r);
+    close_session(&s);
+    return status;
+}
+
+/* ---- predict */
+
+struct opt predict_opts[] = {
+    {.name = "weights", .letter = 'w', .type = OPT_STRING, .addr = &o.weights,
+     .arg = "FILE", .help = "model file, or a checkpoint directory (required)"},
+    WORKER_ENGINE_ROWS,
+    OPT_END};
+
+static int predict_session(struct session *s)
+{
+    if (input_open(&s->in, STDIN_FILENO, "stdin", 3, &s->hello) < 0 ||
+        worker_open(&s->e) < 0 ||
+        worker_model(&s->m, s->e, s->hello.classes, false) < 0)
+        return -1;
+    s->has_model = true;
+    if (save_load_model(o.weights, &s->m.params) < 0)
+        return -1;
+    return run_predict(&s->m, recipe.model, s->in, &s->hello, STDOUT_FILENO);
+}
+
+int worker_predict(const struct command *c, int argc, char **argv)
+{
+    struct session s = {.e = NULL};
+    int status;
+
+    (void)c;
+    (void)argc;
+    (void)argv;
+    if (!o.weights)
+        return err_set(ERR_USAGE, "--weights: not given: which model?");
+    if (isatty(STDIN_FILENO) || isatty(STDOUT_FILENO))
+        return err_set(ERR_USAGE, "predict reads batches from a pipe and "
+                                  "writes frames to one, not to a terminal");
+    if (recipe_check(&recipe) < 0 || stop_install(0) < 0)
+        return -1;
+    status = predict_session(&s);
+    close_session(&s);
+    return status;
+}

@@ -1,0 +1,58 @@
+/*
+ * accel-worker.h - what the commands of accel-worker share: the engine, the
+ * model that a recipe describes, the effective settings as JSON.
+ */
+#ifndef SRC_ACCEL_WORKER_H
+#define SRC_ACCEL_WORKER_H
+
+#include "engine/engine.h"
+#include "model/model.h"
+#include "util/opt.h"
+
+#define WORKER_PROGRAM "accel-worker " MILLRACE_VERSION
+
+/* Rows that every command with an engine has. */
+struct worker_engine {
+    char *name, *dir, *trace;
+    int64_t threads, device;
+    bool deterministic;
+};
+extern struct worker_engine worker_engine;
+#define WORKER_ENGINE_ROWS                                                     \
+    {.name = "engine", .letter = 'e', .env = "ACCEL_ENGINE",                   \
+     .type = OPT_STRING, .addr = &worker_engine.name, .def = "auto",           \
+     .arg = "NAME", .help = "ref, cpu, cuda, or auto: the best that is here"}, \
+    {.name = "engine-dir", .env = "ACCEL_ENGINE_DIR", .type = OPT_STRING,      \
+     .addr = &worker_engine.dir, .arg = "DIR",                                 \
+     .help = "look for engine plugins here first"},                            \
+    {.name = "threads", .letter = 't', .env = "ACCEL_THREADS",                 \
+     .type = OPT_INT, .addr = &worker_engine.threads, .def = "0", .min = 0,    \
+     .max = 4096, .arg = "N",                                                  \
+     .help = "threads; 0: OMP_NUM_THREADS, or all CPUs allowed"},              \
+    {.name = "device", .letter = 'd', .type = OPT_INT,                         \
+     .addr = &worker_engine.device, .def = "-1", .min = -1, .max = 1024,       \
+     .arg = "N", .help = "device among those visible; -1: by local rank"},     \
+    {.name = "trace", .type = OPT_STRING, .addr = &worker_engine.trace,        \
+     .arg = "FILE", .help = "write every call of the engine to FILE"}
+
+extern struct opt train_opts[], predict_opts[], plan_opts[], describe_opts[],
+    bench_opts[], init_opts[];
+int worker_train(const struct command *c, int argc, char **argv);
+int worker_predict(const struct command *c, int argc, char **argv);
+int worker_plan(const struct command *c, int argc, char **argv);
+int worker_describe(const struct command *c, int argc, char **argv);
+int worker_bench(const struct command *c, int argc, char **argv);
+int worker_init(const struct command *c, int argc, char **argv);
+
+/* Open the engine that was asked for, able to compute in the recipe's
+ * precision. */
+int worker_open(struct engine **e) MUST_CHECK;
+enum dtype worker_dtype(void);
+/* The model of the recipe with this number of classes (the recipe's own, where
+ * it states one; they must agree unless classes is 0). */
+int worker_model(struct classifier *m, struct engine *e, int64_t classes,
+                 bool train) MUST_CHECK;
+/* {"KEY":{"value":"..","origin":".."},...}; caller frees. */
+char *worker_settings(const struct command *c);
+
+#endif
