@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define STREAM_ALIGN 64
-#define ERROR_TEXT_MAX 4096
 #define ERROR_WAIT_MS 5000 /* a reader that is stuck too is not waited for */
 
 /* ---- header text */
@@ -339,7 +338,7 @@ int frame_write_error(struct frame_writer *w)
                                 {"msg", why},
                                 {"origin", prog_name()}};
     char *p;
-    size_t n, len = 0;
+    size_t n;
     int r;
 
     snprintf(class, sizeof(class), "%d", (int)c);
@@ -349,11 +348,6 @@ int frame_write_error(struct frame_writer *w)
         if (n == 0) {
             *p = '?';
             n = 1;
-        }
-        len += n;
-        if (len > ERROR_TEXT_MAX) {
-            *p = 0;
-            break;
         }
     }
     r = frame_write(w, "error", meta, 4, NULL, 0, ERROR_WAIT_MS);

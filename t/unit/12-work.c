@@ -28,6 +28,7 @@ struct loop_test {
     atomic_int runs[1000], bad_thread;
     int threads;
     size_t bad[2]; /* items that fail */
+    int late;      /* which of them takes longer */
 };
 
 static int loop_item(void *arg, size_t i, int t)
@@ -37,12 +38,11 @@ static int loop_item(void *arg, size_t i, int t)
     if (t < 0 || t >= l->threads)
         atomic_fetch_add(&l->bad_thread, 1);
     atomic_fetch_add(&l->runs[i], 1);
-    if (i == l->bad[0]) {
-        doze(1); /* the later failure comes first */
-        return err_set(ERR_DATA, "item %zu", i);
+    if (i == l->bad[0] || i == l->bad[1]) {
+        if (i == l->bad[l->late])
+            doze(1);
+        return err_set(i == l->bad[0] ? ERR_DATA : ERR_IO, "item %zu", i);
     }
-    if (i == l->bad[1])
-        return err_set(ERR_IO, "item %zu", i);
     return 0;
 }
 
@@ -73,6 +73,7 @@ static void test_loop_failure(int threads)
     l->bad[1] = 501;
     for (turn = 0; turn < 50; turn++) {
         err_clear();
+        l->late = turn & 1;
         if (work_for(1000, threads, loop_item, l) != -1 ||
             strcmp(err_text(), "item 500") != 0 || err_code() != ERR_DATA)
             bad++;
