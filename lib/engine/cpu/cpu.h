@@ -1,0 +1,46 @@
+/*
+ * cpu.h - what the files of the cpu engine share: the device, its loops, its
+ * convolutions.
+ *
+ * The engine begins with the table of ref, compiled again with OpenMP, and
+ * replaces what costs time: convolutions by oneDNN (conv.c over dnn.c), the
+ * passes over activations and weights by vectorised loops (loops.isa.c, once
+ * per instruction set). Work is cut into blocks by size, never by the number of
+ * threads, so the loops give the same bits on any number.
+ */
+#ifndef ENGINE_CPU_CPU_H
+#define ENGINE_CPU_CPU_H
+
+#include "engine/cpu/dnn.h"
+#include "engine/engine.h"
+
+struct cpu {
+    struct dnn dnn;
+    int threads;
+    const char *isa; /* of the loops */
+    /* KERN_*: 1 done, 0 left to ref, -1 failed */
+    int (*loops)(struct cpu *c, enum kernel k, const void *args);
+    void *work; /* partial sums; grows to the largest asked for */
+    size_t work_bytes;
+};
+
+/* At least that many bytes, 64-byte aligned, until the next call; NULL and
+ * ERR_SYSTEM without memory. */
+void *cpu_work(struct cpu *c, size_t bytes);
+
+/* loops.isa.c, compiled for each. */
+int cpu_loops_base(struct cpu *c, enum kernel k, const void *args);
+int cpu_loops_avx2(struct cpu *c, enum kernel k, const void *args);
+int cpu_loops_avx512(struct cpu *c, enum kernel k, const void *args);
+
+/* Entries of the table. */
+int cpu_conv_available(void *dev, const struct conv_desc *d);
+int cpu_conv_plan(void *dev, const struct conv_desc *d,
+                  struct conv_plan **plan, struct conv_needs *needs);
+int cpu_conv_pack(void *dev, struct conv_plan *plan, const void *weights,
+                  void *packed);
+int cpu_conv_run(void *dev, struct conv_plan *plan, const struct conv_args *a);
+void cpu_conv_free(void *dev, struct conv_plan *plan);
+const char *cpu_conv_name(void *dev, struct conv_plan *plan);
+
+#endif

@@ -1,0 +1,617 @@
+/*
+ * loops_body.h - the loops over activations, for one element type.
+ *
+ * loops.isa.c includes this once per type, with EL the type in memory, LD and
+ * ST to and from float, and FN(name) the name for the type. Rows are cut into
+ * blocks of block_rows(c); a block is the work of one thread and has a place of
+ * its own for its sums, which are added up afterwards in the order of the
+ * blocks. Inside a block all channels of a row are taken in turn, so memory is
+ * read in order and any number of channels vectorises.
+ */
+
+/* ---- flat loops */
+
+static void FN(add)(const struct kern_add *a)
+{
+    const EL *p = a->a, *q = a->b;
+    int64_t b, i, blocks = flat_blocks(a->n);
+    EL *y = a->y;
+
+#pragma omp parallel for private(i) schedule(static) if (blocks > 1)
+    for (b = 0; b < blocks; b++) {
+#pragma omp simd
+        for (i = b * FLAT; i < at_most((b + 1) * FLAT, a->n); i++)
+            y[i] = ST(LD(p[i]) + LD(q[i]));
+    }
+}
+
+static void FN(relu)(const struct kern_relu *a)
+{
+    int64_t b, i, blocks = flat_blocks(a->n);
+    const EL *x = a->x;
+    EL *y = a->y;
+
+#pragma omp parallel for private(i) schedule(static) if (blocks > 1)
+    for (b = 0; b < blocks; b++) {
+#pragma omp simd
+        for (i = b * FLAT; i < at_most((b + 1) * FLAT, a->n); i++)
+            y[i] = ST(kern_relu_at(LD(x[i])));
+    }
+}
+
+static void FN(relu_grad)(const struct kern_relu_grad *a)
+{
+    const EL *y = a->y, *p = a->dy0, *q = a->dy1;
+    int64_t b, i, blocks = flat_blocks(a->n);
+    EL *dx = a->dx;
+
+#pragma omp parallel for private(i) schedule(static) if (blocks > 1)
+    for (b = 0; b < blocks; b++) {
+        int64_t end = at_most((b + 1) * FLAT, a->n);
+
+        if (q) {
+#pragma omp simd
+            for (i = b * FLAT; i < end; i++)
+                dx[i] = ST(kern_relu_grad_at(LD(y[i]), LD(p[i]) + LD(q[i])));
+        } else {
+#pragma omp simd
+            for (i = b * FLAT; i < end; i++)
+                dx[i] = ST(kern_relu_grad_at(LD(y[i]), LD(p[i])));
+        }
+    }
+}
+
+/* Bytes of images: with as many channels out as in, a pattern of 16 pixels;
+ * else pixel by pixel. */
+static void FN(image_block)(const struct kern_image *a, int64_t from,
+                            int64_t to)
+{
+    const int c = a->c, step = 16 * c;
+    const uint8_t *x = a->x + from * c;
+    EL *y = (EL *)a->y + from * a->cy;
+    float mul[64], add[64];
+    int64_t i = from;
+    int j;
+
+    for (j = 0; j < step; j++) {
+        mul[j] = a->mul[j % c];
+        add[j] = a->add[j % c];
+    }
+    for (; a->cy == c && i + 16 <= to; i += 16, x += step, y += step) {
+#pragma omp simd
+        for (j = 0; j < step; j++)
+            y[j] = ST(kern_image_at((float)x[j], mul[j], add[j]));
+    }
+    for (; i < to; i++, x += c, y += a->cy) {
+        for (j = 0; j < a->cy; j++)
+            y[j] = ST(j < c ? kern_image_at((float)x[j], mul[j], add[j]) : 0);
+    }
+}
+
+static void FN(image)(const struct kern_image *a)
+{
+    int64_t b, blocks = (a->rows + PIXELS - 1) / PIXELS;
+
+#pragma omp parallel for schedule(static) if (blocks > 1)
+    for (b = 0; b < blocks; b++)
+        FN(image_block)(a, b * PIXELS, at_most((b + 1) * PIXELS, a->rows));
+}
+
+/* ---- sums over rows */
+
+static void FN(colsum_block)(const EL *x, int64_t rows, int64_t c, float *s)
+{
+    int64_t r, j;
+
+    memset(s, 0, (size_t)c * sizeof(*s));
+    for (r = 0; r + 4 <= rows; r += 4, x += 4 * c) {
+#pragma omp simd
+        for (j = 0; j < c; j++)
+            s[j] += (LD(x[j]) + LD(x[j + c])) +
+                    (LD(x[j + 2 * c]) + LD(x[j + 3 * c]));
+    }
+    for (; r < rows; r++, x += c) {
+#pragma omp simd
+        for (j = 0; j < c; j++)
+            s[j] += LD(x[j]);
+    }
+}
+
+/* s [blocks][c] */
+static void FN(colsum)(const struct kern_colsum *a, float *s)
+{
+    int64_t b, size = block_rows(a->c), blocks = (a->rows + size - 1) / size;
+    const EL *x = a->x;
+
+#pragma omp parallel for schedule(static) if (blocks > 1)
+    for (b = 0; b < blocks; b++)
+        FN(colsum_block)(x + b * size * a->c,
+                         at_most(size, a->rows - b * size), a->c,
+                         s + b * a->c);
+}
+
+/* Sums of x - shift and of its square; shift is the mean of the first rows of
+ * the block, so that a mean far from 0 costs no precision. */
+static void FN(stats_block)(const EL *x, int64_t rows, int64_t c, float *shift)
+{
+    float *s = shift + c, *q = s + c;
+    int64_t r, j, first = at_most(rows, 8);
+
+    FN(colsum_block)(x, first, c, shift);
+    for (j = 0; j < c; j++)
+        shift[j] /= (float)first;
+    memset(s, 0, 2 * (size_t)c * sizeof(*s));
+    for (r = 0; r + 4 <= rows; r += 4, x += 4 * c) {
+#pragma omp simd
+        for (j = 0; j < c; j++) {
+            float d0 = LD(x[j]) - shift[j], d1 = LD(x[j + c]) - shift[j];
+            float d2 = LD(x[j + 2 * c]) - shift[j];
+            float d3 = LD(x[j + 3 * c]) - shift[j];
+
+            s[j] += (d0 + d1) + (d2 + d3);
+            q[j] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3);
+        }
+    }
+    for (; r < rows; r++, x += c) {
+#pragma omp simd
+        for (j = 0; j < c; j++) {
+            float d = LD(x[j]) - shift[j];
+
+            s[j] += d;
+            q[j] += d * d;
+        }
+    }
+}
+
+/* part [blocks][3][c]: shift, sum, sum of squares */
+static void FN(stats)(const struct kern_norm_stats *a, float *part)
+{
+    int64_t b, size = block_rows(a->c), blocks = (a->rows + size - 1) / size;
+    const EL *x = a->x;
+
+#pragma omp parallel for schedule(static) if (blocks > 1)
+    for (b = 0; b < blocks; b++)
+        FN(stats_block)(x + b * size * a->c,
+                        at_most(size, a->rows - b * size), a->c,
+                        part + 3 * b * a->c);
+}
+
+/* ---- normalisation. The flags are constants at every call, so that each
+ * combination of terms becomes a loop of its own. */
+
+ALWAYS_INLINE void FN(apply_block)(const struct kern_norm_apply *a,
+                                   int64_t from, int64_t rows, const int terms,
+                                   const bool relu)
+{
+    const float *scale = a->scale, *bias = a->bias;
+    const float *rscale = a->rscale, *rbias = a->rbias;
+    int64_t i, j, c = a->c;
+    const EL *x = (const EL *)a->x + from * c;
+    const EL *r = terms ? (const EL *)a->r + from * c : x;
+    EL *y = (EL *)a->y + from * c;
+
+    for (i = 0; i < rows; i++, x += c, r += c, y += c) {
+#pragma omp simd
+        for (j = 0; j < c; j++) {
+            float v = kern_norm_apply_at(LD(x[j]), scale[j], bias[j]);
+
+            if (terms == 1)
+                v += LD(r[j]);
+            if (terms == 2)
+                v += kern_norm_apply_at(LD(r[j]), rscale[j], rbias[j]);
+            y[j] = ST(relu ? kern_relu_at(v) : v);
+        }
+    }
+}
+
+static void FN(apply)(const struct kern_norm_apply *a)
+{
+    int64_t b, size = block_rows(a->c), blocks = (a->rows + size - 1) / size;
+    int terms = !a->r ? 0 : !a->rscale ? 1 : 2;
+
+#pragma omp parallel for schedule(static) if (blocks > 1)
+    for (b = 0; b < blocks; b++) {
+        int64_t at = b * size, rows = at_most(size, a->rows - at);
+
+        switch (2 * terms + a->relu) {
+#define CASE(t, act)                                                           \
+    case 2 * t + act:                                                          \
+        FN(apply_block)(a, at, rows, t, act);                                  \
+        break
+            CASE(0, 0);
+            CASE(0, 1);
+            CASE(1, 0);
+            CASE(1, 1);
+            CASE(2, 0);
+            CASE(2, 1);
+#undef CASE
+        }
+    }
+}
+
+ALWAYS_INLINE void FN(grad_sums_block)(const struct kern_norm_grad_sums *a,
+                                       int64_t from, int64_t rows, float *s1,
+                                       const int flags)
+{
+    const bool has1 = flags & 1, hasy = flags & 2, hasz = flags & 4;
+    const bool hasr = flags & 8;
+    const float *mean = a->mean, *rmean = hasr ? a->rmean : a->mean;
+    int64_t i, j, c = a->c, at = from * c;
+    const EL *p = (const EL *)a->dy0 + at, *x = (const EL *)a->x + at;
+    const EL *q = has1 ? (const EL *)a->dy1 + at : p;
+    const EL *y = hasy ? (const EL *)a->y + at : p;
+    const EL *rx = hasr ? (const EL *)a->rx + at : x;
+    EL *z = hasz ? (EL *)a->dz + at : NULL;
+    float *s2 = s1 + c, *rs2 = s2 + c;
+
+    memset(s1, 0, (hasr ? 3 : 2) * (size_t)c * sizeof(*s1));
+    for (i = 0; i < rows; i++) {
+#pragma omp simd
+        for (j = 0; j < c; j++) {
+            float d = LD(p[j]);
+
+            if (has1)
+                d += LD(q[j]);
+            if (hasy)
+                d = kern_relu_grad_at(LD(y[j]), d);
+            s1[j] += d;
+            s2[j] += d * (LD(x[j]) - mean[j]);
+            if (hasr)
+                rs2[j] += d * (LD(rx[j]) - rmean[j]);
+            if (hasz)
+                z[j] = ST(d);
+        }
+        p += c;
+        q += c;
+        y += c;
+        x += c;
+        rx += c;
+        if (hasz)
+            z += c;
+    }
+}
+
+/* part [blocks][3][c]: s1, s2, rs2, without the factors invstd */
+static void FN(grad_sums)(const struct kern_norm_grad_sums *a, float *part)
+{
+    int64_t b, size = block_rows(a->c), blocks = (a->rows + size - 1) / size;
+    int flags = (a->dy1 ? 1 : 0) | (a->y ? 2 : 0) | (a->dz ? 4 : 0) |
+                (a->rx ? 8 : 0);
+
+#pragma omp parallel for schedule(static) if (blocks > 1)
+    for (b = 0; b < blocks; b++) {
+        int64_t at = b * size, rows = at_most(size, a->rows - at);
+        float *s = part + 3 * b * a->c;
+
+        switch (flags) {
+#define CASE(f)                                                                \
+    case f:                                                                    \
+        FN(grad_sums_block)(a, at, rows, s, f);                                \
+        break
+            CASE(0);
+            CASE(1);
+            CASE(2);
+            CASE(3);
+            CASE(4);
+            CASE(5);
+            CASE(6);
+            CASE(7);
+            CASE(8);
+            CASE(9);
+            CASE(10);
+            CASE(11);
+            CASE(12);
+            CASE(13);
+            CASE(14);
+            CASE(15);
+#undef CASE
+        }
+    }
+}
+
+ALWAYS_INLINE void FN(grad_apply_block)(const struct kern_norm_grad_apply *a,
+                                        int64_t from, int64_t rows,
+                                        const int flags)
+{
+    const bool has1 = flags & 1, hasy = flags & 2, hasx = flags & 4;
+    const float *ka = a->a, *kb = hasx ? a->b : a->a, *kk = hasx ? a->k : a->a;
+    int64_t i, j, c = a->c, at = from * c;
+    const EL *p = (const EL *)a->dy0 + at;
+    const EL *q = has1 ? (const EL *)a->dy1 + at : p;
+    const EL *y = hasy ? (const EL *)a->y + at : p;
+    const EL *x = hasx ? (const EL *)a->x + at : p;
+    EL *dx = (EL *)a->dx + at;
+
+    for (i = 0; i < rows; i++, p += c, q += c, y += c, x += c, dx += c) {
+#pragma omp simd
+        for (j = 0; j < c; j++) {
+            float d = LD(p[j]);
+
+            if (has1)
+                d += LD(q[j]);
+            if (hasy)
+                d = kern_relu_grad_at(LD(y[j]), d);
+            dx[j] = ST(hasx ? kern_norm_grad_at(d, LD(x[j]), ka[j], kb[j],
+                                                kk[j])
+                            : ka[j] * d);
+        }
+    }
+}
+
+static void FN(grad_apply)(const struct kern_norm_grad_apply *a)
+{
+    int64_t b, size = block_rows(a->c), blocks = (a->rows + size - 1) / size;
+    int flags = (a->dy1 ? 1 : 0) | (a->y ? 2 : 0) | (a->x ? 4 : 0);
+
+#pragma omp parallel for schedule(static) if (blocks > 1)
+    for (b = 0; b < blocks; b++) {
+        int64_t at = b * size, rows = at_most(size, a->rows - at);
+
+        switch (flags) {
+#define CASE(f)                                                                \
+    case f:                                                                    \
+        FN(grad_apply_block)(a, at, rows, f);                                  \
+        break
+            CASE(0);
+            CASE(1);
+            CASE(2);
+            CASE(3);
+            CASE(4);
+            CASE(5);
+            CASE(6);
+            CASE(7);
+#undef CASE
+        }
+    }
+}
+
+/* ---- pools, LANES channels at a time */
+
+struct FN(window) {
+    int64_t ylo, yhi, xlo, xhi; /* offsets inside the image */
+    const EL *corner;           /* of offset ylo, xlo */
+};
+
+/* lanes channels of one window; index or NULL */
+ALWAYS_INLINE void FN(max_lanes)(const struct kern_maxpool *a,
+                                 const struct FN(window) *w, int64_t ch,
+                                 EL *y, uint8_t *index, const int lanes)
+{
+    int32_t which[LANES];
+    float best[LANES];
+    int64_t ky, kx;
+    int j;
+
+    for (j = 0; j < lanes; j++) {
+        best[j] = LD(w->corner[ch + j]);
+        which[j] = (int32_t)(w->ylo * a->r + w->xlo);
+    }
+    for (ky = w->ylo; ky < w->yhi; ky++) {
+        for (kx = w->xlo; kx < w->xhi; kx++) {
+            const EL *x = w->corner + ch +
+                          ((ky - w->ylo) * a->w + kx - w->xlo) * a->c;
+            int32_t tap = (int32_t)(ky * a->r + kx);
+
+#pragma omp simd
+            for (j = 0; j < lanes; j++) {
+                float v = LD(x[j]);
+                int takes = (v > best[j]) | ((v != v) & (best[j] == best[j]));
+
+                best[j] = takes ? v : best[j];
+                which[j] = takes ? tap : which[j];
+            }
+        }
+    }
+#pragma omp simd
+    for (j = 0; j < lanes; j++)
+        y[j] = ST(best[j]);
+    for (j = 0; index && j < lanes; j++)
+        index[j] = (uint8_t)which[j];
+}
+
+static void FN(maxpool_line)(const struct kern_maxpool *a, int64_t line,
+                             int64_t np, int64_t nq)
+{
+    int64_t p = line % np, img = line / np, q, ch, at;
+    EL *y = a->y;
+    struct FN(window) w;
+
+    kern_window(p, a->h, a->r, a->stride, a->pad, &w.ylo, &w.yhi);
+    for (q = 0; q < nq; q++) {
+        kern_window(q, a->w, a->r, a->stride, a->pad, &w.xlo, &w.xhi);
+        w.corner = (const EL *)a->x +
+                   ((img * a->h + p * a->stride - a->pad + w.ylo) * a->w +
+                    q * a->stride - a->pad + w.xlo) * a->c;
+        at = (line * nq + q) * a->c;
+        for (ch = 0; ch < a->c; ch += LANES) {
+            uint8_t *index = a->index ? a->index + at + ch : NULL;
+
+            if (a->c - ch >= LANES)
+                FN(max_lanes)(a, &w, ch, y + at + ch, index, LANES);
+            else
+                FN(max_lanes)(a, &w, ch, y + at + ch, index,
+                              (int)(a->c - ch));
+        }
+    }
+}
+
+static void FN(maxpool)(const struct kern_maxpool *a)
+{
+    int64_t np = kern_out_size(a->h, a->r, a->stride, a->pad);
+    int64_t nq = kern_out_size(a->w, a->r, a->stride, a->pad);
+    int64_t line, lines = a->n * np;
+
+#pragma omp parallel for schedule(static)
+    for (line = 0; line < lines; line++)
+        FN(maxpool_line)(a, line, np, nq);
+}
+
+/* sum += where index is tap, dy0 (+ dy1) */
+ALWAYS_INLINE void FN(unpool_lanes)(float *sum, const uint8_t *index, int tap,
+                                    const EL *p, const EL *q, const int lanes)
+{
+    int j;
+
+    if (q) {
+#pragma omp simd
+        for (j = 0; j < lanes; j++)
+            sum[j] += (int)index[j] == tap ? LD(p[j]) + LD(q[j]) : 0;
+    } else {
+#pragma omp simd
+        for (j = 0; j < lanes; j++)
+            sum[j] += (int)index[j] == tap ? LD(p[j]) : 0;
+    }
+}
+
+/* One place of the input, from the windows p0..p1, q0..q1 that hold it. */
+struct FN(place) {
+    int64_t y, x;           /* in the image, plus pad */
+    int64_t lo, hi, p0, p1; /* windows across, windows down */
+    int64_t first;          /* line of windows 0 of the image */
+    int64_t nq;
+};
+
+static void FN(unpool_place)(const struct kern_maxpool_grad *a,
+                             const struct FN(place) *w, EL *dx)
+{
+    const EL *dy0 = a->dy0, *dy1 = a->dy1;
+    int64_t ch, p, q;
+    int j, lanes;
+
+    for (ch = 0; ch < a->c; ch += LANES) {
+        float sum[LANES] = {0};
+
+        lanes = (int)at_most(LANES, a->c - ch);
+        for (p = w->p0; p < w->p1; p++) {
+            for (q = w->lo; q < w->hi; q++) {
+                int64_t at = ((w->first + p) * w->nq + q) * a->c + ch;
+                int tap = (int)((w->y - p * a->stride) * a->r + w->x -
+                                q * a->stride);
+                const EL *more = dy1 ? dy1 + at : NULL;
+
+                if (lanes == LANES)
+                    FN(unpool_lanes)(sum, a->index + at, tap, dy0 + at, more,
+                                     LANES);
+                else
+                    FN(unpool_lanes)(sum, a->index + at, tap, dy0 + at, more,
+                                     lanes);
+            }
+        }
+        for (j = 0; j < lanes; j++)
+            dx[ch + j] = ST(sum[j]);
+    }
+}
+
+static void FN(maxpool_grad)(const struct kern_maxpool_grad *a)
+{
+    int64_t np = kern_out_size(a->h, a->r, a->stride, a->pad);
+    int64_t nq = kern_out_size(a->w, a->r, a->stride, a->pad);
+    int64_t line, x, lines = a->n * a->h;
+
+#pragma omp parallel for private(x) schedule(static)
+    for (line = 0; line < lines; line++) {
+        struct FN(place) w = {.y = line % a->h + a->pad, .nq = nq};
+        EL *dx = (EL *)a->dx + line * a->w * a->c;
+
+        w.first = line / a->h * np;
+        kern_windows_of(line % a->h, np, a->r, a->stride, a->pad, &w.p0,
+                        &w.p1);
+        for (x = 0; x < a->w; x++, dx += a->c) {
+            w.x = x + a->pad;
+            kern_windows_of(x, nq, a->r, a->stride, a->pad, &w.lo, &w.hi);
+            FN(unpool_place)(a, &w, dx);
+        }
+    }
+}
+
+static void FN(avgpool)(const struct kern_avgpool *a)
+{
+    int64_t per = (a->c + WIDE - 1) / WIDE, u, i, j;
+
+#pragma omp parallel for private(i, j) schedule(static)
+    for (u = 0; u < a->n * per; u++) {
+        int64_t img = u / per, ch = u % per * WIDE;
+        int64_t lanes = at_most(WIDE, a->c - ch);
+        const EL *x = (const EL *)a->x + img * a->hw * a->c + ch;
+        EL *y = (EL *)a->y + img * a->c + ch;
+        float sum[WIDE] = {0};
+
+        for (i = 0; i < a->hw; i++, x += a->c) {
+#pragma omp simd
+            for (j = 0; j < lanes; j++)
+                sum[j] += LD(x[j]);
+        }
+        for (j = 0; j < lanes; j++)
+            y[j] = ST(kern_mean_of(sum[j], (float)a->hw));
+    }
+}
+
+static void FN(avgpool_grad)(const struct kern_avgpool_grad *a)
+{
+    int64_t u, j, c = a->c, rows = a->n * a->hw;
+    const EL *dy0 = a->dy0, *dy1 = a->dy1;
+    EL *dx = a->dx;
+
+#pragma omp parallel for private(j) schedule(static)
+    for (u = 0; u < rows; u++) {
+        int64_t at = u / a->hw * c;
+
+        if (dy1) {
+#pragma omp simd
+            for (j = 0; j < c; j++)
+                dx[u * c + j] = ST(kern_mean_of(
+                    LD(dy0[at + j]) + LD(dy1[at + j]), (float)a->hw));
+        } else {
+#pragma omp simd
+            for (j = 0; j < c; j++)
+                dx[u * c + j] =
+                    ST(kern_mean_of(LD(dy0[at + j]), (float)a->hw));
+        }
+    }
+}
+
+/* ---- by number */
+
+static int FN(run)(struct cpu *dev, enum kernel k, const void *args)
+{
+    switch (k) {
+    case KERN_IMAGE:
+        FN(image)(args);
+        return 1;
+    case KERN_ADD:
+        FN(add)(args);
+        return 1;
+    case KERN_RELU:
+        FN(relu)(args);
+        return 1;
+    case KERN_RELU_GRAD:
+        FN(relu_grad)(args);
+        return 1;
+    case KERN_COLSUM:
+        return sum_columns(dev, args, FN(colsum));
+    case KERN_NORM_STATS:
+        return norm_stats(dev, args, FN(stats));
+    case KERN_NORM_APPLY:
+        FN(apply)(args);
+        return 1;
+    case KERN_NORM_GRAD_SUMS:
+        return norm_grad_sums(dev, args, FN(grad_sums));
+    case KERN_NORM_GRAD_APPLY:
+        FN(grad_apply)(args);
+        return 1;
+    case KERN_MAXPOOL:
+        FN(maxpool)(args);
+        return 1;
+    case KERN_MAXPOOL_GRAD:
+        FN(maxpool_grad)(args);
+        return 1;
+    case KERN_AVGPOOL:
+        FN(avgpool)(args);
+        return 1;
+    case KERN_AVGPOOL_GRAD:
+        FN(avgpool_grad)(args);
+        return 1;
+    default:
+        return 0;
+    }
+}
