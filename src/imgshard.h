@@ -11,6 +11,7 @@
 #include "io/reader.h"
 #include "io/recipe.h"
 #include "util/opt.h"
+#include "vision/jpeg.h"
 
 #define IMGSHARD "imgshard " MILLRACE_VERSION
 
@@ -32,6 +33,18 @@ extern struct opt decode_opts[], feed_opts[], bench_opts[];
 int imgshard_decode(const struct command *c, int argc, char **argv);
 int imgshard_feed(const struct command *c, int argc, char **argv);
 int imgshard_bench(const struct command *c, int argc, char **argv);
+
+/* imgshard-probe.c: what an image file is. */
+enum probe_check { PROBE_FULL, PROBE_HEADER, PROBE_NONE };
+enum probe_kind { PROBE_NEITHER, PROBE_JPEG, PROBE_PNG };
+enum probe_kind probe_kind(const void *p, size_t n);
+/*
+ * Fill width, height and flags of a row. PROBE_FULL decodes a JPEG file whole;
+ * a PNG file has its header read. ERR_DATA says what is wrong with it; with
+ * PROBE_NONE only what is neither is refused. d is used by one thread.
+ */
+int probe_image(struct jpeg_decoder *d, enum probe_check check, const void *p,
+                size_t n, struct shard_row *row) MUST_CHECK;
 
 /*
  * Commands that walk epochs (read, feed, bench, order): which part of which

@@ -1,0 +1,257 @@
+#include "io/shardout.h"
+
+#include "io/digest.h"
+#include "io/tar.h"
+#include "util/fdio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define OUT_BYTES (1 << 20) /* written at a time */
+
+/* ---- DALI's index */
+
+static int check_word(const char *w)
+{
+    if (!*w || w[strcspn(w, " \t\n\r\v\f")])
+        return err_set(ERR_DATA,
+                       "\"%s\": white space, which DALI's index cannot hold",
+                       w);
+    return 0;
+}
+
+int shard_idx_add(struct shard_idx *x, const struct shard_part *p, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (check_word(p[i].ext) < 0 || check_word(p[i].path) < 0)
+            return -1;
+        buf_addf(&x->lines, "%s%s %llu %llu %s", i ? " " : "", p[i].ext,
+                 (unsigned long long)p[i].offset,
+                 (unsigned long long)p[i].size, p[i].path);
+    }
+    buf_addch(&x->lines, '\n');
+    x->n++;
+    return 0;
+}
+
+int shard_idx_write(struct shard_idx *x, const char *path)
+{
+    struct buf text = BUF_INIT;
+    int r;
+
+    buf_addf(&text, "v1.2 %llu\n", (unsigned long long)x->n);
+    buf_add(&text, x->lines.data, x->lines.len);
+    r = atomic_write(path, text.data, text.len);
+    buf_release(&text);
+    buf_reset(&x->lines);
+    x->n = 0;
+    return r;
+}
+
+void shard_idx_release(struct shard_idx *x)
+{
+    buf_release(&x->lines);
+    x->n = 0;
+}
+
+/* ---- shards */
+
+int shard_out_init(struct shard_out *o, struct shard_set *set, const char *dir,
+                   uint64_t max_bytes, uint64_t max_samples)
+{
+    memset(o, 0, sizeof(*o));
+    o->fd = -1;
+    o->set = set;
+    o->max_bytes = max_bytes;
+    o->max_samples = max_samples;
+    o->dir = xstrdup(dir);
+    o->sha = digest_new();
+    if (make_dirs(dir) < 0)
+        return -1;
+    o->tmp = xstrfmt("%s/.%s.%ld.tmp", dir, set->split, (long)getpid());
+    tmp_register(o->tmp);
+    if (remove_tree(o->tmp) < 0)
+        return -1;
+    if (mkdir(o->tmp, 0777) < 0)
+        return err_sys(ERR_CANTCREAT, "%s: make directory", o->tmp);
+    return 0;
+}
+
+void shard_out_release(struct shard_out *o)
+{
+    if (o->fd >= 0)
+        close(o->fd);
+    if (o->tmp) {
+        if (remove_tree(o->tmp) < 0)
+            warn("%s", err_text());
+        tmp_forget(o->tmp);
+    }
+    free(o->dir);
+    free(o->tmp);
+    digest_free(o->sha);
+    shard_idx_release(&o->idx);
+    buf_release(&o->out);
+    memset(o, 0, sizeof(*o));
+    o->fd = -1;
+}
+
+static char *shard_name(const struct shard_set *s, uint32_t n, const char *ext)
+{
+    return xstrfmt("%s-%06lu.%s", s->split, (unsigned long)n, ext);
+}
+
+static int flush(struct shard_out *o)
+{
+    o->crc = digest_crc32(o->crc, o->out.data, o->out.len);
+    digest_add(o->sha, o->out.data, o->out.len);
+    if (fd_write(o->fd, o->out.data, o->out.len, FD_FOREVER) < 0) {
+        char *name = shard_name(o->set, o->set->n_shards, "tar");
+
+        err_wrap("%s/%s", o->dir, name);
+        free(name);
+        return -1;
+    }
+    o->bytes += o->out.len;
+    buf_reset(&o->out);
+    return 0;
+}
+
+static int open_next(struct shard_out *o)
+{
+    char *name = shard_name(o->set, o->set->n_shards, "tar");
+    char *path = xstrfmt("%s/%s", o->tmp, name);
+
+    o->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (o->fd < 0)
+        err_sys(ERR_CANTCREAT, "%s: create", path);
+    o->bytes = o->samples = 0;
+    o->crc = 0;
+    free(name);
+    free(path);
+    return o->fd < 0 ? -1 : 0;
+}
+
+static int close_shard(struct shard_out *o)
+{
+    char *tar = shard_name(o->set, o->set->n_shards, "tar");
+    char *idx = shard_name(o->set, o->set->n_shards, "idx");
+    char *path = xstrfmt("%s/%s", o->tmp, idx);
+    struct shard sh = {.file = tar};
+    int fd = o->fd, result = -1;
+
+    tar_end(&o->out, o->bytes + o->out.len);
+    if (flush(o) < 0)
+        goto out;
+    o->fd = -1;
+    if (fsync(fd) < 0 && errno != EINVAL && errno != EROFS) {
+        err_sys(ERR_IO, "%s/%s: flush to disk", o->dir, tar);
+        close(fd);
+        goto out;
+    }
+    if (close(fd) < 0) {
+        err_sys(ERR_IO, "%s/%s: close", o->dir, tar);
+        goto out;
+    }
+    sh.bytes = o->bytes;
+    sh.crc32 = o->crc;
+    digest_hex(o->sha, sh.sha256);
+    shard_set_shard(o->set, &sh);
+    result = shard_idx_write(&o->idx, path);
+out:
+    free(tar);
+    free(idx);
+    free(path);
+    return result;
+}
+
+int shard_out_add(struct shard_out *o, const struct shard_row *row,
+                  const void *bytes, size_t n, const struct shard_part *parts,
+                  int n_parts)
+{
+    struct shard_part moved[TAR_MEMBERS_MAX];
+    struct shard_row r = *row;
+    uint64_t base;
+
+    if (o->fd < 0 && open_next(o) < 0)
+        return -1;
+    base = o->bytes + o->out.len;
+    r.offset += base;
+    for (int i = 0; i < n_parts; i++) {
+        moved[i] = parts[i];
+        moved[i].offset += base;
+    }
+    if (shard_idx_add(&o->idx, moved, n_parts) < 0)
+        return -1;
+    buf_add(&o->out, bytes, n);
+    shard_set_add(o->set, &r);
+    o->samples++;
+    if (base + n >= o->max_bytes || o->samples >= o->max_samples)
+        return close_shard(o);
+    return o->out.len >= OUT_BYTES ? flush(o) : 0;
+}
+
+static int move(const struct shard_out *o, uint32_t i, const char *ext)
+{
+    char *name = shard_name(o->set, i, ext);
+    char *from = xstrfmt("%s/%s", o->tmp, name);
+    char *to = xstrfmt("%s/%s", o->dir, name);
+    int r = 0;
+
+    if (rename(from, to) < 0)
+        r = err_sys(ERR_CANTCREAT, "%s: rename", to);
+    free(name);
+    free(from);
+    free(to);
+    return r;
+}
+
+/* Shards of an older, larger split of the same name. */
+static int remove_rest(const struct shard_out *o)
+{
+    static const char *const exts[] = {"tar", "idx"};
+    bool found = true;
+    int r = 0;
+
+    for (uint32_t i = o->set->n_shards; found && r == 0; i++) {
+        found = false;
+        for (int e = 0; e < 2 && r == 0; e++) {
+            char *name = shard_name(o->set, i, exts[e]);
+            char *path = xstrfmt("%s/%s", o->dir, name);
+
+            if (unlink(path) == 0)
+                found = true;
+            else if (errno != ENOENT)
+                r = err_sys(ERR_CANTCREAT, "%s: remove", path);
+            free(name);
+            free(path);
+        }
+    }
+    return r;
+}
+
+int shard_out_commit(struct shard_out *o)
+{
+    char *manifest = xstrfmt("%s/%s.json", o->dir, o->set->split);
+    int result = -1;
+
+    if (o->fd >= 0 && close_shard(o) < 0)
+        goto out;
+    if (unlink(manifest) < 0 && errno != ENOENT) {
+        err_sys(ERR_CANTCREAT, "%s: remove", manifest);
+        goto out;
+    }
+    for (uint32_t i = 0; i < o->set->n_shards; i++)
+        if (move(o, i, "tar") < 0 || move(o, i, "idx") < 0)
+            goto out;
+    if (remove_rest(o) < 0 || sync_dir(o->dir) < 0)
+        goto out;
+    result = shard_set_write(o->set, o->dir);
+out:
+    free(manifest);
+    return result;
+}

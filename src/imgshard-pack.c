@@ -1,0 +1,308 @@
+/* imgshard pack - a folder of class folders becomes shards. */
+#include "imgshard.h"
+#include "io/digest.h"
+#include "io/shardout.h"
+#include "io/source.h"
+#include "io/tar.h"
+#include "util/fdio.h"
+#include "util/rng.h"
+#include "util/work.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BAD_SHOWN 20 /* with --on-bad fail: stop after so many */
+
+static struct {
+    char *out, *split, *name, *classes;
+    int64_t shard_bytes, shard_count, seed, max_bad, jobs;
+    int order, check, on_bad;
+    bool force;
+} set;
+
+struct opt pack_opts[] = {
+    {.name = "output", .letter = 'o', .type = OPT_STRING, .addr = &set.out,
+     .def = "shards", .arg = "DIR", .help = "where the shards go"},
+    {.name = "split", .type = OPT_STRING, .addr = &set.split, .def = "train",
+     .arg = "NAME", .help = "name of the split and of its files"},
+    {.name = "name", .type = OPT_STRING, .addr = &set.name, .def = "images",
+     .arg = "NAME", .help = "name of the data set, for the manifest"},
+    {.name = "classes", .type = OPT_STRING, .addr = &set.classes,
+     .arg = "FILE",
+     .help = "classes in order, one a line, or another split's manifest"},
+    {.name = "shard-size", .type = OPT_SIZE, .addr = &set.shard_bytes,
+     .def = "256M", .min = 1, .max = 1e15, .arg = "BYTES",
+     .help = "close a shard at this size"},
+    {.name = "shard-count", .type = OPT_INT, .addr = &set.shard_count,
+     .def = "10000", .min = 1, .max = 1e9, .arg = "N",
+     .help = "close a shard after so many samples"},
+    {.name = "order", .type = OPT_CHOICE, .addr = &set.order,
+     .def = "shuffle", .choices = "shuffle|sorted",
+     .help = "order of the samples in the shards"},
+    {.name = "seed", .type = OPT_INT, .addr = &set.seed, .def = "0",
+     .min = 0, .max = 9e15, .arg = "S", .help = "of that order"},
+    {.name = "check", .type = OPT_CHOICE, .addr = &set.check, .def = "full",
+     .choices = "full|header|none",
+     .help = "decode each image, read its header, or only its first bytes"},
+    {.name = "on-bad", .type = OPT_CHOICE, .addr = &set.on_bad,
+     .def = "fail", .choices = "fail|drop",
+     .help = "what becomes of a file that is no usable image"},
+    {.name = "max-bad", .type = OPT_INT, .addr = &set.max_bad, .def = "100",
+     .min = 0, .max = 1e9, .arg = "N", .help = "drop at most so many"},
+    {.name = "jobs", .letter = 'j', .type = OPT_INT, .addr = &set.jobs,
+     .def = "0", .min = 0, .max = 1024, .arg = "N",
+     .help = "threads; 0: one per CPU"},
+    {.name = "force", .letter = 'f', .type = OPT_FLAG, .addr = &set.force,
+     .help = "replace a split that is there"},
+    OPT_END,
+};
+
+/* A file on its way: members made by any thread, written in order. */
+struct item {
+    const struct source_file *file;
+    struct buf image, tar;
+    struct shard_row row;
+    char *cls_path, *image_path;
+    char *why; /* it is bad */
+};
+
+struct pack {
+    struct source src;
+    struct shard_set shards;
+    struct shard_out out;
+    struct jpeg_decoder **decoder; /* of each thread */
+    uint32_t *order;               /* of the files; NULL: as they are */
+    size_t next, bad, png;
+};
+
+static int pack_next(void *arg, void *item)
+{
+    struct pack *p = arg;
+    struct item *it = item;
+
+    if (p->next == p->src.n)
+        return 0;
+    it->file = &p->src.file[p->order ? p->order[p->next] : p->next];
+    p->next++;
+    return 1;
+}
+
+/* The bytes of a member behind what the item has; offset of its data. */
+static int add_member(struct item *it, const char *path, const void *p,
+                      size_t n, uint64_t *offset)
+{
+    unsigned char block[TAR_BLOCK];
+
+    if (tar_header(block, path, n) < 0)
+        return -1;
+    buf_add(&it->tar, block, sizeof(block));
+    *offset = it->tar.len;
+    buf_add(&it->tar, p, n);
+    buf_addfill(&it->tar, 0, tar_padding(n));
+    return 0;
+}
+
+static int pack_work(void *arg, void *item, int t)
+{
+    struct pack *p = arg;
+    struct item *it = item;
+    struct shard_row *row = &it->row;
+    char label[16];
+    uint64_t offset;
+
+    buf_reset(&it->image);
+    buf_reset(&it->tar);
+    *row = (struct shard_row){.key = it->file->key, .label = it->file->label};
+    if (buf_read_file(&it->image, it->file->path, SHARD_MEMBER_MAX) < 0 ||
+        probe_image(p->decoder[t], (enum probe_check)set.check,
+                    it->image.data ? it->image.data : "", it->image.len,
+                    row) < 0) {
+        if (err_code() != ERR_DATA)
+            return -1;
+        it->why = xstrdup(err_text());
+        return 0;
+    }
+    row->size = (uint32_t)it->image.len;
+    row->crc32 = digest_crc32(0, it->image.data, it->image.len);
+    snprintf(label, sizeof(label), "%ld", (long)row->label);
+    it->cls_path = xstrfmt("%s.cls", row->key);
+    it->image_path =
+        xstrfmt("%s.%s", row->key, row->flags & SHARD_PNG ? "png" : "jpg");
+    if (add_member(it, it->cls_path, label, strlen(label), &offset) < 0 ||
+        add_member(it, it->image_path, it->image.data, it->image.len,
+                   &row->offset) < 0)
+        return err_wrap("%s", it->file->path);
+    return 0;
+}
+
+/* Count a file that is left out; -1 when there are too many. */
+static int left_out(struct pack *p, struct item *it)
+{
+    const char *path = it->file->path;
+    size_t n = strlen(path);
+
+    if (!strncmp(it->why, path, n) && !strncmp(it->why + n, ": ", 2))
+        warn("%s", it->why);
+    else
+        warn("%s: %s", path, it->why);
+    free(it->why);
+    it->why = NULL;
+    p->bad++;
+    if (set.on_bad == 0 && p->bad >= BAD_SHOWN)
+        return err_set(ERR_DATA, "%zu files are no usable images; stopped "
+                                 "looking",
+                       p->bad);
+    if (set.on_bad == 1 && p->bad > (size_t)set.max_bad)
+        return err_set(ERR_DATA, "more than %lld files are no usable images "
+                                 "(--max-bad)",
+                       (long long)set.max_bad);
+    return 0;
+}
+
+static int pack_done(void *arg, void *item)
+{
+    struct pack *p = arg;
+    struct item *it = item;
+    struct shard_part parts[2];
+    int r;
+
+    if (it->why)
+        return left_out(p, it);
+    parts[0] = (struct shard_part){"cls", it->cls_path, TAR_BLOCK,
+                                   strlen(it->tar.data + TAR_BLOCK)};
+    parts[1] = (struct shard_part){it->row.flags & SHARD_PNG ? "png" : "jpg",
+                                   it->image_path, it->row.offset,
+                                   it->row.size};
+    p->png += (it->row.flags & SHARD_PNG) != 0;
+    r = set.on_bad == 0 && p->bad
+            ? 0 /* nothing will be committed: only the checks go on */
+            : shard_out_add(&p->out, &it->row, it->tar.data, it->tar.len,
+                            parts, 2);
+    free(it->cls_path);
+    free(it->image_path);
+    it->cls_path = it->image_path = NULL;
+    return r;
+}
+
+static int run_pipeline(struct pack *p, int threads)
+{
+    struct work_stages stages = {pack_next, pack_work, pack_done, p};
+    int n = threads * 4, i, r;
+    struct item *items = xcalloc((size_t)n, sizeof(*items));
+    void **list = xcalloc((size_t)n, sizeof(*list));
+
+    p->decoder = xcalloc((size_t)threads, sizeof(*p->decoder));
+    for (i = 0; i < threads; i++)
+        p->decoder[i] = jpeg_decoder_new();
+    for (i = 0; i < n; i++)
+        list[i] = &items[i];
+    r = work_pipeline(&stages, list, n, threads);
+    for (i = 0; i < threads; i++)
+        jpeg_decoder_free(p->decoder[i]);
+    for (i = 0; i < n; i++) {
+        buf_release(&items[i].image);
+        buf_release(&items[i].tar);
+        free(items[i].cls_path);
+        free(items[i].image_path);
+        free(items[i].why);
+    }
+    free(p->decoder);
+    free(items);
+    free(list);
+    return r;
+}
+
+static int prepare(struct pack *p, char **dirs, int n)
+{
+    struct shard_set *s = &p->shards;
+    char *manifest;
+    struct rng r;
+    int there;
+
+    if (!*set.split || strchr(set.split, '/') || *set.split == '.' ||
+        set.split[strcspn(set.split, " \t\n")])
+        return err_set(ERR_USAGE, "--split \"%s\": not a file name", set.split);
+    manifest = xstrfmt("%s/%s.json", set.out, set.split);
+    there = access(manifest, F_OK) == 0;
+    if (there && !set.force)
+        err_set(ERR_CANTCREAT, "%s: is there already: -f replaces it",
+                manifest);
+    free(manifest);
+    if (there && !set.force)
+        return -1;
+    s->split = xstrdup(set.split);
+    s->name = xstrdup(set.name);
+    s->task = xstrdup("classification");
+    s->pack_order = xstrdup(set.order == 0 ? "shuffle" : "sorted");
+    s->pack_seed = set.seed;
+    s->jpeg = xstrdup("keep");
+    s->program = xstrdup(IMGSHARD);
+    if ((set.classes && shard_set_classes(s, set.classes) < 0) ||
+        source_walk(&p->src, s, dirs, n) < 0)
+        return -1;
+    if (p->src.n > UINT32_MAX)
+        return err_set(ERR_DATA, "%zu files: too many", p->src.n);
+    if (set.order == 0) {
+        p->order = xreallocarray(NULL, p->src.n, sizeof(*p->order));
+        rng_init(&r, (uint64_t)set.seed, 0, 0, RNG_PACK);
+        rng_permute(&r, p->order, (uint32_t)p->src.n);
+    }
+    return shard_out_init(&p->out, s, set.out, (uint64_t)set.shard_bytes,
+                          (uint64_t)set.shard_count);
+}
+
+static void say_classes(const struct shard_set *s)
+{
+    size_t *count = xcalloc((size_t)s->n_classes + 1, sizeof(*count)), none = 0;
+
+    for (uint32_t i = 0; i < s->n; i++)
+        count[s->label[i]]++;
+    for (uint32_t c = 0; c < s->n_classes; c++)
+        none += count[c] == 0;
+    if (none)
+        warn("%zu of %lu classes have no image", none,
+             (unsigned long)s->n_classes);
+    free(count);
+}
+
+static int pack(struct pack *p, char **dirs, int n)
+{
+    const struct shard_set *s = &p->shards;
+
+    if (prepare(p, dirs, n) < 0 ||
+        run_pipeline(p, set.jobs ? (int)set.jobs : work_cpus()) < 0)
+        return -1;
+    if (p->bad && set.on_bad == 0)
+        return err_set(ERR_DATA, "%zu files are no usable images: nothing "
+                                 "written (--on-bad drop leaves them out)",
+                       p->bad);
+    if (s->n == 0)
+        return err_set(ERR_DATA, "no usable image in %zu files", p->src.n);
+    if (shard_out_commit(&p->out) < 0)
+        return -1;
+    if (p->src.ignored)
+        note("%zu hidden files and files outside class folders ignored",
+             p->src.ignored);
+    say_classes(s);
+    printf("%s/%s.json: %lu samples, %lu classes, %lu shards, %llu bytes, "
+           "%zu png, %zu dropped, dataset %s\n",
+           set.out, set.split, (unsigned long)s->n,
+           (unsigned long)s->n_classes, (unsigned long)s->n_shards,
+           (unsigned long long)s->bytes, p->png, p->bad, s->dataset);
+    return 0;
+}
+
+int imgshard_pack(const struct command *c, int argc, char **argv)
+{
+    struct pack p = {.out = {.fd = -1}};
+    int r = pack(&p, argv, argc);
+
+    (void)c;
+    shard_out_release(&p.out);
+    shard_set_release(&p.shards);
+    source_release(&p.src);
+    free(p.order);
+    return r;
+}

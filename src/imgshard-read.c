@@ -1,0 +1,246 @@
+/* imgshard read - a rank's samples, in order, as a tar stream. */
+#include "imgshard.h"
+#include "io/tar.h"
+#include "util/fdio.h"
+#include "util/work.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct {
+    int64_t threads;
+} set;
+
+struct opt read_opts[] = {
+    READING_ROWS,
+    {.name = "io-threads", .type = OPT_INT, .addr = &set.threads, .def = "8",
+     .min = 1, .max = 256, .arg = "N", .help = "reads at the same time"},
+    OPT_END,
+};
+
+/* ---- what the commands that walk epochs share */
+
+/* "A-B": both; "E": the first E epochs, perhaps a fraction of one. */
+static int parse_epochs(const char *text, struct reader_want *w)
+{
+    const char *dash = strchr(text, '-');
+    char *end;
+
+    errno = 0;
+    if (!dash) {
+        recipe.epochs = strtod(text, &end);
+        if (!errno && end != text && !*end && isfinite(recipe.epochs) &&
+            recipe.epochs >= 0 && recipe.epochs <= 1e6)
+            return 0;
+    } else if (strspn(text, "0123456789-") == strlen(text) && dash != text) {
+        w->first_epoch = strtoll(text, &end, 10);
+        if (!errno && end == dash && dash[1]) {
+            w->last_epoch = strtoll(dash + 1, &end, 10);
+            if (!errno && !*end && w->last_epoch >= w->first_epoch)
+                return 0;
+        }
+    }
+    return err_set(ERR_USAGE, "--epochs \"%.40s\": want E or A-B", text);
+}
+
+int reading_open(struct reader *r, const char *manifest)
+{
+    struct reader_want w = {
+        .manifest = manifest,
+        .order = reading.order,
+        .rank = reading.rank,
+        .world = reading.world,
+        .last_epoch = -1,
+        .resume = reading.resume,
+        .from = reading.from,
+        .check = reading.check,
+    };
+
+    if ((reading.epochs && parse_epochs(reading.epochs, &w) < 0) ||
+        recipe_check(&recipe) < 0)
+        return -1;
+    return reader_open(r, &recipe, &w);
+}
+
+/* ---- the stream */
+
+/* A row: its members, header to padding. A row of epoch begin has no sample. */
+struct row {
+    uint32_t sample;
+    bool header; /* the global header goes in front */
+    bool empty;  /* and nothing else */
+    int64_t epoch, first;
+    struct buf image, tar;
+};
+
+struct reading_on {
+    struct reader r;
+    struct reader_step st;
+    int64_t j;       /* next row of st */
+    bool header_due; /* the epoch's global header was not handed out */
+    int64_t epoch;   /* of the last header, -1 none */
+    uint64_t offset;
+};
+
+static int next_row(void *arg, void *item)
+{
+    struct reading_on *s = arg;
+    struct row *row = item;
+    int rc;
+
+    while (s->j >= s->st.count) {
+        rc = reader_next(&s->r, &s->st);
+        if (rc <= 0)
+            return rc;
+        s->j = 0;
+        if (s->st.epoch == s->epoch)
+            continue;
+        s->epoch = s->st.epoch;
+        s->header_due = true;
+        if (s->st.count == 0)
+            break;
+    }
+    row->header = s->header_due;
+    row->empty = s->st.count == 0;
+    row->epoch = s->st.epoch;
+    row->first = s->st.first;
+    s->header_due = false;
+    if (!row->empty)
+        row->sample = s->st.sample[s->j++];
+    return 1;
+}
+
+/* IMGSHARD.name with a text or, where that is NULL, a number. */
+static void add_record(struct buf *b, const char *name, const char *text,
+                       long long v)
+{
+    char key[32], value[32];
+
+    snprintf(key, sizeof(key), "IMGSHARD.%s", name);
+    snprintf(value, sizeof(value), "%lld", v);
+    tar_pax_record(b, key, text ? text : value);
+}
+
+static void add_header(const struct reading_on *s, struct row *row)
+{
+    static const char *const tails[] = {"wrap", "drop", "exact"};
+    struct buf b = BUF_INIT;
+    const struct reader *r = &s->r;
+
+    add_record(&b, "v", NULL, 1);
+    add_record(&b, "dataset", r->set.dataset, 0);
+    add_record(&b, "seed", NULL, (long long)r->order.seed);
+    add_record(&b, "epoch", NULL, row->epoch);
+    add_record(&b, "first", NULL, row->first);
+    add_record(&b, "rank", NULL, r->rank);
+    add_record(&b, "world", NULL, r->batch.world);
+    add_record(&b, "batch", NULL, r->batch.micro);
+    add_record(&b, "accum", NULL, r->batch.accum);
+    add_record(&b, "tail", tails[r->tail], 0);
+    add_record(&b, "samples", NULL, r->batch.n);
+    tar_pax_global(&row->tar, &b);
+    buf_release(&b);
+}
+
+static int add_member(struct buf *tar, const char *key, const char *ext,
+                      const void *p, size_t n)
+{
+    unsigned char block[TAR_BLOCK];
+    char *path = xstrfmt("%s.%s", key, ext);
+    int r = tar_header(block, path, n);
+
+    free(path);
+    if (r < 0)
+        return -1;
+    buf_add(tar, block, sizeof(block));
+    buf_add(tar, p, n);
+    buf_addfill(tar, 0, tar_padding(n));
+    return 0;
+}
+
+static int fill_row(void *arg, void *item, int t)
+{
+    struct reading_on *s = arg;
+    const struct shard_set *split = &s->r.set;
+    struct row *row = item;
+    const char *at;
+    char *key, label[16];
+    size_t len;
+    int r = 0;
+
+    (void)t;
+    buf_reset(&row->tar);
+    if (row->header)
+        add_header(s, row);
+    if (row->empty)
+        return 0;
+    if (reader_fetch(&s->r, row->sample, &row->image) < 0)
+        return -1;
+    at = shard_key(split, row->sample, &len);
+    key = xstrfmt("%.*s", (int)len, at);
+    snprintf(label, sizeof(label), "%ld", (long)split->label[row->sample]);
+    if (split->label[row->sample] >= 0)
+        r = add_member(&row->tar, key, "cls", label, strlen(label));
+    if (r == 0)
+        r = add_member(&row->tar, key,
+                       split->flags[row->sample] & SHARD_PNG ? "png" : "jpg",
+                       row->image.data, row->image.len);
+    free(key);
+    return r;
+}
+
+static int write_row(void *arg, void *item)
+{
+    struct reading_on *s = arg;
+    struct row *row = item;
+
+    s->offset += row->tar.len;
+    if (fd_write(STDOUT_FILENO, row->tar.data, row->tar.len, FD_FOREVER) < 0)
+        return err_wrap("stdout");
+    return 0;
+}
+
+static int write_end(uint64_t offset)
+{
+    struct buf b = BUF_INIT;
+    int r;
+
+    tar_end(&b, offset);
+    r = fd_write(STDOUT_FILENO, b.data, b.len, FD_FOREVER);
+    buf_release(&b);
+    return r < 0 ? err_wrap("stdout") : 0;
+}
+
+int imgshard_read(const struct command *c, int argc, char **argv)
+{
+    struct reading_on s = {.epoch = -1};
+    struct work_stages stages = {next_row, fill_row, write_row, &s};
+    int threads = (int)set.threads, n = threads * 2, i, r;
+    struct row *rows;
+    void **items;
+
+    (void)c;
+    (void)argc;
+    if (reading_open(&s.r, argv[0]) < 0)
+        return -1;
+    fd_grow_pipe(STDOUT_FILENO);
+    rows = xcalloc((size_t)n, sizeof(*rows));
+    items = xcalloc((size_t)n, sizeof(*items));
+    for (i = 0; i < n; i++)
+        items[i] = &rows[i];
+    r = work_pipeline(&stages, items, n, threads);
+    if (r == 0)
+        r = write_end(s.offset);
+    for (i = 0; i < n; i++) {
+        buf_release(&rows[i].image);
+        buf_release(&rows[i].tar);
+    }
+    free(rows);
+    free(items);
+    reader_close(&s.r);
+    return r;
+}

@@ -1,0 +1,50 @@
+/*
+ * imgshard - image records: packs them, checks them, reads them in the order
+ * of a training run, decodes them into batches.
+ */
+#include "imgshard.h"
+
+#include <string.h>
+
+struct reading reading;
+
+static struct command commands[] = {
+    {.name = "pack", .operands = "SRC...", .help = "make shards of images",
+     .opts = pack_opts, .n_fixed = 1, .max_operands = -1,
+     .run = imgshard_pack},
+    {.name = "index", .operands = "SHARD...",
+     .help = "make the indexes and the manifest of tars", .opts = index_opts,
+     .n_fixed = 1, .max_operands = -1, .run = imgshard_index},
+    {.name = "verify", .operands = "MANIFEST",
+     .help = "compare shards with their checksums", .opts = verify_opts,
+     .n_fixed = 1, .max_operands = 1, .run = imgshard_verify},
+    {.name = "ls", .operands = "MANIFEST", .help = "list the samples",
+     .opts = ls_opts, .n_fixed = 1, .max_operands = 1, .run = imgshard_ls},
+    {.name = "cat", .operands = "MANIFEST KEY|#N...",
+     .help = "write image files to stdout", .opts = cat_opts, .n_fixed = 2,
+     .max_operands = -1, .run = imgshard_cat},
+    {.name = "order", .operands = "MANIFEST [KEY VALUE]...",
+     .help = "list positions and samples as a rank reads them",
+     .opts = order_opts, .shared = recipe_opts, .overrides = true,
+     .n_fixed = 1, .max_operands = -1, .run = imgshard_order},
+    {.name = "read", .operands = "MANIFEST [KEY VALUE]...",
+     .help = "write a rank's samples as a tar stream", .opts = read_opts,
+     .shared = recipe_opts, .overrides = true, .n_fixed = 1,
+     .max_operands = -1, .run = imgshard_read},
+    {.name = NULL},
+};
+
+static const struct program program = {
+    .name = "imgshard",
+    .help = "image records in tar shards: pack, check, read, decode",
+    .commands = commands,
+};
+
+int main(int argc, char **argv)
+{
+    /* here --epochs may be a range: see READING_ROWS */
+    for (struct opt *o = recipe_opts; o->name || o->key; o++)
+        if (o->key && !strcmp(o->key, "SOLVER.EPOCHS"))
+            o->name = NULL;
+    return program_main(&program, argc, argv);
+}
