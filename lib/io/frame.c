@@ -52,7 +52,8 @@ static bool known_elsewhere(const char *name)
 {
     static const char *const names[] = {"F4",      "F6_E2M3",     "F6_E3M2",
                                         "F8_E5M2", "F8_E4M3",     "F8_E8M0",
-                                        "C64",     "F8_E4M3FNUZ", "F8_E5M2FNUZ"};
+                                        "C64",     "F8_E4M3FNUZ",
+                                        "F8_E5M2FNUZ"};
     size_t i;
 
     for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

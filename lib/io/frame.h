@@ -60,7 +60,7 @@ enum frame_kind { FRAME_STREAM, FRAME_FILE }; /* which limits hold */
 void frame_release(struct frame *f);
 /*
  * Check a header text completely and fill f: dtypes known, offsets from 0
- * without gap or overlap, sizes equal to the shapes, no duplicate names, limits.
+ * without gap or overlap, sizes equal to the shapes, unique names, limits.
  * ERR_DATA otherwise. Fuzzed.
  */
 int frame_parse(struct frame *f, const char *header, size_t n,
@@ -88,8 +88,12 @@ struct frame_stream {
     int64_t deadline_ms;/* for one frame, 0: none */
     int ended;
     uint64_t max_frame; /* data bytes allowed, default 4 GiB */
+    unsigned char first[8]; /* the first bytes, if the caller has read them */
+    bool have_first;
 };
 void frame_stream_init(struct frame_stream *s, int fd, const char *name);
+/* Right after init: the caller read the first 8 bytes to see what it is. */
+void frame_stream_first(struct frame_stream *s, const void *first);
 int frame_next(struct frame_stream *s, struct frame *f) MUST_CHECK;
 /* Data of tensor i to dst (its bytes); in offset order or skipping forward. */
 int frame_data(struct frame_stream *s, const struct frame *f, int i,

@@ -11,15 +11,20 @@
 #include <stdint.h>
 #include <time.h>
 
+static void nap(long us)
+{
+    struct timespec t = {0, us * 1000};
+
+    nanosleep(&t, NULL);
+}
+
 /* A short wait whose length depends on the item alone. */
 static void doze(uint32_t i)
 {
     struct rng r;
-    struct timespec t = {0, 0};
 
     rng_init(&r, 1, i, 0, RNG_SYNTH);
-    t.tv_nsec = (long)rng_below(&r, 40000);
-    nanosleep(&t, NULL);
+    nap((long)rng_below(&r, 40));
 }
 
 /* ---- loops */
@@ -39,8 +44,8 @@ static int loop_item(void *arg, size_t i, int t)
         atomic_fetch_add(&l->bad_thread, 1);
     atomic_fetch_add(&l->runs[i], 1);
     if (i == l->bad[0] || i == l->bad[1]) {
-        if (i == l->bad[l->late])
-            doze(1);
+        /* Both have begun before either fails. */
+        nap(i == l->bad[l->late] ? 400 : 100);
         return err_set(i == l->bad[0] ? ERR_DATA : ERR_IO, "item %zu", i);
     }
     return 0;
