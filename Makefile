@@ -28,6 +28,10 @@ ifeq ($(filter clean help,$(MAKECMDGOALS)),)
 include bin/.obj/config.mk
 endif
 
+# V=1 shows whole commands; otherwise one short line each.
+Q = $(if $(V),,@)
+say = $(if $(V),,@echo '  $(1)')
+
 # ---- flags
 
 CFLAGS = -O2 -g
@@ -52,8 +56,7 @@ LDFLAGS = -pthread $(FLAGS_$(FLAVOUR))
 # ---- what is built
 
 LAYERS = util tensor io vision engine nn model train ring eval
-PROGRAMS = $(sort $(foreach f,$(wildcard src/*.c),$(firstword \
-	$(foreach p,$(MAINS),$(if $(filter $(p) $(p)-%,$(basename $(notdir $(f)))),$(p))))))
+# A program is a file of src/ with a main; src/NAME-*.c belong to it.
 MAINS = $(patsubst src/%.c,%,$(shell grep -l '^int main' src/*.c))
 PLUGINS = $(if $(HAVE_DNNL),engine-cpu.so)
 
@@ -69,7 +72,7 @@ LINK_test = ring eval train model nn engine vision io tensor util
 
 LIBS_vision = -ljpeg
 LIBS_io = -lz -lsodium
-LIBS_util = -ljansson -lyaml -lm
+LIBS_util = -ljansson -lyaml -lsodium -lm
 LIBS_engine = -ldl -lm
 
 all: $(addprefix $(B)/,$(MAINS) $(PLUGINS))
@@ -89,7 +92,7 @@ obj_of = $(foreach f,$(2),$(if $(filter %.isa.c,$(f)),$(foreach i,$(ISAS),\
 define layer_rule
 $(OBJ)/lib$(1).a: $(call obj_of,,$(call layer_src,$(1)))
 	@rm -f $$@
-	$$(if $$^,ar rcs $$@ $$^,ar rcs $$@)
+	@ar rcs $$@ $$^
 endef
 $(foreach l,$(LAYERS),$(eval $(call layer_rule,$(l))))
 
@@ -103,14 +106,17 @@ FORCE:
 
 $(OBJ)/%.o: %.c $(OBJ)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	$(call say,CC $<)
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 define isa_rule
 $(OBJ)/%.isa-$(1).o: %.isa.c $(OBJ)/flags
 	@mkdir -p $$(@D)
-	$(CC) $(ALL_CFLAGS) -O3 $(ISA_$(1)) -DISA=$(1) -c -o $$@ $$<
+	$$(call say,CC $$< $(1))
+	$$(Q)$(CC) $$(ALL_CFLAGS) -O3 $(ISA_$(1)) -DISA=$(1) -c -o $$@ $$<
 $(OBJ)/pic/%.isa-$(1).o: %.isa.c $(OBJ)/flags
 	@mkdir -p $$(@D)
-	$(CC) $(ALL_CFLAGS) $(PIC) -O3 $(ISA_$(1)) -DISA=$(1) -c -o $$@ $$<
+	$$(call say,CC $$< $(1) pic)
+	$$(Q)$(CC) $$(ALL_CFLAGS) $$(PIC) -O3 $(ISA_$(1)) -DISA=$(1) -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 
@@ -118,7 +124,8 @@ define program_rule
 $(B)/$(1): $(patsubst %.c,$(OBJ)/%.o,$(sort src/$(1).c $(wildcard src/$(1)-*.c))) \
 		$(foreach l,$(LINK_$(1)),$(OBJ)/lib$(l).a)
 	@mkdir -p $$(@D)
-	$(CC) $(LDFLAGS) -o $$@ $$^ $(foreach l,$(LINK_$(1)),$(LIBS_$(l)))
+	$$(call say,LD $$@)
+	$$(Q)$(CC) $(LDFLAGS) -o $$@ $$^ $(foreach l,$(LINK_$(1)),$(LIBS_$(l)))
 endef
 $(foreach p,$(MAINS),$(eval $(call program_rule,$(p))))
 
@@ -129,17 +136,20 @@ CPU_SRC = $(sort $(wildcard lib/engine/cpu/*.c lib/engine/ref/*.c lib/tensor/*.c
 	lib/util/err.c lib/util/buf.c)
 $(OBJ)/pic/%.o: %.c $(OBJ)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(PIC) $(DNNL_CFLAGS) -c -o $@ $<
+	$(call say,CC $< pic)
+	$(Q)$(CC) $(ALL_CFLAGS) $(PIC) $(DNNL_CFLAGS) -c -o $@ $<
 $(B)/engine-cpu.so: $(call obj_of,pic/,$(CPU_SRC))
 	@mkdir -p $(@D)
-	$(CC) -shared -fopenmp $(LDFLAGS) -Wl,--no-undefined -o $@ $^ $(DNNL_LIBS) -lm
+	$(call say,LD $@)
+	$(Q)$(CC) -shared -fopenmp $(LDFLAGS) -Wl,--no-undefined -o $@ $^ $(DNNL_LIBS) -lm
 
 # ---- tests
 
 UNIT = $(patsubst t/unit/%.c,$(B)/t/%.t,$(sort $(wildcard t/unit/*.c)))
 $(B)/t/%.t: $(OBJ)/t/unit/%.o $(foreach l,$(LINK_test),$(OBJ)/lib$(l).a)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $^ $(foreach l,$(LINK_test),$(LIBS_$(l)))
+	$(call say,LD $@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(foreach l,$(LINK_test),$(LIBS_$(l)))
 $(OBJ)/t/%.o: ALL_CFLAGS += -It
 tests: all $(UNIT)
 .PHONY: tests

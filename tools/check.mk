@@ -1,4 +1,68 @@
-# The machines that watch: sanitizers, other compilers, linters, fuzz replay.
+# The machines that watch: other compilers, sanitizers, linters, fuzz replay.
+# `make check-all` runs them in this order and the tests last.
 
-check-all: test
-.PHONY: check-all
+check-all:
+	@tools/deps test >/dev/null
+	$(MAKE) lint
+	$(MAKE) clang
+	$(MAKE) replay
+	$(MAKE) sanitize
+	$(MAKE) test
+.PHONY: check-all lint clang replay sanitize format
+
+C_FILES = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
+SH_FILES = $(shell git ls-files '*.sh' '*.t' tools/deps .ci/run 2>/dev/null)
+TIDY_FILES = $(filter lib/%.c src/%.c,$(filter-out %.isa.c,$(C_FILES)))
+
+lint: lint-format lint-sh lint-man lint-cppcheck lint-tidy
+.PHONY: lint lint-format lint-sh lint-man lint-cppcheck lint-tidy
+lint-format:
+	clang-format --dry-run -Werror $(C_FILES)
+lint-sh:
+	shellcheck -x -s sh $(SH_FILES)
+lint-man:
+	mandoc -T lint -W warning $(MAN)
+lint-cppcheck:
+	cppcheck -q -j2 --std=c11 --inline-suppr --error-exitcode=1 \
+	    --enable=warning,portability --suppressions-list=tools/cppcheck.txt \
+	    -Ilib -Isrc $(filter lib/%.c src/%.c,$(C_FILES))
+lint-tidy:
+	printf '%s\n' $(TIDY_FILES) | xargs -P2 -n8 clang-tidy --quiet -- -std=c11 \
+	    -D_POSIX_C_SOURCE=200809L -D_GNU_SOURCE -Ilib -Isrc
+format:
+	clang-format -i $(C_FILES)
+
+# Everything compiles with clang too.
+clang:
+	$(MAKE) FLAVOUR=clang all tests
+
+# The unit and shell tests with address and undefined-behaviour checks, and what
+# has threads with the thread checker.
+TSAN = 12-work 28-batch 61-comm 60-shm
+sanitize:
+	$(MAKE) FLAVOUR=asan tests
+	BIN=$(CURDIR)/bin/.asan TOP=$(CURDIR) SANITIZED=asan \
+	    ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 \
+	    prove -j2 $(patsubst t/unit/%.c,bin/.asan/t/%.t,$(sort $(wildcard t/unit/*.c))) $(sort $(wildcard t/*.t))
+	$(MAKE) FLAVOUR=tsan $(TSAN:%=bin/.tsan/t/%.t)
+	BIN=$(CURDIR)/bin/.tsan TOP=$(CURDIR) SANITIZED=tsan prove $(TSAN:%=bin/.tsan/t/%.t)
+
+# Every file of the fuzz corpora through its target, under the sanitizers. With
+# clang's libFuzzer: make fuzz NAME=frame SECONDS=60
+FUZZ = $(sort $(filter-out driver,$(patsubst t/fuzz/%.c,%,$(wildcard t/fuzz/*.c))))
+replay:
+	$(MAKE) FLAVOUR=asan $(FUZZ:%=bin/.asan/fuzz/%)
+	for f in $(FUZZ); do bin/.asan/fuzz/$$f t/fuzz/corpus/$$f || exit 1; done
+$(B)/fuzz/%: $(OBJ)/t/fuzz/%.o $(OBJ)/t/fuzz/driver.o \
+		$(foreach l,$(LINK_test),$(OBJ)/lib$(l).a)
+	@mkdir -p $(@D)
+	$(call say,LD $@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(foreach l,$(LINK_test),$(LIBS_$(l)))
+SECONDS = 60
+fuzz:
+	$(MAKE) FLAVOUR=fuzz bin/.fuzz/libfuzzer/$(NAME)
+	bin/.fuzz/libfuzzer/$(NAME) -max_total_time=$(SECONDS) t/fuzz/corpus/$(NAME)
+$(B)/libfuzzer/%: $(OBJ)/t/fuzz/%.o $(foreach l,$(LINK_test),$(OBJ)/lib$(l).a)
+	@mkdir -p $(@D)
+	$(CC) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(foreach l,$(LINK_test),$(LIBS_$(l)))
+.PHONY: fuzz
