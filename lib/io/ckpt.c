@@ -1,4 +1,4 @@
-#include "io/ckpt.h"
+#include "io/ckpt_private.h"
 
 #include "io/digest.h"
 #include "util/fdio.h"
@@ -6,9 +6,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PREFIX "step-"
@@ -88,7 +90,7 @@ int ckpt_write_share(const char *dir, int64_t step, int rank, int world,
     int *owner = xcalloc((size_t)n + 1, sizeof *owner);
     char crc_text[16], rank_text[16], world_text[16], name[64];
     struct frame_pair meta[] = {{"crc32", crc_text},
-                                {"format", "millrace-checkpoint"},
+                                {"format", CKPT_FORMAT},
                                 {"rank", rank_text},
                                 {"world", world_text}};
     char *parent = hidden_path(dir, step), *path;
@@ -136,6 +138,15 @@ void ckpt_digest_list(const struct frame_item *items, int n, char hex[33])
     hex[32] = '\0';
 }
 
+void ckpt_state_crc(const json_t *j, char hex[9])
+{
+    struct buf b = BUF_INIT;
+
+    json_canonical(&b, j);
+    snprintf(hex, 9, "%08x", digest_crc32(0, b.data, b.len));
+    buf_release(&b);
+}
+
 static json_t *state_json(const struct ckpt_state *s,
                           const struct frame_item *items, int n)
 {
@@ -151,7 +162,7 @@ static json_t *state_json(const struct ckpt_state *s,
                    {"classes", s->classes},   {"seed", s->seed},
                    {"attempt", s->attempt},   {"scale_good", s->scale_good},
                    {"skipped", s->skipped}};
-    char hex[33];
+    char hex[33], crc[9];
     size_t k;
     int i;
 
@@ -170,6 +181,8 @@ static json_t *state_json(const struct ckpt_state *s,
     for (i = 0; i < n; i++)
         json_array_append_new(names, json_string(items[i].name));
     json_object_set_new(j, "names", names);
+    ckpt_state_crc(j, crc);
+    json_object_set_new(j, "crc32", json_string(crc));
     return j;
 }
 
@@ -189,13 +202,9 @@ int ckpt_commit(const char *dir, const struct ckpt_state *s,
     buf_addch(&b, '\n');
     if (atomic_write(path, b.data, b.len) < 0 || sync_dir(tmp) < 0)
         goto out;
-    /* the same step written again (another attempt): the old one goes first */
-    if (remove_tree(target) < 0)
+    /* the same step may be there, written by another attempt */
+    if (replace_dir(tmp, target) < 0)
         goto out;
-    if (rename(tmp, target) < 0) {
-        err_sys(ERR_CANTCREAT, "%s: rename", target);
-        goto out;
-    }
     tmp_forget(tmp);
     r = sync_dir(dir);
 out:
@@ -209,18 +218,27 @@ out:
 
 /* ---- the directory of checkpoints */
 
-/* The step of a committed checkpoint's name, or -1. */
-static int64_t step_of(const char *name)
+int64_t ckpt_step_of(const char *name)
 {
-    const char *p = name + strlen(PREFIX);
-    char *end;
+    char again[32];
     long long v;
 
-    if (strncmp(name, PREFIX, strlen(PREFIX)) != 0 || strlen(p) < 9)
+    if (strncmp(name, PREFIX, strlen(PREFIX)) != 0)
         return -1;
     errno = 0;
-    v = strtoll(p, &end, 10);
-    return *end || errno || v < 0 || *p < '0' || *p > '9' ? -1 : v;
+    v = strtoll(name + strlen(PREFIX), NULL, 10);
+    if (errno || v < 0)
+        return -1;
+    /* two names of one step would hide each other */
+    ckpt_name(again, sizeof again, v);
+    return strcmp(again, name) == 0 ? v : -1;
+}
+
+static bool is_dir_at(DIR *d, const char *name)
+{
+    struct stat st;
+
+    return fstatat(dirfd(d), name, &st, 0) == 0 && S_ISDIR(st.st_mode);
 }
 
 static int ascending(const void *a, const void *b)
@@ -243,8 +261,8 @@ int ckpt_list(const char *dir, int64_t **steps, int *n)
     if (!d)
         return err_sys(ERR_NOINPUT, "%s: open", dir);
     while ((e = readdir(d))) {
-        step = step_of(e->d_name);
-        if (step < 0)
+        step = ckpt_step_of(e->d_name);
+        if (step < 0 || !is_dir_at(d, e->d_name))
             continue;
         *steps = xreallocarray(*steps, (size_t)*n + 1, sizeof **steps);
         (*steps)[(*n)++] = step;
@@ -293,10 +311,26 @@ static int remove_leftovers(const char *dir)
     return r;
 }
 
+/* Out of sight first: what is visible is complete. */
+static int remove_step(const char *dir, int64_t step)
+{
+    char *hidden = hidden_path(dir, step), *path, name[32];
+    int r = 0;
+
+    ckpt_name(name, sizeof name, step);
+    path = xstrfmt("%s/%s", dir, name);
+    if (rename(path, hidden) < 0)
+        r = err_sys(ERR_IO, "%s: rename", path);
+    else
+        r = remove_tree(hidden);
+    free(path);
+    free(hidden);
+    return r;
+}
+
 int ckpt_prune(const char *dir, int64_t keep, int64_t keep_every)
 {
     int64_t *steps;
-    char name[32], *path;
     int n, i, r;
 
     if (remove_leftovers(dir) < 0 || ckpt_list(dir, &steps, &n) < 0)
@@ -304,10 +338,7 @@ int ckpt_prune(const char *dir, int64_t keep, int64_t keep_every)
     for (i = 0, r = 0; keep > 0 && i < n - keep && r == 0; i++) {
         if (keep_every > 0 && steps[i] % keep_every == 0)
             continue;
-        ckpt_name(name, sizeof name, steps[i]);
-        path = xstrfmt("%s/%s", dir, name);
-        r = remove_tree(path);
-        free(path);
+        r = remove_step(dir, steps[i]);
     }
     free(steps);
     return r;

@@ -9,7 +9,9 @@
  * A checkpoint is written under the hidden name .step-000000120.tmp; each rank
  * writes and flushes its own file there; when all have (a barrier of the
  * caller), rank 0 writes state.json, flushes, renames the directory and flushes
- * its parent. What is visible is complete. Old ones are pruned only after that.
+ * its parent. What is visible is complete. Old ones are pruned only after that,
+ * by renaming them to a hidden name first. state.json carries a CRC-32 of
+ * itself ("crc32"), each rank file one of its data.
  * Any world size can read any checkpoint: a reader asks for tensors by name.
  *
  * Writing:   ckpt_write_begin (all ranks; makes the hidden directory)
@@ -29,6 +31,7 @@
 #include <stdint.h>
 
 #define CKPT_VERSION 1
+#define CKPT_FORMAT "millrace-checkpoint" /* metadata of rank files */
 
 /* What state.json holds beside the tensors. */
 struct ckpt_state {
@@ -53,6 +56,8 @@ void ckpt_state_release(struct ckpt_state *s);
 
 /* step-%09d; buffer of at least 24 bytes. */
 void ckpt_name(char *name, size_t n, int64_t step);
+/* The step of such a name, or -1. */
+int64_t ckpt_step_of(const char *name);
 /* rank-%05d-of-%05d.safetensors; at least 48 bytes. */
 void ckpt_file_name(char *name, size_t n, int rank, int world);
 /* Digest of names, dtypes and shapes in this order: SHA-256, the first half. */
@@ -101,7 +106,8 @@ struct ckpt {
 /*
  * Open DIR (a step directory) and check it: state.json sound, every rank file
  * there and whole, the union of their tensors exactly the list, each once.
- * ERR_DATA names what is wrong.
+ * ERR_NOINPUT if there is no such directory, otherwise ERR_DATA names what is
+ * missing or wrong.
  */
 int ckpt_open(struct ckpt *c, const char *path) MUST_CHECK;
 /* Index of a tensor or -1; its description (data NULL). */

@@ -1,4 +1,4 @@
-#include "io/ckpt.h"
+#include "io/ckpt_private.h"
 
 #include "io/digest.h"
 #include "util/fdio.h"
@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define STATE_MAX (16 << 20) /* bytes of a state.json */
 #define WORLD_MAX 65536
@@ -78,6 +79,39 @@ void ckpt_state_release(struct ckpt_state *s)
     memset(s, 0, sizeof *s);
 }
 
+/* The text is the one that was written; takes "crc32" out of j. */
+static int check_state(json_t *j)
+{
+    const char *text;
+    char want[9], got[9];
+
+    if (json_get_str(j, "crc32", &text) < 0)
+        return -1;
+    if (strlen(text) != 8)
+        return err_set(ERR_DATA, "member \"crc32\": not a CRC-32");
+    memcpy(want, text, sizeof want);
+    json_object_del(j, "crc32");
+    ckpt_state_crc(j, got);
+    if (strcmp(want, got) != 0)
+        return err_set(ERR_DATA, "CRC-32: expected %s, got %s", want, got);
+    return 0;
+}
+
+/* A part that is not there makes a checkpoint damaged, not absent. */
+static int damaged(const char *dir)
+{
+    struct stat st;
+    char *text;
+
+    if (err_code() != ERR_NOINPUT || stat(dir, &st) < 0 ||
+        !S_ISDIR(st.st_mode))
+        return -1;
+    text = xstrdup(err_text());
+    err_give(ERR_DATA, text);
+    free(text);
+    return -1;
+}
+
 static int load_state(const char *path, struct ckpt_state *s, json_t **whole)
 {
     char *file = xstrfmt("%s/state.json", path);
@@ -85,10 +119,12 @@ static int load_state(const char *path, struct ckpt_state *s, json_t **whole)
     int r = -1;
 
     memset(s, 0, sizeof *s);
-    if (j)
-        r = parse_state(j, s);
-    if (j && r < 0)
+    if (!j)
+        damaged(path);
+    else if (parse_state(j, s) < 0 || check_state(j) < 0)
         err_wrap("%s", file);
+    else
+        r = 0;
     free(file);
     if (r < 0 || !whole) {
         json_decref(j);
@@ -108,6 +144,23 @@ int ckpt_read_state(const char *path, struct ckpt_state *s)
 
 /* ---- a checkpoint */
 
+/* The file says of itself what its name says. */
+static int check_rank(const struct frame_file *ff, int rank, int64_t world)
+{
+    const char *format = frame_meta(&ff->f, "format");
+    int64_t r, w;
+
+    if (!format || strcmp(format, CKPT_FORMAT) != 0)
+        return err_set(ERR_DATA, "%s: not a part of a checkpoint", ff->path);
+    if (frame_meta_int(&ff->f, "rank", &r) < 0 ||
+        frame_meta_int(&ff->f, "world", &w) < 0)
+        return err_wrap("%s", ff->path);
+    if (r != rank || w != world)
+        return err_set(ERR_DATA, "%s: is rank %lld of %lld", ff->path,
+                       (long long)r, (long long)w);
+    return 0;
+}
+
 static int open_files(struct ckpt *c)
 {
     char name[64], *path;
@@ -120,11 +173,13 @@ static int open_files(struct ckpt *c)
         ckpt_file_name(name, sizeof name, i, (int)c->state.world);
         path = xstrfmt("%s/%s", c->path, name);
         r = frame_file_open(&c->file[i], path);
-        if (r == 0)
+        if (r == 0) {
             c->n_files++;
+            r = check_rank(&c->file[i], i, c->state.world);
+        }
         free(path);
     }
-    return r;
+    return r < 0 ? damaged(c->path) : 0;
 }
 
 /* Where each tensor lies: name -> file*2^32 + index. */

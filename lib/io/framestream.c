@@ -21,6 +21,12 @@ void frame_stream_init(struct frame_stream *s, int fd, const char *name)
     s->max_frame = (uint64_t)4 << 30;
 }
 
+void frame_stream_first(struct frame_stream *s, const void *first)
+{
+    memcpy(s->first, first, sizeof(s->first));
+    s->have_first = true;
+}
+
 static int64_t deadline_of(const struct frame_stream *s)
 {
     return s->deadline_ms > 0 ? clock_ms() + s->deadline_ms : FD_FOREVER;
@@ -76,7 +82,9 @@ static int read_header(struct frame_stream *s, struct frame *f)
     char *text;
     int r;
 
-    r = fd_read(s->fd, len, sizeof(len), deadline);
+    memcpy(len, s->first, sizeof(len));
+    r = s->have_first ? 1 : fd_read(s->fd, len, sizeof(len), deadline);
+    s->have_first = false;
     if (r < 0)
         return -1;
     if (r == 0)

@@ -66,6 +66,11 @@ int atomic_write(const char *path, const void *p, size_t n) MUST_CHECK;
 int make_dirs(const char *path) MUST_CHECK;
 /* fsync of the directory itself, so that a rename in it lasts. */
 int sync_dir(const char *path) MUST_CHECK;
+/*
+ * Rename a directory; one that is there already is replaced, with its contents,
+ * in one step where the file system can do that.
+ */
+int replace_dir(const char *from, const char *to) MUST_CHECK;
 /* rm -r of a directory tree; what is not there is no error. */
 int remove_tree(const char *path) MUST_CHECK;
 

@@ -307,6 +307,36 @@ out:
     return r;
 }
 
+/* Without an exchange: aside, in, away; nothing half removed is ever seen. */
+static int replace_aside(const char *from, const char *to)
+{
+    char *aside = xstrfmt("%s.old", from);
+    int r = -1;
+
+    if (remove_tree(aside) < 0)
+        goto out;
+    if (rename(to, aside) < 0 || rename(from, to) < 0)
+        err_sys(ERR_CANTCREAT, "%s: rename", to);
+    else
+        r = remove_tree(aside);
+out:
+    free(aside);
+    return r;
+}
+
+int replace_dir(const char *from, const char *to)
+{
+    if (rename(from, to) == 0)
+        return 0;
+    if (errno != ENOTEMPTY && errno != EEXIST)
+        return err_sys(ERR_CANTCREAT, "%s: rename", to);
+#ifdef RENAME_EXCHANGE
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE) == 0)
+        return remove_tree(from);
+#endif
+    return replace_aside(from, to);
+}
+
 int sync_dir(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
