@@ -80,6 +80,8 @@ struct params {
     int64_t total, buffer_total; /* elements of an arena */
     void *w, *g, *m, *buffers;
     uint64_t version; /* raised whenever w changes; packed copies follow it */
+    int n_packed;     /* copies of weights in engine layouts */
+    struct packed_weight *packed;
 };
 
 void params_init(struct params *ps);
@@ -93,10 +95,13 @@ int params_add_counter(struct params *ps, const char *name);
 /* Freeze parameters whose name begins with prefix; the number of them. */
 int params_freeze(struct params *ps, const char *prefix);
 
+/* Lay out: offsets and totals. graph_seal and params_alloc call it. */
+void params_place(struct params *ps);
 /* Lay out and allocate; gradients and momentum only with train. */
 int params_alloc(struct params *ps, struct engine *e, enum dtype pt,
                  bool train) MUST_CHECK;
-/* Addresses of a parameter in the arenas, of a buffer. */
+/* Addresses of a parameter in the arenas, of a buffer; NULL before
+ * params_alloc. */
 void *param_w(const struct params *ps, int i);
 void *param_g(const struct params *ps, int i);
 void *param_buffer(const struct params *ps, int i);

@@ -1,0 +1,560 @@
+/*
+ * Nodes to steps to forward instructions. Richer forms of the engine (level C of
+ * gpu-engine 2.5, folded norms in evaluation) belong here: fuse() would take
+ * the chain and forward_conv()/forward_norm() emit the form where
+ * engine_conv_available says yes.
+ */
+#include "nn/lower.h"
+
+#include "nn/precision.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- building blocks */
+
+size_t val_bytes(const struct val *v)
+{
+    return (size_t)shape_count(v->s) * dtype_size(v->dt);
+}
+
+int lower_buf(struct plan *p, size_t bytes)
+{
+    struct buffer *b;
+
+    p->buf = xreallocarray(p->buf, (size_t)p->n_bufs + 1, sizeof *p->buf);
+    b = &p->buf[p->n_bufs];
+    memset(b, 0, sizeof *b);
+    b->bytes = bytes;
+    b->first = INT_MAX;
+    b->last = -1;
+    return p->n_bufs++;
+}
+
+int lower_buf_kept(struct plan *p, size_t bytes)
+{
+    int b = lower_buf(p, bytes);
+
+    p->buf[b].first = 0;
+    p->buf[b].last = INT_MAX;
+    return b;
+}
+
+static struct ins *new_ins(struct plan *p, enum ins_kind kind)
+{
+    struct ins *i;
+
+    p->ins = xreallocarray(p->ins, (size_t)p->n_ins + 1, sizeof *p->ins);
+    i = &p->ins[p->n_ins++];
+    memset(i, 0, sizeof *i);
+    i->kind = kind;
+    i->conv = i->weight = i->grad[0] = i->grad[1] = -1;
+    i->step = p->n_steps; /* set by the caller's loop */
+    return i;
+}
+
+struct ins *lower_kernel(struct plan *p, enum kernel k)
+{
+    struct ins *i = new_ins(p, INS_KERNEL);
+
+    i->kernel = k;
+    return i;
+}
+
+void lower_ref(struct plan *p, struct ins *i, const void *field, int buf)
+{
+    struct buffer *b;
+    int now = (int)(i - p->ins);
+
+    if (buf == BUF_NONE)
+        return;
+    if (i->n_refs == INS_REFS)
+        BUG("instruction with too many buffers");
+    i->ref[i->n_refs].at =
+        (uint16_t)((const char *)field - (const char *)i);
+    i->ref[i->n_refs++].buf = buf;
+    b = &p->buf[buf];
+    if (now < b->first)
+        b->first = now;
+    if (now > b->last)
+        b->last = now;
+}
+
+struct ins *lower_conv(struct plan *p, const struct conv_desc *d, int weight)
+{
+    struct conv_use *u;
+    struct ins *i;
+    int c;
+
+    for (c = 0; c < p->n_convs; c++)
+        if (memcmp(&p->conv[c].desc, d, sizeof *d) == 0)
+            break;
+    if (c == p->n_convs) {
+        p->conv = xreallocarray(p->conv, (size_t)c + 1, sizeof *p->conv);
+        u = &p->conv[c];
+        memset(u, 0, sizeof *u);
+        u->desc = *d;
+        if (engine_conv_plan(p->e, d, &u->plan, &u->needs) < 0)
+            return NULL;
+        p->n_convs++;
+        if (u->needs.scratch_bytes > p->scratch)
+            p->scratch = u->needs.scratch_bytes;
+    }
+    i = new_ins(p, INS_CONV);
+    i->conv = c;
+    i->weight = weight;
+    return i;
+}
+
+/* ---- steps */
+
+struct fusion {
+    int *uses, *user; /* of each value: number of readers, the last of them */
+    bool *taken;      /* node belongs to a step of another node */
+    int *step_at;     /* step whose last node this is, or -1 */
+};
+
+static void count_uses(const struct graph *g, int *uses, int *user)
+{
+    int i, j;
+
+    for (i = 0; i < g->n; i++)
+        for (j = 0; j < g->node[i].n_in; j++) {
+            uses[g->node[i].in[j]]++;
+            if (user)
+                user[g->node[i].in[j]] = i;
+        }
+    for (i = 0; i < g->n_outputs; i++)
+        uses[g->output[i]]++;
+}
+
+/* The node that alone reads value i, if it is that operation; or -1. */
+static int sole_user(const struct graph *g, const struct fusion *f, int i,
+                     enum op op)
+{
+    if (f->uses[i] != 1 || f->user[i] < 0 || g->node[f->user[i]].op != op)
+        return -1;
+    return f->user[i];
+}
+
+/* norm [+ add of a value or a second norm] [+ relu]. */
+static void fuse_norm(const struct graph *g, struct fusion *f, struct step *s)
+{
+    int u = sole_user(g, f, s->out, OP_ADD), other;
+
+    if (u >= 0) {
+        other = g->node[u].in[g->node[u].in[0] == s->node ? 1 : 0];
+        if (g->node[other].op == OP_NORM && !f->taken[other] &&
+            sole_user(g, f, other, OP_ADD) == u) {
+            s->norm2 = other;
+            f->taken[other] = true;
+        } else {
+            s->residual = other;
+        }
+        s->add = s->out = u;
+        f->taken[u] = true;
+    }
+    u = sole_user(g, f, s->out, OP_RELU);
+    if (u >= 0) {
+        s->relu = s->out = u;
+        f->taken[u] = true;
+    }
+}
+
+static void fuse(struct plan *p)
+{
+    const struct graph *g = p->g;
+    size_t n = (size_t)g->n + 1;
+    struct fusion f = {xcalloc(n, sizeof(int)), xcalloc(n, sizeof(int)),
+                       xcalloc(n, sizeof(bool)), xcalloc(n, sizeof(int))};
+    struct step *found = xcalloc(n, sizeof *found);
+    int i, n_found = 0;
+
+    for (i = 0; i < g->n; i++)
+        f.user[i] = f.step_at[i] = -1;
+    count_uses(g, f.uses, f.user);
+    for (i = 0; i < g->n; i++) {
+        struct step *s = &found[n_found];
+
+        if (f.taken[i])
+            continue;
+        memset(s, 0, sizeof *s);
+        s->node = s->out = i;
+        s->add = s->relu = s->norm2 = s->residual = -1;
+        s->index = BUF_NONE;
+        if (g->node[i].op == OP_NORM && !g->unfused)
+            fuse_norm(g, &f, s);
+        f.step_at[s->out] = n_found++;
+    }
+    /* a step runs where its last node stands: all it reads is there then */
+    p->step = xcalloc((size_t)n_found + 1, sizeof *p->step);
+    for (i = 0; i < g->n; i++)
+        if (f.step_at[i] >= 0)
+            p->step[p->n_steps++] = found[f.step_at[i]];
+    free(f.uses);
+    free(f.user);
+    free(f.taken);
+    free(f.step_at);
+    free(found);
+}
+
+/* ---- values */
+
+static int shapes(struct plan *p)
+{
+    const struct graph *g = p->g;
+    struct shape in[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+    int i, j;
+
+    p->val = xcalloc((size_t)g->n + 1, sizeof *p->val);
+    for (i = 0; i < g->n; i++) {
+        struct val *v = &p->val[i];
+
+        for (j = 0; j < g->node[i].n_in; j++)
+            in[j] = p->val[g->node[i].in[j]].s;
+        if (op_shape(g, i, &p->key, in, &v->s) < 0)
+            return -1;
+        v->dt = precision_of(g->node[i].op, p->key.compute, p->pt);
+        v->buf = v->grad[0] = v->grad[1] = BUF_NONE;
+    }
+    return 0;
+}
+
+static void count_readers(struct plan *p)
+{
+    const struct graph *g = p->g;
+    int i, j;
+
+    for (i = 0; i < p->n_steps; i++) {
+        const struct step *s = &p->step[i];
+
+        for (j = 0; j < g->node[s->node].n_in; j++)
+            p->val[g->node[s->node].in[j]].readers++;
+        if (s->norm2 >= 0)
+            p->val[g->node[s->norm2].in[0]].readers++;
+        if (s->residual >= 0)
+            p->val[s->residual].readers++;
+    }
+    for (i = 0; i < g->n_outputs; i++)
+        p->val[g->output[i]].readers++;
+    for (i = 0; i < g->n; i++)
+        p->val[i].left = p->val[i].readers;
+}
+
+/* Value v of a step, now read. */
+static struct val *reading(struct plan *p, int v)
+{
+    p->val[v].left--;
+    return &p->val[v];
+}
+
+/*
+ * Nobody reads value v any more, and no gradient needs it: not that of another
+ * reader (a convolution keeps its input), nor that of its maker (a relu keeps
+ * its output).
+ */
+static bool free_to_overwrite(const struct plan *p, int v)
+{
+    const struct node *nd = &p->g->node[v];
+    int i;
+
+    if (p->val[v].left > 0 || nd->op == OP_INPUT)
+        return false;
+    if (!p->key.train)
+        return true;
+    if (p->val[v].readers > 1)
+        return false;
+    for (i = 0; i < p->n_steps; i++)
+        if (p->step[i].out == v)
+            return p->step[i].relu < 0 &&
+                   p->g->node[p->step[i].node].op != OP_RELU;
+    return false;
+}
+
+/* The buffer of the step's result: that of value over if it may go. */
+static int result(struct plan *p, const struct step *s, int over)
+{
+    struct val *v = &p->val[s->out];
+
+    if (over >= 0 && p->val[over].dt == v->dt && free_to_overwrite(p, over))
+        v->buf = p->val[over].buf;
+    else
+        v->buf = lower_buf(p, val_bytes(v));
+    return v->buf;
+}
+
+/* ---- forward, one operation each */
+
+static int forward_source(struct plan *p, struct step *s)
+{
+    const struct node *nd = &p->g->node[s->node];
+    struct val *v = &p->val[s->out];
+    struct ins *i;
+    int input, k, y;
+
+    if (nd->op == OP_INPUT) {
+        v->buf = lower_buf_kept(p, val_bytes(v));
+        return 0;
+    }
+    input = lower_buf_kept(p, (size_t)shape_count(v->s));
+    y = result(p, s, -1);
+    s->index = input; /* plan_input finds it here */
+    i = lower_kernel(p, KERN_IMAGE);
+    lower_ref(p, i, &i->u.image.x, input);
+    lower_ref(p, i, &i->u.image.y, y);
+    i->u.image.rows = shape_rows(v->s);
+    i->u.image.c = i->u.image.cy = (int)v->s.c;
+    i->u.image.dt = v->dt;
+    for (k = 0; k < 4; k++) {
+        i->u.image.mul[k] = nd->mul[k];
+        i->u.image.add[k] = nd->add[k];
+    }
+    return 0;
+}
+
+/* y += bias where the engine has no such epilogue: an apply with scale 1. */
+static void add_bias(struct plan *p, const struct node *nd, struct val *v)
+{
+    struct ins *i;
+
+    if (p->ones == BUF_NONE)
+        p->ones = lower_buf_kept(p, 0);
+    if (nd->c > p->ones_n) {
+        p->ones_n = (int)nd->c;
+        p->buf[p->ones].bytes = (size_t)nd->c * dtype_size(p->pt);
+    }
+    i = lower_kernel(p, KERN_NORM_APPLY);
+    lower_ref(p, i, &i->u.apply.x, v->buf);
+    lower_ref(p, i, &i->u.apply.y, v->buf);
+    lower_ref(p, i, &i->u.apply.scale, p->ones);
+    i->u.apply.bias = param_w(p->g->ps, nd->bias);
+    i->u.apply.rows = shape_rows(v->s);
+    i->u.apply.c = v->s.c;
+    i->u.apply.dt = v->dt;
+    i->u.apply.pt = p->pt;
+}
+
+/* CONV and LINEAR: the richest form the engine has for bias and out dtype. */
+static int forward_conv(struct plan *p, struct step *s)
+{
+    const struct node *nd = &p->g->node[s->node];
+    struct val *v = &p->val[s->out], *x = reading(p, nd->in[0]);
+    struct conv_desc d = op_conv(nd, &x->s, CONV_FORWARD, x->dt, p->pt);
+    bool bias = nd->bias >= 0;
+    struct ins *i;
+    int y = result(p, s, -1), out = y;
+
+    d.out = v->dt;
+    if (bias) {
+        d.epi = EPI_BIAS;
+        if (!engine_conv_available(p->e, &d))
+            d.epi = EPI_NONE;
+    }
+    if (d.out != d.dtype && !engine_conv_available(p->e, &d)) {
+        d.epi = EPI_NONE;
+        d.out = d.dtype;
+        out = lower_buf(p, (size_t)shape_count(v->s) * dtype_size(d.out));
+    }
+    i = lower_conv(p, &d, nd->weight);
+    if (!i)
+        return err_wrap("%s", node_name(nd));
+    lower_ref(p, i, &i->u.conv.x, x->buf);
+    lower_ref(p, i, &i->u.conv.out, out);
+    if (d.epi == EPI_BIAS)
+        i->u.conv.bias = param_w(p->g->ps, nd->bias);
+    if (out != y) {
+        i = lower_kernel(p, KERN_CAST);
+        lower_ref(p, i, &i->u.cast.x, out);
+        lower_ref(p, i, &i->u.cast.y, y);
+        i->u.cast.n = shape_count(v->s);
+        i->u.cast.from = d.out;
+        i->u.cast.to = v->dt;
+    }
+    if (bias && d.epi != EPI_BIAS)
+        add_bias(p, nd, v);
+    return 0;
+}
+
+/* Scale and bias of one norm, from the batch or from the running statistics. */
+static void norm_scale(struct plan *p, int node, int *vec)
+{
+    const struct node *nd = &p->g->node[node];
+    const struct val *x = &p->val[nd->in[0]];
+    const struct params *ps = p->g->ps;
+    bool train = p->key.train;
+    struct ins *i;
+    int k;
+
+    for (k = 0; k < NV_N; k++)
+        vec[k] = train || k == NV_SCALE || k == NV_BIAS
+                     ? lower_buf_kept(p, (size_t)nd->c * dtype_size(p->pt))
+                     : BUF_NONE;
+    if (train) {
+        i = lower_kernel(p, KERN_NORM_STATS);
+        lower_ref(p, i, &i->u.stats.x, x->buf);
+        lower_ref(p, i, &i->u.stats.mean, vec[NV_MEAN]);
+        lower_ref(p, i, &i->u.stats.var, vec[NV_VAR]);
+        i->u.stats.rows = shape_rows(x->s);
+        i->u.stats.c = nd->c;
+        i->u.stats.dt = x->dt;
+        i->u.stats.pt = p->pt;
+    }
+    i = lower_kernel(p, KERN_NORM_FINAL);
+    i->u.final.mean = param_buffer(ps, nd->mean);
+    i->u.final.var = param_buffer(ps, nd->var);
+    if (train) {
+        i->u.final.running_mean = param_buffer(ps, nd->mean);
+        i->u.final.running_var = param_buffer(ps, nd->var);
+        lower_ref(p, i, &i->u.final.mean, vec[NV_MEAN]);
+        lower_ref(p, i, &i->u.final.var, vec[NV_VAR]);
+        lower_ref(p, i, &i->u.final.invstd, vec[NV_INVSTD]);
+    }
+    lower_ref(p, i, &i->u.final.scale, vec[NV_SCALE]);
+    lower_ref(p, i, &i->u.final.bias, vec[NV_BIAS]);
+    i->u.final.gamma = param_w(ps, nd->weight);
+    i->u.final.beta = param_w(ps, nd->bias);
+    i->u.final.rows = shape_rows(x->s);
+    i->u.final.c = nd->c;
+    i->u.final.eps = nd->eps;
+    i->u.final.momentum = nd->momentum;
+    i->u.final.pt = p->pt;
+}
+
+static int forward_norm(struct plan *p, struct step *s)
+{
+    const struct graph *g = p->g;
+    int xi = g->node[s->node].in[0], r = BUF_NONE, y;
+    const struct val *x = reading(p, xi);
+    struct ins *i;
+
+    norm_scale(p, s->node, s->vec[0]);
+    if (s->norm2 >= 0) {
+        norm_scale(p, s->norm2, s->vec[1]);
+        r = reading(p, g->node[s->norm2].in[0])->buf;
+    } else if (s->residual >= 0) {
+        r = reading(p, s->residual)->buf;
+    }
+    /* in training x is wanted again by the gradient */
+    y = result(p, s, p->key.train ? -1 : xi);
+    i = lower_kernel(p, KERN_NORM_APPLY);
+    lower_ref(p, i, &i->u.apply.x, x->buf);
+    lower_ref(p, i, &i->u.apply.y, y);
+    lower_ref(p, i, &i->u.apply.scale, s->vec[0][NV_SCALE]);
+    lower_ref(p, i, &i->u.apply.bias, s->vec[0][NV_BIAS]);
+    lower_ref(p, i, &i->u.apply.r, r);
+    if (s->norm2 >= 0) {
+        lower_ref(p, i, &i->u.apply.rscale, s->vec[1][NV_SCALE]);
+        lower_ref(p, i, &i->u.apply.rbias, s->vec[1][NV_BIAS]);
+    }
+    i->u.apply.rows = shape_rows(x->s);
+    i->u.apply.c = x->s.c;
+    i->u.apply.relu = s->relu >= 0;
+    i->u.apply.dt = x->dt;
+    i->u.apply.pt = p->pt;
+    return 0;
+}
+
+static int forward_relu(struct plan *p, struct step *s)
+{
+    int xi = p->g->node[s->node].in[0];
+    const struct val *x = reading(p, xi);
+    int y = result(p, s, xi);
+    struct ins *i = lower_kernel(p, KERN_RELU);
+
+    lower_ref(p, i, &i->u.relu.x, x->buf);
+    lower_ref(p, i, &i->u.relu.y, y);
+    i->u.relu.n = shape_count(x->s);
+    i->u.relu.dt = x->dt;
+    return 0;
+}
+
+static int forward_add(struct plan *p, struct step *s)
+{
+    const struct node *nd = &p->g->node[s->node];
+    const struct val *a = reading(p, nd->in[0]), *b = reading(p, nd->in[1]);
+    int over = free_to_overwrite(p, nd->in[0]) ? nd->in[0] : nd->in[1];
+    int y = result(p, s, over);
+    struct ins *i = lower_kernel(p, KERN_ADD);
+
+    lower_ref(p, i, &i->u.add.a, a->buf);
+    lower_ref(p, i, &i->u.add.b, b->buf);
+    lower_ref(p, i, &i->u.add.y, y);
+    i->u.add.n = shape_count(a->s);
+    i->u.add.dt = a->dt;
+    return 0;
+}
+
+static int forward_maxpool(struct plan *p, struct step *s)
+{
+    const struct node *nd = &p->g->node[s->node];
+    const struct val *x = reading(p, nd->in[0]);
+    int y = result(p, s, -1);
+    struct ins *i;
+
+    if (p->key.train && p->g->node[nd->in[0]].needs_grad)
+        s->index = lower_buf(p, (size_t)shape_count(p->val[s->out].s));
+    i = lower_kernel(p, KERN_MAXPOOL);
+    lower_ref(p, i, &i->u.maxpool.x, x->buf);
+    lower_ref(p, i, &i->u.maxpool.y, y);
+    lower_ref(p, i, &i->u.maxpool.index, s->index);
+    i->u.maxpool.n = x->s.n;
+    i->u.maxpool.h = x->s.h;
+    i->u.maxpool.w = x->s.w;
+    i->u.maxpool.c = x->s.c;
+    i->u.maxpool.r = nd->r;
+    i->u.maxpool.stride = nd->stride;
+    i->u.maxpool.pad = nd->pad;
+    i->u.maxpool.dt = x->dt;
+    return 0;
+}
+
+static int forward_avgpool(struct plan *p, struct step *s)
+{
+    const struct val *x = reading(p, p->g->node[s->node].in[0]);
+    int y = result(p, s, -1);
+    struct ins *i = lower_kernel(p, KERN_AVGPOOL);
+
+    lower_ref(p, i, &i->u.avgpool.x, x->buf);
+    lower_ref(p, i, &i->u.avgpool.y, y);
+    i->u.avgpool.n = x->s.n;
+    i->u.avgpool.hw = x->s.h * x->s.w;
+    i->u.avgpool.c = x->s.c;
+    i->u.avgpool.dt = x->dt;
+    return 0;
+}
+
+static int (*const forward[OP_N])(struct plan *p, struct step *s) = {
+    [OP_INPUT] = forward_source,    [OP_IMAGE] = forward_source,
+    [OP_CONV] = forward_conv,       [OP_LINEAR] = forward_conv,
+    [OP_NORM] = forward_norm,       [OP_RELU] = forward_relu,
+    [OP_ADD] = forward_add,         [OP_MAXPOOL] = forward_maxpool,
+    [OP_AVGPOOL] = forward_avgpool,
+};
+
+int plan_lower(struct plan *p)
+{
+    const struct graph *g = p->g;
+    int i, j, k, b;
+
+    if (!g->sealed)
+        BUG("a plan of an unsealed graph");
+    p->ones = BUF_NONE;
+    if (shapes(p) < 0)
+        return -1;
+    fuse(p);
+    count_readers(p);
+    for (i = 0; i < p->n_steps; i++) {
+        j = p->n_ins;
+        if (forward[g->node[p->step[i].node].op](p, &p->step[i]) < 0)
+            return -1;
+        for (; j < p->n_ins; j++)
+            p->ins[j].step = i;
+    }
+    p->n_forward = p->n_ins;
+    for (k = 0; k < g->n_outputs; k++) {
+        b = p->val[g->output[k]].buf;
+        p->buf[b].last = INT_MAX; /* the caller reads it when it likes */
+    }
+    return p->key.train ? lower_backward(p) : 0;
+}

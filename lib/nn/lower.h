@@ -1,0 +1,186 @@
+/*
+ * lower.h - from nodes to instructions; private to nn.
+ *
+ *	nodes --fuse--> steps --emit--> instructions --place--> addresses
+ *
+ * A STEP is what one node, or a chain of nodes taken together (norm [+ add]
+ * [+ relu]), computes. An INSTRUCTION is one call of the engine; its argument
+ * struct is complete but for addresses in the arena, which are listed as (field,
+ * BUFFER) pairs and filled in when the arena is laid out. Instructions of the
+ * forward pass come first, those of the backward pass behind them, in order of
+ * execution, so the life of a buffer is the range from the first to the last
+ * instruction that names it.
+ *
+ * Gradients of values: a value collects up to two CONTRIBUTIONS, buffers whose
+ * sum is its gradient; the kernels that read a gradient add the two themselves.
+ * A third one, or a reader that takes only one, costs an addition.
+ */
+#ifndef NN_LOWER_H
+#define NN_LOWER_H
+
+#include "nn/graph.h"
+
+#include <stddef.h>
+
+struct shape {
+    int64_t n, h, w, c;
+};
+static inline int64_t shape_rows(struct shape s)
+{
+    return s.n * s.h * s.w;
+}
+static inline int64_t shape_count(struct shape s)
+{
+    return s.n * s.h * s.w * s.c;
+}
+
+/* ---- ops.c: what is known of each operation */
+
+const char *op_name(enum op op);
+/* The name of node i, or that of its operation. */
+const char *node_name(const struct node *nd);
+/* Shape of node i from those of its inputs; ERR_DATA if it does not work. */
+int op_shape(const struct graph *g, int i, const struct plan_key *key,
+             const struct shape *in, struct shape *out) MUST_CHECK;
+/* Description of the convolution of a CONV or LINEAR node on x. */
+struct conv_desc op_conv(const struct node *nd, const struct shape *x,
+                         enum conv_kind kind, enum dtype compute,
+                         enum dtype pt);
+
+/* ---- buffers */
+
+#define BUF_NONE (-1)
+struct buffer {
+    size_t bytes, offset;
+    int first, last; /* instructions; first > last: not used */
+    int held;        /* contributions of values waiting in it */
+};
+
+/* ---- instructions */
+
+enum ins_kind { INS_CONV, INS_KERNEL, INS_ZERO };
+struct ins_ref {
+    uint16_t at; /* offset of the pointer in struct ins */
+    int buf;
+};
+#define INS_REFS 14
+struct ins {
+    enum ins_kind kind;
+    int step;
+    enum kernel kernel;
+    int conv;        /* INS_CONV: index into plan.conv */
+    int weight;      /* INS_CONV: parameter that goes in packed, or -1 */
+    void *zero;      /* INS_ZERO */
+    size_t zero_bytes;
+    int grad[2];     /* parameters whose gradient it adds to, or -1 */
+    int64_t ready;   /* gradients [0,ready) are final behind it; 0: as before */
+    int n_refs;
+    struct ins_ref ref[INS_REFS];
+    union {
+        struct conv_args conv;
+        struct kern_image image;
+        struct kern_cast cast;
+        struct kern_add add;
+        struct kern_relu relu;
+        struct kern_relu_grad relu_grad;
+        struct kern_colsum colsum;
+        struct kern_norm_stats stats;
+        struct kern_norm_final final;
+        struct kern_norm_apply apply;
+        struct kern_norm_grad_sums sums;
+        struct kern_norm_grad_final grad_final;
+        struct kern_norm_grad_apply grad_apply;
+        struct kern_maxpool maxpool;
+        struct kern_maxpool_grad maxpool_grad;
+        struct kern_avgpool avgpool;
+        struct kern_avgpool_grad avgpool_grad;
+    } u;
+};
+
+/* A plan of the engine; equal descriptions share one. */
+struct conv_use {
+    struct conv_desc desc;
+    struct conv_plan *plan;
+    struct conv_needs needs;
+};
+
+/* ---- steps */
+
+/* Vectors of one norm, [c] pt each, that live as long as the plan. */
+enum norm_vec { NV_MEAN, NV_VAR, NV_INVSTD, NV_SCALE, NV_BIAS, NV_S1, NV_S2,
+                NV_A, NV_B, NV_K, NV_N };
+
+struct step {
+    int node;        /* the main node; a norm if it is a chain */
+    int add, relu;   /* nodes taken in, or -1 */
+    int norm2;       /* second norm of the add, or -1 */
+    int residual;    /* other value of the add where it is no norm taken in */
+    int out;         /* node whose value this computes */
+    int index;       /* maxpool: buffer of the indices */
+    int vec[2][NV_N];/* norm: buffers of the vectors of node and norm2 */
+};
+
+/* A value of the plan: of one node. */
+struct val {
+    struct shape s;
+    enum dtype dt;
+    int buf;     /* BUF_NONE: inside a step */
+    int readers; /* steps that read it; being an output counts as one */
+    int left;    /* of these, the ones to come while lowering */
+    int grad[2]; /* contributions */
+    int n_grad;
+};
+
+/* ---- the plan */
+
+struct plan {
+    struct graph *g;
+    struct engine *e;
+    struct plan_key key;
+    enum dtype pt;
+    struct val *val; /* one for each node */
+    int n_steps, n_bufs, n_ins, n_convs;
+    struct step *step;
+    struct buffer *buf;
+    struct ins *ins;
+    int n_forward; /* instructions [0,n_forward) */
+    struct conv_use *conv;
+    int64_t ready; /* gradients final before backward begins */
+    int ones, ones_n; /* buffer of ones for a bias without its own form */
+    int out_grad[8], in_grad[8]; /* buffers */
+    bool seeded[8];   /* gradient of that output is to be written */
+    void *arena;
+    size_t arena_bytes, scratch; /* arena without scratch; scratch behind it */
+    uint64_t used;               /* clock of the cache */
+};
+
+/* lower.c: fill an empty plan: shapes, steps, instructions, lives. Makes engine
+ * plans; allocates nothing in the engine. */
+int plan_lower(struct plan *p) MUST_CHECK;
+/* backward.c: the second half of it. */
+int lower_backward(struct plan *p) MUST_CHECK;
+
+/* For both: */
+int lower_buf(struct plan *p, size_t bytes);
+/* Stays for the time of the plan. */
+int lower_buf_kept(struct plan *p, size_t bytes);
+/* A new instruction, zeroed. Valid until the next one. */
+struct ins *lower_kernel(struct plan *p, enum kernel k);
+/* The field is to hold the address of the buffer (BUF_NONE: stays NULL). */
+void lower_ref(struct plan *p, struct ins *i, const void *field, int buf);
+/* A convolution instruction for desc; NULL with an error. */
+struct ins *lower_conv(struct plan *p, const struct conv_desc *d, int weight);
+size_t val_bytes(const struct val *v);
+
+/* arena.c: offsets of all used buffers by their lives; the bytes in all. */
+size_t arena_place(struct buffer *buf, int n);
+
+/* plan.c: make without memory; with it; what is in the arena from the start. */
+struct plan *plan_new(struct graph *g, struct engine *e,
+                      const struct plan_key *key) MUST_CHECK;
+int plan_alloc(struct plan *p) MUST_CHECK;
+int plan_constants(struct plan *p) MUST_CHECK;
+void plan_free(struct plan *p);
+void plan_cost(const struct plan *p, struct plan_cost *cost);
+
+#endif

@@ -1,0 +1,379 @@
+/* Parameters between the host in the order of files and the arenas. */
+#include "nn/params.h"
+
+#include "util/buf.h"
+#include "util/hash.h"
+#include "util/rng.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- order of elements */
+
+/*
+ * Copy n elements of a parameter between disk order and memory order. Only
+ * convolution weights differ: [K,C,R,S] on disk, [K,R,S,C] in memory.
+ */
+static void reorder(const struct param *p, const void *from, enum dtype ft,
+                    void *to, enum dtype tt, bool to_memory)
+{
+    int64_t c = p->disk[1], rs = p->rank == 4 ? p->disk[2] * p->disk[3] : 1;
+    int64_t k, i, j, disk, memory;
+
+    if (p->kind != PARAM_CONV || rs == 1) {
+        for (i = 0; i < p->count; i++)
+            dtype_store(tt, to, (size_t)i, dtype_load(ft, from, (size_t)i));
+        return;
+    }
+    for (k = 0; k < p->disk[0]; k++)
+        for (i = 0; i < c; i++)
+            for (j = 0; j < rs; j++) {
+                disk = (k * c + i) * rs + j;
+                memory = (k * rs + j) * c + i;
+                dtype_store(tt, to, (size_t)(to_memory ? memory : disk),
+                            dtype_load(ft, from,
+                                       (size_t)(to_memory ? disk : memory)));
+            }
+}
+
+static void copy_cast(const void *from, enum dtype ft, void *to,
+                      enum dtype tt, int64_t n)
+{
+    int64_t i;
+
+    if (ft == tt) {
+        memcpy(to, from, (size_t)n * dtype_size(ft));
+        return;
+    }
+    for (i = 0; i < n; i++)
+        dtype_store(tt, to, (size_t)i, dtype_load(ft, from, (size_t)i));
+}
+
+static enum dtype host_type(const struct params *ps, bool f64)
+{
+    return f64 && ps->pt == DT_F64 ? DT_F64 : DT_F32;
+}
+
+/* ---- one entry */
+
+static void *arena_place(const struct params *ps, void *arena, int64_t offset)
+{
+    if (!arena)
+        BUG("parameters without memory");
+    return (char *)arena + (size_t)offset * dtype_size(ps->pt);
+}
+
+/* A parameter from one of its arenas to host, and back. */
+static int get_from(struct params *ps, void *arena, const struct param *p,
+                    void *host, enum dtype t)
+{
+    size_t bytes = (size_t)p->count * dtype_size(ps->pt);
+    void *tmp = xmalloc(bytes);
+    int e = engine_download(ps->e, tmp, arena_place(ps, arena, p->offset),
+                            bytes);
+
+    if (!e)
+        reorder(p, tmp, ps->pt, host, t, false);
+    free(tmp);
+    return e < 0 ? err_wrap("%s", p->name) : 0;
+}
+
+static int set_to(struct params *ps, void *arena, const struct param *p,
+                  const void *host, enum dtype t)
+{
+    size_t bytes = (size_t)p->count * dtype_size(ps->pt);
+    void *tmp = xmalloc(bytes);
+    int e;
+
+    reorder(p, host, t, tmp, ps->pt, true);
+    e = engine_upload(ps->e, arena_place(ps, arena, p->offset), tmp, bytes);
+    if (!e)
+        e = engine_finish(ps->e); /* tmp ends here */
+    free(tmp);
+    return e < 0 ? err_wrap("%s", p->name) : 0;
+}
+
+int params_get(struct params *ps, int entry, void *host, bool f64)
+{
+    const struct state_entry *s = &ps->state[entry];
+    const struct param_buffer *b;
+    enum dtype t = host_type(ps, f64);
+    size_t bytes;
+    void *tmp;
+    int e;
+
+    if (s->what == STATE_COUNTER) {
+        memcpy(host, &ps->counter[s->index].value, sizeof(int64_t));
+        return 0;
+    }
+    if (s->what == STATE_PARAM)
+        return get_from(ps, ps->w, &ps->p[s->index], host, t);
+    b = &ps->buffer[s->index];
+    bytes = (size_t)b->count * dtype_size(ps->pt);
+    tmp = xmalloc(bytes);
+    e = engine_download(ps->e, tmp, arena_place(ps, ps->buffers, b->offset),
+                        bytes);
+    if (!e)
+        copy_cast(tmp, ps->pt, host, t, b->count);
+    free(tmp);
+    return e < 0 ? err_wrap("%s", s->name) : 0;
+}
+
+int params_set(struct params *ps, int entry, const void *host, bool f64)
+{
+    const struct state_entry *s = &ps->state[entry];
+    const struct param_buffer *b;
+    enum dtype t = host_type(ps, f64);
+    size_t bytes;
+    void *tmp;
+    int e;
+
+    if (s->what == STATE_COUNTER) {
+        memcpy(&ps->counter[s->index].value, host, sizeof(int64_t));
+        return 0;
+    }
+    if (s->what == STATE_PARAM) {
+        ps->version++;
+        return set_to(ps, ps->w, &ps->p[s->index], host, t);
+    }
+    b = &ps->buffer[s->index];
+    bytes = (size_t)b->count * dtype_size(ps->pt);
+    tmp = xmalloc(bytes);
+    copy_cast(host, t, tmp, ps->pt, b->count);
+    e = engine_upload(ps->e, arena_place(ps, ps->buffers, b->offset), tmp,
+                      bytes);
+    if (!e)
+        e = engine_finish(ps->e);
+    free(tmp);
+    return e < 0 ? err_wrap("%s", s->name) : 0;
+}
+
+static const struct param *param_of(const struct params *ps, int entry)
+{
+    if (ps->state[entry].what != STATE_PARAM)
+        BUG("%s is not a parameter", ps->state[entry].name);
+    return &ps->p[ps->state[entry].index];
+}
+
+int params_get_grad(struct params *ps, int entry, void *host)
+{
+    return get_from(ps, ps->g, param_of(ps, entry), host, DT_F32);
+}
+
+int params_get_momentum(struct params *ps, int entry, void *host)
+{
+    return get_from(ps, ps->m, param_of(ps, entry), host, DT_F32);
+}
+
+int params_set_momentum(struct params *ps, int entry, const void *host)
+{
+    return set_to(ps, ps->m, param_of(ps, entry), host, DT_F32);
+}
+
+/* ---- fresh values */
+
+static double draw(struct rng *r, const struct param *p)
+{
+    switch (p->init) {
+    case INIT_ONE:
+        return 1;
+    case INIT_NORMAL:
+        return p->arg * rng_normal(r);
+    case INIT_UNIFORM:
+        return p->arg * (2 * rng_unit(r) - 1);
+    case INIT_ZERO:
+        break;
+    }
+    return 0;
+}
+
+static int fresh_param(struct params *ps, int i, uint64_t seed)
+{
+    const struct param *p = &ps->p[i];
+    double *v = xmalloc((size_t)p->count * sizeof *v);
+    struct rng r;
+    int64_t j;
+    int e;
+
+    rng_init(&r, seed, (uint32_t)i, 0, RNG_INIT);
+    for (j = 0; j < p->count; j++)
+        v[j] = draw(&r, p);
+    e = set_to(ps, ps->w, p, v, DT_F64);
+    free(v);
+    return e;
+}
+
+int params_fresh(struct params *ps, uint64_t seed)
+{
+    float *v;
+    int i;
+    int64_t j;
+
+    for (i = 0; i < ps->n; i++)
+        if (fresh_param(ps, i, seed) < 0)
+            return -1;
+    for (i = 0; i < ps->n_state; i++) {
+        const struct param_buffer *b;
+        int e;
+
+        if (ps->state[i].what != STATE_BUFFER)
+            continue;
+        b = &ps->buffer[ps->state[i].index];
+        v = xmalloc((size_t)b->count * sizeof *v);
+        for (j = 0; j < b->count; j++)
+            v[j] = (float)b->init;
+        e = params_set(ps, i, v, false);
+        free(v);
+        if (e < 0)
+            return -1;
+    }
+    for (i = 0; i < ps->n_counters; i++)
+        ps->counter[i].value = 0;
+    ps->version++;
+    return 0;
+}
+
+/* ---- files */
+
+/* What differs, for one message: the first few by name, then a number. */
+struct differences {
+    struct buf text;
+    int n;
+};
+#define DIFFERENCES_SHOWN 6
+
+PRINTF_LIKE(2, 3)
+static void differ(struct differences *d, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (d->n++ >= DIFFERENCES_SHOWN)
+        return;
+    if (d->n > 1)
+        buf_addstr(&d->text, "; ");
+    va_start(ap, fmt);
+    buf_vaddf(&d->text, fmt, ap);
+    va_end(ap);
+}
+
+static int differences_end(struct differences *d)
+{
+    int n = d->n;
+
+    if (n > DIFFERENCES_SHOWN)
+        buf_addf(&d->text, "; and %d more", n - DIFFERENCES_SHOWN);
+    if (n)
+        err_set(ERR_DATA, "does not fit the model: %s", d->text.data);
+    buf_release(&d->text);
+    return n ? -1 : 0;
+}
+
+static bool type_fits(enum state_what what, enum dtype t)
+{
+    if (what == STATE_COUNTER)
+        return t == DT_I64 || t == DT_I32;
+    return t == DT_F32 || t == DT_F64 || t == DT_BF16 || t == DT_F16;
+}
+
+/* entry[i] = the state entry that tensor i of the source is. */
+static int match(struct params *ps, const struct frame_source *f, int *entry)
+{
+    struct differences d = {BUF_INIT, 0};
+    char *seen = xcalloc((size_t)ps->n_state + 1, 1);
+    int i;
+
+    for (i = 0; i < f->n; i++) {
+        const char *name = f->name(f->arg, i);
+        const struct tensor *t = f->tensor(f->arg, i);
+        const struct state_entry *s;
+        int64_t at;
+
+        entry[i] = -1;
+        if (strncmp(name, "module.", 7) == 0)
+            name += 7;
+        if (!map_get(&ps->by_name, name, &at)) {
+            differ(&d, "\"%s\" is unknown", name);
+            continue;
+        }
+        s = &ps->state[at];
+        if (seen[at])
+            differ(&d, "\"%s\" is there twice", name);
+        seen[at] = 1;
+        entry[i] = (int)at;
+        if (!tensor_same_shape(t, &s->disk) || !type_fits(s->what, t->dtype)) {
+            struct buf b = BUF_INIT;
+
+            tensor_describe(t, &b);
+            buf_addstr(&b, ", expected ");
+            tensor_describe(&s->disk, &b);
+            differ(&d, "\"%s\" is %s", name, b.data);
+            buf_release(&b);
+        }
+    }
+    for (i = 0; i < ps->n_state; i++)
+        if (!seen[i] && ps->state[i].what != STATE_COUNTER)
+            differ(&d, "\"%s\" is missing", ps->state[i].name);
+    free(seen);
+    return differences_end(&d);
+}
+
+static int load_one(struct params *ps, const struct frame_source *f, int i,
+                    int entry)
+{
+    const struct tensor *t = f->tensor(f->arg, i);
+    int64_t n = tensor_count(t), counter;
+    bool f64 = ps->pt == DT_F64;
+    enum dtype ht = host_type(ps, f64);
+    void *raw = xmalloc(tensor_bytes(t)), *host = NULL;
+    int e = f->read(f->arg, i, raw);
+
+    if (!e && ps->state[entry].what == STATE_COUNTER) {
+        counter = (int64_t)dtype_load(t->dtype, raw, 0);
+        e = params_set(ps, entry, &counter, false);
+    } else if (!e) {
+        host = xmalloc((size_t)n * dtype_size(ht));
+        copy_cast(raw, t->dtype, host, ht, n);
+        e = params_set(ps, entry, host, f64);
+    }
+    free(host);
+    free(raw);
+    return e;
+}
+
+int params_load(struct params *ps, const struct frame_source *f)
+{
+    int *entry = xcalloc((size_t)f->n + 1, sizeof *entry);
+    int i, e = match(ps, f, entry);
+
+    for (i = 0; !e && i < ps->n_counters; i++)
+        ps->counter[i].value = 0; /* a file may lack them */
+    for (i = 0; !e && i < f->n; i++)
+        e = load_one(ps, f, i, entry[i]);
+    free(entry);
+    return e;
+}
+
+/* ---- agreement of ranks */
+
+void params_layout(const struct params *ps, char hex[33])
+{
+    struct buf b = BUF_INIT;
+    int i;
+
+    for (i = 0; i < ps->n_state; i++) {
+        buf_addf(&b, "%s ", ps->state[i].name);
+        tensor_describe(&ps->state[i].disk, &b);
+        if (ps->state[i].what == STATE_PARAM) {
+            const struct param *p = &ps->p[ps->state[i].index];
+
+            buf_addf(&b, " %" PRId64 "%s", p->offset,
+                     p->frozen ? " frozen" : "");
+        }
+        buf_addch(&b, '\n');
+    }
+    buf_addf(&b, "%s %" PRId64 " %" PRId64 "\n", dtype_name(ps->pt),
+             ps->total, ps->buffer_total);
+    hash_hex(b.data, b.len, hex);
+    buf_release(&b);
+}
