@@ -62,6 +62,8 @@ bool comm_available(void)
 {
     struct stat in, out;
 
+    if (!getenv("ACCEL_RING"))
+        return false;
     if (fstat(CTL_FD_IN, &in) < 0 || fstat(CTL_FD_OUT, &out) < 0)
         return false;
     return (S_ISFIFO(in.st_mode) || S_ISSOCK(in.st_mode)) &&
@@ -72,7 +74,15 @@ bool comm_available(void)
 
 static int null_start(struct comm *c, int bucket, float *g, int64_t numel)
 {
-    (void)c, (void)bucket, (void)g, (void)numel;
+    int bad = 0;
+
+    (void)bucket;
+    for (int64_t i = 0; i < numel; i++) {
+        uint32_t bits;
+        memcpy(&bits, &g[i], sizeof(bits));
+        bad |= (bits & 0x7f800000) == 0x7f800000;
+    }
+    c->nonfinite += bad;
     return 0;
 }
 

@@ -65,8 +65,8 @@ struct comm *comm_null(void);
 struct comm *comm_pipe(int fd_in, int fd_out, const char *layout,
                        const char *recipe, int64_t samples,
                        int64_t timeout_ms) MUST_CHECK;
-/* Are CTL_FD_IN and CTL_FD_OUT open as pipes or sockets? Then the program runs
- * under allreduce-ring. */
+/* Does the program run under allreduce-ring? That sets ACCEL_RING and opens
+ * CTL_FD_IN and CTL_FD_OUT. */
 bool comm_available(void);
 
 /* Post bucket (0..COMM_BUCKETS-1) for summing; g [numel] f32 belongs to the

@@ -1,0 +1,144 @@
+#include "ring/child.h"
+
+#include "io/ctl.h"
+#include "util/fdio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void set_number(const char *name, int v)
+{
+    char text[16];
+
+    snprintf(text, sizeof(text), "%d", v);
+    setenv(name, text, 1);
+}
+
+/* In the child; never returns. fail gets the errno of what went wrong. */
+_Noreturn static void become(char **argv, const sigset_t *mask, pid_t parent,
+                             const int fd[2], int fail)
+{
+    struct sigaction a;
+    int saved;
+
+    memset(&a, 0, sizeof(a));
+    a.sa_handler = SIG_DFL;
+    sigaction(SIGPIPE, &a, NULL);
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(ERR_PEER);
+    sigprocmask(SIG_SETMASK, mask, NULL);
+    /* fd[] are above both numbers, see start. */
+    if (dup2(fd[0], CTL_FD_IN) >= 0 && dup2(fd[1], CTL_FD_OUT) >= 0)
+        execvp(argv[0], argv);
+    saved = errno;
+    (void)!write(fail, &saved, sizeof(saved));
+    _exit(ERR_UNAVAILABLE);
+}
+
+/* A pipe whose ends are above the numbers that mean something. */
+static int make_pipe(int p[2], int bytes)
+{
+    int q[2];
+
+    if (pipe2(q, O_CLOEXEC) < 0)
+        return err_sys(ERR_SYSTEM, "pipe");
+    for (int i = 0; i < 2; i++) {
+        p[i] = fcntl(q[i], F_DUPFD_CLOEXEC, CTL_FD_OUT + 1);
+        close(q[i]);
+    }
+    if (p[0] < 0 || p[1] < 0)
+        return err_sys(ERR_SYSTEM, "pipe");
+    if (bytes > 0)
+        fcntl(p[0], F_SETPIPE_SZ, bytes);
+    else
+        fd_grow_pipe(p[0]);
+    return 0;
+}
+
+static int wait_for_exec(struct child *c, int fail)
+{
+    int e, status;
+
+    if (fd_read(fail, &e, sizeof(e), FD_FOREVER) != 1)
+        return 0;
+    while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    c->pid = -1;
+    errno = e;
+    return err_sys(ERR_UNAVAILABLE, "%s", c->name);
+}
+
+int child_start(struct child *c, char **argv, const struct ranks *r,
+                const sigset_t *mask, int pipe_bytes)
+{
+    int in[2] = {-1, -1}, out[2] = {-1, -1}, fail[2] = {-1, -1};
+    int theirs[2], ok = -1;
+    pid_t parent = getpid();
+    const char *slash = strrchr(argv[0], '/');
+
+    *c = (struct child){-1, -1, -1, -1, slash ? slash + 1 : argv[0]};
+    if (make_pipe(in, pipe_bytes) < 0 || make_pipe(out, pipe_bytes) < 0 ||
+        make_pipe(fail, 0) < 0)
+        goto out;
+    set_number("RANK", r->rank);
+    set_number("WORLD_SIZE", r->world);
+    set_number("LOCAL_RANK", r->local_rank);
+    set_number("LOCAL_WORLD_SIZE", r->local_world);
+    setenv("ACCEL_RING", "6,7", 1);
+    theirs[0] = out[0];
+    theirs[1] = in[1];
+    c->pid = fork();
+    if (c->pid == 0)
+        become(argv, mask, parent, theirs, fail[1]);
+    if (c->pid < 0) {
+        err_sys(ERR_SYSTEM, "fork");
+        goto out;
+    }
+    setpgid(c->pid, c->pid);
+    close(fail[1]);
+    fail[1] = -1;
+    if (wait_for_exec(c, fail[0]) < 0)
+        goto out;
+    c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
+    if (c->pidfd < 0) {
+        err_sys(ERR_SYSTEM, "pidfd_open");
+        goto out;
+    }
+    c->in = in[0];
+    c->out = out[1];
+    in[0] = out[1] = -1;
+    ok = 0;
+out:
+    for (int i = 0; i < 2; i++) {
+        if (in[i] >= 0)
+            close(in[i]);
+        if (out[i] >= 0)
+            close(out[i]);
+        if (fail[i] >= 0)
+            close(fail[i]);
+    }
+    return ok;
+}
+
+void child_describe(int status, struct buf *b)
+{
+    if (WIFSIGNALED(status))
+        buf_addf(b, "killed by signal %d (%s)", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
+    else
+        buf_addf(b, "exited with status %d", WEXITSTATUS(status));
+}
+
+int child_exit_status(int status)
+{
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}

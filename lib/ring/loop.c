@@ -1,0 +1,429 @@
+#include "ring/loop.h"
+
+#include "io/local.h"
+#include "ring/child.h"
+#include "ring/serve.h"
+#include "util/fdio.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LEAVE_MS 2000 /* for a worker to end after an error */
+#define TICK_MS 500
+
+struct ring {
+    const struct ring_options *o;
+    struct shm shm;
+    struct peers peers;
+    struct serve serve;
+    struct child child;
+    int signals, launch;
+    bool gone; /* the worker has ended, with status */
+    int status;
+    bool posted;       /* the end, for a worker that did not speak */
+    int64_t closed_at; /* since when it should have ended, 0: no reason */
+    uint64_t progress; /* of all ranks together */
+    int64_t progress_at, told_at;
+};
+
+/* ---- the run ends because of this rank or another */
+
+static void describe_worker(const struct ring *g, struct buf *b)
+{
+    buf_addf(b, "rank %d: %s (pid %d)", g->o->ranks.rank, g->child.name,
+             (int)g->child.pid);
+}
+
+static void add_step(const struct ring *g, struct buf *b)
+{
+    long long step = (long long)atomic_load(
+        &shm_rank(&g->shm, g->o->ranks.rank)->step);
+
+    if (step >= 0)
+        buf_addf(b, ", last seen at step %lld", step);
+    else
+        buf_addstr(b, ", before its first step");
+}
+
+static void give_up(struct ring *g, enum err_class c, int origin,
+                    struct buf *why)
+{
+    shm_abort(&g->shm, c, origin, why->data);
+    buf_release(why);
+}
+
+/* The worker has ended, and not in order. */
+static void blame_status(struct ring *g)
+{
+    struct buf b = BUF_INIT;
+    int code = child_exit_status(g->status);
+    bool named = code >= ERR_USAGE && code <= ERR_CONFIG && code != ERR_AGAIN;
+
+    describe_worker(g, &b);
+    buf_addstr(&b, ": ");
+    child_describe(g->status, &b);
+    add_step(g, &b);
+    if (code == 0 || code == ERR_AGAIN)
+        buf_addstr(&b, ", before the other ranks ended");
+    give_up(g, named ? (enum err_class)code : ERR_PEER, g->o->ranks.rank, &b);
+}
+
+static void blame_words(struct ring *g, enum err_class c, const char *words)
+{
+    struct buf b = BUF_INIT;
+
+    describe_worker(g, &b);
+    add_step(g, &b);
+    buf_addf(&b, ": %s", words);
+    give_up(g, c, g->o->ranks.rank, &b);
+}
+
+/* Has the worker broken off? How it ended says more than how its pipe did, so
+ * wait a little for that. */
+static void check_worker(struct ring *g)
+{
+    struct serve *v = &g->serve;
+    enum serve_input input;
+    uint64_t frames;
+    bool deaf;
+    int code = g->gone ? child_exit_status(g->status) : -1;
+
+    pthread_mutex_lock(&v->lock);
+    input = v->input;
+    frames = v->frames;
+    deaf = v->output_closed;
+    pthread_mutex_unlock(&v->lock);
+    if (input == INPUT_END || g->posted)
+        return;
+    if (input == INPUT_ERROR) {
+        blame_words(g, v->class, v->text);
+        return;
+    }
+    if (!g->gone && input == INPUT_OPEN && !deaf)
+        return;
+    if (g->gone && input == INPUT_CLOSED) {
+        if (frames == 0 && (code == 0 || code == ERR_AGAIN)) {
+            serve_post_end(v);
+            g->posted = true;
+        } else {
+            blame_status(g);
+        }
+        return;
+    }
+    if (!g->closed_at)
+        g->closed_at = clock_ms();
+    if (clock_ms() - g->closed_at < LEAVE_MS)
+        return;
+    if (g->gone)
+        blame_status(g);
+    else
+        blame_words(g, ERR_PEER, deaf ? "closed descriptor 6"
+                                      : "closed descriptor 7 without an end "
+                                        "frame");
+}
+
+/* A connection of another ring is readable: it can only have ended. */
+static void check_peer(struct ring *g, int r)
+{
+    struct shm_rank *peer = shm_rank(&g->shm, r);
+    struct buf b = BUF_INIT;
+    char waste[64];
+    ssize_t n = recv(g->peers.fd[r], waste, sizeof(waste), MSG_DONTWAIT);
+
+    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+        return;
+    close(g->peers.fd[r]);
+    g->peers.fd[r] = -1;
+    if (atomic_load(&peer->ended))
+        return;
+    buf_addf(&b, "rank %d: allreduce-ring (pid %d) died", r,
+             (int)peer->ring_pid);
+    if (atomic_load(&peer->step) >= 0)
+        buf_addf(&b, ", last seen at step %lld",
+                 (long long)atomic_load(&peer->step));
+    give_up(g, ERR_PEER, r, &b);
+}
+
+static void check_launcher(struct ring *g)
+{
+    struct buf b = BUF_INIT;
+    char waste[64];
+    ssize_t n = recv(g->launch, waste, sizeof(waste), MSG_DONTWAIT);
+
+    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+        return;
+    close(g->launch);
+    g->launch = -1;
+    buf_addf(&b, "rank %d: accel-launch died", g->o->ranks.rank);
+    give_up(g, ERR_PEER, g->o->ranks.rank, &b);
+}
+
+/* ---- a rank that lives and does not come */
+
+struct lag {
+    int rank;  /* who lags behind, -1: nobody */
+    int waits; /* the first rank that waits for it */
+    uint64_t progress;
+};
+
+static struct lag find_lag(const struct ring *g)
+{
+    struct lag l = {-1, -1, 0};
+    uint32_t low = 0, high = 0;
+
+    /* First by requests; when all have made theirs, by the adding. */
+    for (int pass = 0; pass < 2 && l.rank < 0; pass++) {
+        int slow = 0, fast = 0;
+        for (int r = 0; r < g->shm.world; r++) {
+            struct shm_rank *s = shm_rank(&g->shm, r);
+            uint32_t v = atomic_load(pass ? &s->done.v : &s->ready.v);
+            l.progress += v;
+            if (r == 0 || (int32_t)(v - low) < 0) {
+                low = v;
+                slow = r;
+            }
+            if (r == 0 || (int32_t)(v - high) > 0) {
+                high = v;
+                fast = r;
+            }
+        }
+        if (low != high) {
+            l.rank = slow;
+            l.waits = fast;
+        }
+    }
+    return l;
+}
+
+static void check_lag(struct ring *g)
+{
+    int64_t now = clock_ms(), since;
+    struct lag l = find_lag(g);
+    struct buf b = BUF_INIT;
+    uint32_t k;
+    char what[200];
+
+    if (l.rank < 0 || l.progress != g->progress || !g->progress_at) {
+        g->progress = l.progress;
+        g->progress_at = g->told_at = now;
+        return;
+    }
+    since = now - g->progress_at;
+    if (now - g->told_at < g->o->tell_ms && since < g->o->timeout_ms)
+        return;
+    g->told_at = now;
+    k = atomic_load(&shm_rank(&g->shm, l.rank)->done.v) + 1;
+    serve_describe(&g->shm, l.waits, k, what, sizeof(what));
+    buf_addf(&b, "rank %d: no progress for %lld s while rank %d waits for %s",
+             l.rank, (long long)(since / 1000), l.waits, what);
+    if (since >= g->o->timeout_ms) {
+        give_up(g, ERR_PEER, l.rank, &b);
+        return;
+    }
+    if (l.waits == g->o->ranks.rank)
+        warn("%s", b.data);
+    buf_release(&b);
+}
+
+/* ---- events */
+
+static void forward_signals(struct ring *g)
+{
+    struct signalfd_siginfo s;
+
+    while (read(g->signals, &s, sizeof(s)) == (ssize_t)sizeof(s))
+        if (!g->gone)
+            kill(g->child.pid, (int)s.ssi_signo);
+}
+
+static void reap(struct ring *g)
+{
+    if (!g->gone && waitpid(g->child.pid, &g->status, WNOHANG) == g->child.pid)
+        g->gone = true;
+}
+
+/* Wait for anything, at most ms, and take note of it. */
+static void turn(struct ring *g, int ms)
+{
+    int n = 4 + g->peers.world;
+    struct pollfd *p = xcalloc((size_t)n, sizeof(*p));
+    uint64_t count;
+
+    p[0].fd = g->signals;
+    p[1].fd = g->gone ? -1 : g->child.pidfd;
+    p[2].fd = g->serve.event;
+    p[3].fd = g->launch;
+    for (int r = 0; r < g->peers.world; r++)
+        p[4 + r].fd = g->peers.fd[r];
+    for (int i = 0; i < n; i++)
+        p[i].events = POLLIN;
+    if (poll(p, (nfds_t)n, ms) > 0) {
+        if (p[0].revents)
+            forward_signals(g);
+        if (p[1].revents)
+            reap(g);
+        if (p[2].revents)
+            (void)!read(g->serve.event, &count, sizeof(count));
+        if (p[3].revents)
+            check_launcher(g);
+        for (int r = 0; r < g->peers.world; r++)
+            if (p[4 + r].revents)
+                check_peer(g, r);
+    }
+    free(p);
+}
+
+static bool finished(struct ring *g)
+{
+    struct serve *v = &g->serve;
+    bool end;
+
+    pthread_mutex_lock(&v->lock);
+    end = (v->input == INPUT_END || g->posted) && v->running == 0;
+    pthread_mutex_unlock(&v->lock);
+    return end && g->gone;
+}
+
+/* ---- the two ends */
+
+/* One line to the launcher: rank it began with, class, sentence. */
+static void tell_launcher(struct ring *g, enum err_class c, int origin,
+                          const char *text)
+{
+    char *line;
+
+    if (g->launch < 0)
+        return;
+    line = xstrfmt("cause %d %d %s\n", origin, (int)c, text);
+    (void)!send(g->launch, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT);
+    free(line);
+}
+
+/* Some rank was lost: the worker learns it, ends or is ended. */
+static int leave(struct ring *g)
+{
+    const char *text;
+    int origin, code = 0;
+    bool killed = false;
+    enum err_class c = shm_cause(&g->shm, &origin, &text);
+    int64_t end = clock_ms() + LEAVE_MS;
+
+    warn("%s", text);
+    tell_launcher(g, c, origin, text);
+    while (!g->gone && clock_ms() < end)
+        turn(g, 50);
+    killed = !g->gone;
+    /* Its whole group: a shell may have started the worker. */
+    kill(-g->child.pid, SIGKILL);
+    for (end = clock_ms() + 1000; !g->gone && clock_ms() < end;)
+        turn(g, 50);
+    if (g->gone && !killed && origin == g->o->ranks.rank)
+        code = child_exit_status(g->status);
+    if (code)
+        return code;
+    return c >= ERR_USAGE && c <= ERR_CONFIG && c != ERR_AGAIN ? (int)c
+                                                               : ERR_PEER;
+}
+
+static int supervise(struct ring *g)
+{
+    int status;
+
+    while (!finished(g) && !shm_aborted(&g->shm)) {
+        turn(g, g->gone || g->closed_at ? 50 : TICK_MS);
+        check_worker(g);
+        check_lag(g);
+    }
+    status = finished(g) ? child_exit_status(g->status) : leave(g);
+    if (!serve_stop(&g->serve, 1000))
+        note("a thread is stuck at the worker's pipe");
+    return status;
+}
+
+/* ---- the beginning */
+
+static int open_signals(struct ring *g, sigset_t *old)
+{
+    static const int all[] = {SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGHUP};
+    struct sigaction a;
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        /* nohup's wish is kept. */
+        if (all[i] != SIGHUP || sigaction(SIGHUP, NULL, &a) < 0 ||
+            a.sa_handler != SIG_IGN)
+            sigaddset(&set, all[i]);
+    if (sigprocmask(SIG_BLOCK, &set, old) < 0)
+        return err_sys(ERR_SYSTEM, "signal mask");
+    g->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (g->signals < 0)
+        return err_sys(ERR_SYSTEM, "signalfd");
+    return 0;
+}
+
+static void find_launcher(struct ring *g)
+{
+    char *line;
+
+    if (!g->o->launch)
+        return;
+    g->launch = local_connect(g->o->launch);
+    if (g->launch < 0)
+        return;
+    line = xstrfmt("rank %d\n", g->o->ranks.local_rank);
+    (void)!send(g->launch, line, strlen(line), MSG_NOSIGNAL);
+    free(line);
+}
+
+static int start(struct ring *g)
+{
+    const struct ring_options *o = g->o;
+    struct peer_address a = {o->ranks.rank, o->ranks.world, o->rdzv,
+                             o->run_id, o->timeout_ms};
+    const char *bytes = getenv("MILLRACE_PIPE_BYTES"); /* for tests */
+    sigset_t old;
+
+    find_launcher(g);
+    if (peers_join(&g->peers, &g->shm, &a) < 0)
+        return -1;
+    if (open_signals(g, &old) < 0 ||
+        child_start(&g->child, o->argv, &o->ranks, &old,
+                    bytes ? (int)strtol(bytes, NULL, 10) : 0) < 0) {
+        char *text = xstrfmt("rank %d: %s", o->ranks.rank, err_text());
+        shm_abort(&g->shm, err_code(), o->ranks.rank, text);
+        free(text);
+        return -1;
+    }
+    atomic_store(&shm_rank(&g->shm, o->ranks.rank)->worker_pid,
+                 (int32_t)g->child.pid);
+    return serve_start(&g->serve, &g->shm, g->child.in, g->child.out);
+}
+
+int ring_run(const struct ring_options *o)
+{
+    struct ring g = {.o = o,
+                     .shm = SHM_INIT,
+                     .peers = PEERS_INIT,
+                     .signals = -1,
+                     .launch = -1};
+    struct sigaction ignore;
+
+    memset(&ignore, 0, sizeof(ignore));
+    ignore.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &ignore, NULL);
+    if (start(&g) < 0) {
+        tell_launcher(&g, err_code(), o->ranks.rank, err_text());
+        warn("%s", err_text());
+        return (int)err_code();
+    }
+    return supervise(&g);
+}

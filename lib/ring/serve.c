@@ -1,0 +1,572 @@
+#include "ring/serve.h"
+
+#include "io/ctl.h"
+#include "io/frame.h"
+#include "util/fdio.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BUCKETS 4096
+
+struct serve_slot {
+    size_t offset, bytes; /* in the arenas */
+};
+
+static const char *const kind_names[OP_KINDS] = {
+    CTL_HELLO, CTL_GRAD, CTL_REDUCE, CTL_BCAST, CTL_BARRIER, "end",
+};
+static const char *const op_names[] = {"sum", "min", "max"};
+
+/* ---- notes for the supervisor */
+
+static void signal_event(struct serve *v)
+{
+    uint64_t one = 1;
+
+    (void)!write(v->event, &one, sizeof(one));
+}
+
+static void note_input(struct serve *v, enum serve_input how)
+{
+    pthread_mutex_lock(&v->lock);
+    v->input = how;
+    v->class = err_code();
+    snprintf(v->text, sizeof(v->text), "%s", err_text());
+    pthread_mutex_unlock(&v->lock);
+    signal_event(v);
+}
+
+static void thread_ends(struct serve *v)
+{
+    pthread_mutex_lock(&v->lock);
+    v->running--;
+    pthread_mutex_unlock(&v->lock);
+    signal_event(v);
+}
+
+/* The error that is set ends the run for all ranks. */
+static void abort_run(struct serve *v)
+{
+    char *text = xstrfmt("rank %d: %s", v->shm->rank, err_text());
+
+    if (!shm_aborted(v->shm))
+        shm_abort(v->shm, err_code(), v->shm->rank, text);
+    free(text);
+}
+
+/* ---- reader */
+
+static int meta_name(const struct frame *f, const char *key, char *dst,
+                     size_t size)
+{
+    const char *value = frame_meta(f, key);
+
+    if (!value)
+        return err_set(ERR_DATA, "%s frame without \"%s\"", frame_type(f), key);
+    if (strlen(value) >= size)
+        return err_set(ERR_DATA, "%s frame: \"%s\" is longer than %zu bytes",
+                       frame_type(f), key, size - 1);
+    memcpy(dst, value, strlen(value) + 1);
+    return 0;
+}
+
+static int meta_below(const struct frame *f, const char *key, int64_t limit,
+                      int64_t *v)
+{
+    if (frame_meta_int(f, key, v) < 0)
+        return err_wrap("%s frame", frame_type(f));
+    if (*v < 0 || *v >= limit)
+        return err_set(ERR_DATA, "%s frame: \"%s\" is %" PRId64
+                       ", not below %" PRId64, frame_type(f), key, *v, limit);
+    return 0;
+}
+
+static int take_hello(struct serve *v, const struct frame *f)
+{
+    struct shm_rank *me = shm_rank(v->shm, v->shm->rank);
+    const char *proto = frame_meta(f, "proto");
+
+    if (!proto || strncmp(proto, CTL_PROTO, 2) != 0)
+        return err_set(ERR_CONFIG, "worker speaks protocol \"%.20s\", here %s",
+                       proto ? proto : "", CTL_PROTO);
+    if (meta_name(f, "layout", me->layout, SHM_HEX) < 0 ||
+        meta_name(f, "recipe", me->recipe, SHM_HEX) < 0 ||
+        meta_below(f, "samples", INT64_MAX, &me->samples) < 0)
+        return -1;
+    return 0;
+}
+
+/* The place of a bucket: the same on all ranks, since all have the same
+ * buckets in the same order. */
+static int place(struct serve *v, int64_t bucket, size_t bytes, size_t *offset)
+{
+    struct serve_slot *slot = &v->slot[bucket];
+
+    if (bytes > slot->bytes) {
+        size_t room = (bytes + 4095) / 4096 * 4096;
+        if (room > shm_room(v->shm) - v->used)
+            return err_set(ERR_SYSTEM,
+                           "bucket %" PRId64 " of %zu bytes: gradients need "
+                           "more memory than the machine has", bucket, bytes);
+        slot->offset = v->used;
+        slot->bytes = room;
+        v->used += room;
+    }
+    *offset = slot->offset;
+    return 0;
+}
+
+static int take_grad(struct serve *v, struct frame_stream *s,
+                     const struct frame *f, struct shm_op *op)
+{
+    struct shm_rank *me = shm_rank(v->shm, v->shm->rank);
+    int64_t bucket, step;
+    size_t offset = 0;
+    int i;
+
+    if (meta_below(f, "bucket", BUCKETS, &bucket) < 0 ||
+        meta_below(f, "step", INT64_MAX, &step) < 0 ||
+        frame_want(f, "g", DT_F32, 1, &i) < 0 ||
+        place(v, bucket, tensor_bytes(&f->tensor[i].t), &offset) < 0)
+        return -1;
+    op->arg = (uint32_t)bucket;
+    op->step = step;
+    op->count = (uint64_t)tensor_count(&f->tensor[i].t);
+    op->offset = offset;
+    atomic_store(&me->step, step);
+    return frame_data(s, f, i,
+                      (char *)shm_arena(v->shm, v->shm->rank) + offset);
+}
+
+static int take_reduce(struct serve *v, struct frame_stream *s,
+                       const struct frame *f, struct shm_op *op)
+{
+    const char *name = frame_meta(f, "op");
+    int i, which;
+
+    for (which = 0; which < 3; which++)
+        if (name && strcmp(name, op_names[which]) == 0)
+            break;
+    if (which == 3)
+        return err_set(ERR_DATA, "reduce frame: unknown op \"%.20s\"",
+                       name ? name : "");
+    if (frame_want(f, "v", DT_F64, 1, &i) < 0)
+        return -1;
+    op->arg = (uint32_t)which;
+    op->count = (uint64_t)tensor_count(&f->tensor[i].t);
+    if (op->count > SHM_NUMBERS)
+        return err_set(ERR_DATA, "reduce frame: %" PRIu64 " numbers, at most "
+                       "%d", op->count, SHM_NUMBERS);
+    /* Others may still add the numbers before these. */
+    if (shm_wait_all(v->shm, SHM_DONE, v->last_numbers) < 0)
+        return -1;
+    v->last_numbers = v->n_requests + 1;
+    return frame_data(s, f, i, shm_numbers(v->shm, v->shm->rank));
+}
+
+static int take_bcast(struct serve *v, struct frame_stream *s,
+                      const struct frame *f, struct shm_op *op)
+{
+    int64_t root, bytes;
+    int i;
+
+    if (meta_below(f, "root", v->shm->world, &root) < 0 ||
+        meta_below(f, "bytes", INT64_MAX, &bytes) < 0 ||
+        meta_name(f, "name", op->name, sizeof(op->name)) < 0)
+        return -1;
+    op->arg = (uint32_t)root;
+    op->count = (uint64_t)bytes;
+    if (op->count > shm_room(v->shm))
+        return err_set(ERR_SYSTEM, "broadcast of %" PRId64 " bytes", bytes);
+    if (root != v->shm->rank)
+        return 0;
+    if (frame_want(f, "data", DT_U8, 1, &i) < 0)
+        return -1;
+    if (tensor_count(&f->tensor[i].t) != bytes)
+        return err_set(ERR_DATA, "bcast frame: not %" PRId64 " bytes", bytes);
+    /* Others may still hand out the data before these. */
+    if (shm_wait_all(v->shm, SHM_SENT, v->last_bcast) < 0)
+        return -1;
+    return frame_data(s, f, i, shm_bcast(v->shm));
+}
+
+static int take(struct serve *v, struct frame_stream *s, const struct frame *f)
+{
+    struct shm_rank *me = shm_rank(v->shm, v->shm->rank);
+    uint32_t k = v->n_requests + 1, kind;
+    uint32_t sent = atomic_load(&me->sent.v);
+    struct shm_op *op = shm_op(v->shm, v->shm->rank, k);
+    int r;
+
+    for (kind = 0; kind < OP_KINDS; kind++)
+        if (strcmp(frame_type(f), kind_names[kind]) == 0)
+            break;
+    if (k - sent >= SHM_OPS)
+        return err_set(ERR_DATA, "worker: %d requests without an answer read",
+                       SHM_OPS);
+    memset(op->name, 0, sizeof(op->name));
+    op->kind = kind;
+    op->arg = 0;
+    op->count = op->offset = 0;
+    op->step = atomic_load(&me->step);
+    atomic_store(&op->bad, 0);
+    r = kind == OP_HELLO     ? take_hello(v, f)
+        : kind == OP_GRAD    ? take_grad(v, s, f, op)
+        : kind == OP_REDUCE  ? take_reduce(v, s, f, op)
+        : kind == OP_BCAST   ? take_bcast(v, s, f, op)
+        : kind == OP_BARRIER ? meta_name(f, "name", op->name, sizeof(op->name))
+                             : err_set(ERR_DATA, "unknown frame \"%.40s\"",
+                                       frame_type(f));
+    if (r < 0)
+        return -1;
+    if (kind == OP_BCAST)
+        v->last_bcast = k;
+    v->n_requests = k;
+    shm_post(&me->ready, k);
+    return 0;
+}
+
+static void post_end(struct serve *v)
+{
+    struct shm_rank *me = shm_rank(v->shm, v->shm->rank);
+    struct shm_op *op = shm_op(v->shm, v->shm->rank, v->n_requests + 1);
+
+    op->kind = OP_END;
+    op->arg = 0;
+    op->count = op->offset = 0;
+    op->name[0] = 0;
+    shm_post(&me->ready, ++v->n_requests);
+}
+
+void serve_post_end(struct serve *v)
+{
+    post_end(v);
+}
+
+static void *run_reader(void *arg)
+{
+    struct serve *v = arg;
+    struct frame_stream s;
+    struct frame f = FRAME_INIT;
+    int r;
+
+    frame_stream_init(&s, v->in, "descriptor 7");
+    while ((r = frame_next(&s, &f)) > 0) {
+        pthread_mutex_lock(&v->lock);
+        v->frames++;
+        pthread_mutex_unlock(&v->lock);
+        if (take(v, &s, &f) < 0)
+            break;
+    }
+    if (r == 0) {
+        post_end(v);
+        note_input(v, INPUT_END);
+    } else if (r < 0 && strcmp(frame_type(&f), "error") == 0) {
+        err_set(err_code(), "%s", frame_meta(&f, "msg") ?
+                frame_meta(&f, "msg") : "gave up without a reason");
+        note_input(v, INPUT_ERROR);
+    } else if (err_code() == ERR_IO) {
+        note_input(v, INPUT_CLOSED);
+    } else {
+        abort_run(v);
+    }
+    frame_release(&f);
+    close(v->in);
+    thread_ends(v);
+    return NULL;
+}
+
+/* ---- adder */
+
+static void describe(const struct shm_op *op, char *text, size_t size)
+{
+    switch (op->kind) {
+    case OP_GRAD:
+        snprintf(text, size, "the sum of bucket %u (%" PRIu64 " elements) at "
+                 "step %" PRId64, op->arg, op->count, op->step);
+        break;
+    case OP_REDUCE:
+        snprintf(text, size, "the %s of %" PRIu64 " numbers",
+                 op_names[op->arg % 3], op->count);
+        break;
+    case OP_BCAST:
+        snprintf(text, size, "broadcast \"%s\" of %" PRIu64 " bytes from rank "
+                 "%u", op->name, op->count, op->arg);
+        break;
+    case OP_BARRIER:
+        snprintf(text, size, "barrier \"%s\"", op->name);
+        break;
+    default:
+        snprintf(text, size, "%s", op->kind < OP_KINDS ? kind_names[op->kind]
+                                                       : "?");
+    }
+}
+
+void serve_describe(const struct shm *s, int rank, uint32_t k, char *text,
+                    size_t size)
+{
+    describe(shm_op(s, rank, k), text, size);
+}
+
+/* Do all ranks ask the same? The first that differs is named with rank 0. */
+static int compare(struct serve *v, uint32_t k)
+{
+    const struct shm_op *a = shm_op(v->shm, 0, k);
+    char one[200], other[200];
+
+    for (int r = 1; r < v->shm->world; r++) {
+        const struct shm_op *b = shm_op(v->shm, r, k);
+        if (a->kind == b->kind && a->arg == b->arg && a->count == b->count &&
+            (a->kind != OP_GRAD || a->step == b->step) &&
+            strcmp(a->name, b->name) == 0)
+            continue;
+        describe(a, one, sizeof(one));
+        describe(b, other, sizeof(other));
+        return err_set(ERR_CONFIG,
+                       "ranks 0 and %d disagree: rank 0 asks for %s, rank %d "
+                       "for %s", r, one, r, other);
+    }
+    return 0;
+}
+
+static int compare_hello(const struct shm *s)
+{
+    const struct shm_rank *a = shm_rank(s, 0);
+
+    for (int r = 1; r < s->world; r++) {
+        const struct shm_rank *b = shm_rank(s, r);
+        if (strcmp(a->layout, b->layout) != 0)
+            return err_set(ERR_CONFIG, "ranks 0 and %d disagree: parameter "
+                           "layout %s and %s: not the same model", r,
+                           a->layout, b->layout);
+        if (strcmp(a->recipe, b->recipe) != 0)
+            return err_set(ERR_CONFIG, "ranks 0 and %d disagree: recipe %s "
+                           "and %s", r, a->recipe, b->recipe);
+        if (a->samples != b->samples)
+            return err_set(ERR_CONFIG, "ranks 0 and %d disagree: resumed at "
+                           "%" PRId64 " and %" PRId64 " samples", r,
+                           a->samples, b->samples);
+    }
+    return 0;
+}
+
+/* A NaN of any rank stays one. */
+static double combine(uint32_t which, double x, double y)
+{
+    if (which == 0)
+        return x + y;
+    if (x != x || y != y)
+        return x + y;
+    return (which == 1) == (x < y) ? x : y;
+}
+
+static int reduce(struct serve *v, const struct shm_op *op, uint32_t k)
+{
+    /* The answer before this one may still be on its way. */
+    if (shm_wait_one(v->shm, SHM_SENT, v->shm->rank, v->last_result) < 0)
+        return -1;
+    v->last_result = k;
+    for (uint64_t i = 0; i < op->count; i++) {
+        double x = shm_numbers(v->shm, 0)[i];
+        for (int r = 1; r < v->shm->world; r++) {
+            double y = shm_numbers(v->shm, r)[i];
+            x = combine(op->arg, x, y);
+        }
+        v->result[i] = x;
+    }
+    return 0;
+}
+
+static int perform(struct serve *v, uint32_t k)
+{
+    struct shm_op *op = shm_op(v->shm, v->shm->rank, k);
+
+    if (shm_wait_all(v->shm, SHM_READY, k) < 0 || compare(v, k) < 0)
+        return -1;
+    if (op->kind == OP_HELLO)
+        return compare_hello(v->shm);
+    if (op->kind == OP_GRAD)
+        atomic_store(&op->bad, !shm_add_slice(v->shm, op->offset, op->count));
+    if (op->kind == OP_REDUCE)
+        return reduce(v, op, k);
+    return 0;
+}
+
+static void *run_adder(void *arg)
+{
+    struct serve *v = arg;
+    struct shm_rank *me = shm_rank(v->shm, v->shm->rank);
+
+    for (uint32_t k = 1;; k++) {
+        bool last;
+        if (perform(v, k) < 0) {
+            /* Found by all ranks alike, of no rank in particular. */
+            if (!shm_aborted(v->shm))
+                shm_abort(v->shm, err_code(), -1, err_text());
+            break;
+        }
+        last = shm_op(v->shm, v->shm->rank, k)->kind == OP_END;
+        if (last)
+            atomic_store(&me->ended, 1);
+        shm_post(&me->done, k);
+        if (last)
+            break;
+    }
+    thread_ends(v);
+    return NULL;
+}
+
+/* ---- writer */
+
+static int write_hello(struct serve *v, struct frame_writer *w)
+{
+    char rank[16], world[16];
+    struct frame_pair meta[] = {{"proto", CTL_PROTO},
+                                {"rank", rank},
+                                {"role", "ring"},
+                                {"world", world}};
+
+    snprintf(rank, sizeof(rank), "%d", v->shm->rank);
+    snprintf(world, sizeof(world), "%d", v->shm->world);
+    return frame_write(w, CTL_HELLO, meta, 4, NULL, 0, 0);
+}
+
+static int write_sum(struct serve *v, struct frame_writer *w, uint32_t k)
+{
+    const struct shm_op *op = shm_op(v->shm, v->shm->rank, k);
+    char bucket[16], step[24];
+    struct frame_pair meta[] = {{"bucket", bucket},
+                                {"finite", "1"},
+                                {"step", step}};
+    struct frame_item item = {
+        "g", TENSOR1(DT_F32, (char *)shm_sums(v->shm) + op->offset,
+                     (int64_t)op->count)};
+
+    for (int r = 0; r < v->shm->world; r++)
+        if (atomic_load(&shm_op(v->shm, r, k)->bad))
+            meta[1].value = "0";
+    snprintf(bucket, sizeof(bucket), "%u", op->arg);
+    snprintf(step, sizeof(step), "%" PRId64, op->step);
+    return frame_write(w, CTL_SUM, meta, 3, &item, 1, 0);
+}
+
+static int write_answer(struct serve *v, struct frame_writer *w, uint32_t k)
+{
+    struct shm_op *op = shm_op(v->shm, v->shm->rank, k);
+    struct frame_pair name = {"name", op->name};
+    struct frame_item item;
+
+    switch (op->kind) {
+    case OP_HELLO:
+        return write_hello(v, w);
+    case OP_GRAD:
+        return write_sum(v, w, k);
+    case OP_REDUCE:
+        item = (struct frame_item){
+            "v", TENSOR1(DT_F64, v->result, (int64_t)op->count)};
+        return frame_write(w, CTL_REDUCED, NULL, 0, &item, 1, 0);
+    case OP_BCAST:
+        item = (struct frame_item){
+            "data", TENSOR1(DT_U8, shm_bcast(v->shm), (int64_t)op->count)};
+        return frame_write(w, CTL_BCAST, &name, 1, &item,
+                           (int)op->arg != v->shm->rank, 0);
+    case OP_BARRIER:
+        return frame_write(w, CTL_BARRIER, &name, 1, NULL, 0, 0);
+    default:
+        /* Nobody asked when the end was posted for a silent worker. */
+        return w->seq ? frame_write_end(w) : 0;
+    }
+}
+
+/* Requests 1, 2, ... as they are done; -1 on failure, 0 after the end. */
+static int answer_all(struct serve *v, struct frame_writer *w)
+{
+    struct shm_rank *me = shm_rank(v->shm, v->shm->rank);
+
+    for (uint32_t k = 1;; k++) {
+        bool last;
+        if (shm_wait_one(v->shm, SHM_READY, v->shm->rank, k) < 0 ||
+            shm_wait_all(v->shm, SHM_DONE, k) < 0)
+            return -1;
+        last = shm_op(v->shm, v->shm->rank, k)->kind == OP_END;
+        if (write_answer(v, w, k) < 0)
+            return -1;
+        shm_post(&me->sent, k);
+        if (last)
+            return 0;
+    }
+}
+
+static void *run_writer(void *arg)
+{
+    struct serve *v = arg;
+    struct frame_writer w;
+    int r;
+
+    frame_writer_init(&w, v->out, "descriptor 6");
+    r = answer_all(v, &w);
+    if (r < 0 && shm_aborted(v->shm))
+        (void)!frame_write_error(&w);
+    frame_writer_release(&w);
+    close(v->out);
+    pthread_mutex_lock(&v->lock);
+    v->finished = r == 0;
+    v->output_closed = r < 0 && !shm_aborted(v->shm);
+    pthread_mutex_unlock(&v->lock);
+    thread_ends(v);
+    return NULL;
+}
+
+/* ---- threads */
+
+int serve_start(struct serve *v, struct shm *s, int in, int out)
+{
+    memset(v, 0, sizeof(*v));
+    v->shm = s;
+    v->in = in;
+    v->out = out;
+    v->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (v->event < 0)
+        return err_sys(ERR_SYSTEM, "eventfd");
+    pthread_mutex_init(&v->lock, NULL);
+    v->slot = xcalloc(BUCKETS, sizeof(*v->slot));
+    v->result = xcalloc(SHM_NUMBERS, sizeof(*v->result));
+    v->running = 3;
+    if (pthread_create(&v->reader, NULL, run_reader, v) ||
+        pthread_create(&v->adder, NULL, run_adder, v) ||
+        pthread_create(&v->writer, NULL, run_writer, v))
+        return err_set(ERR_SYSTEM, "threads cannot be started");
+    return 0;
+}
+
+bool serve_stop(struct serve *v, int ms)
+{
+    static const struct timespec tick = {0, 2000000};
+    int64_t end = clock_ms() + ms;
+    int running;
+
+    for (;;) {
+        pthread_mutex_lock(&v->lock);
+        running = v->running;
+        pthread_mutex_unlock(&v->lock);
+        if (running == 0)
+            break;
+        if (clock_ms() >= end)
+            return false;
+        nanosleep(&tick, NULL);
+    }
+    pthread_join(v->reader, NULL);
+    pthread_join(v->adder, NULL);
+    pthread_join(v->writer, NULL);
+    pthread_mutex_destroy(&v->lock);
+    close(v->event);
+    free(v->slot);
+    free(v->result);
+    return true;
+}

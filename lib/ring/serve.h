@@ -1,0 +1,64 @@
+/*
+ * serve.h - the requests of one worker, from its pipe to the sums and back.
+ *
+ * Three threads, so that no direction waits for another:
+ *	reader	frames of the worker -> requests and data in the shared memory
+ *	adder	per request: all ranks ready, compare, add own slice, done
+ *	writer	per request: all ranks done, answer to the worker, sent
+ * They meet only in the counters of shm.h. The reader never waits for the
+ * writer while gradients come: the memory has a place for every bucket.
+ *
+ * What ends a thread is noted in struct serve, and event becomes readable; the
+ * supervisor (loop.h) looks and decides, since it knows how the worker died.
+ */
+#ifndef RING_SERVE_H
+#define RING_SERVE_H
+
+#include "ring/shm.h"
+#include "util/err.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+
+/* Why the reader has ended. */
+enum serve_input {
+    INPUT_OPEN,
+    INPUT_END,    /* end frame: all is well */
+    INPUT_CLOSED, /* end of file without one */
+    INPUT_ERROR   /* the worker said why it gives up: class and text */
+};
+
+struct serve {
+    struct shm *shm;
+    int in, out; /* of the worker; closed by the threads */
+    int event;   /* eventfd */
+    pthread_t reader, adder, writer;
+    pthread_mutex_t lock; /* of the rest */
+    enum serve_input input;
+    uint64_t frames;        /* read from the worker */
+    enum err_class class;   /* INPUT_ERROR and INPUT_CLOSED */
+    char text[2048];
+    bool output_closed; /* the worker does not read any more */
+    bool finished;      /* the answer to end is written */
+    int running;        /* threads */
+    /* of one thread each */
+    uint32_t n_requests, last_numbers, last_bcast;
+    struct serve_slot *slot;
+    size_t used;
+    double *result; /* [SHM_NUMBERS] */
+    uint32_t last_result;
+};
+
+/* What rank asked for as its request k, in words ("barrier \"x\""). */
+void serve_describe(const struct shm *s, int rank, uint32_t k, char *text,
+                    size_t size);
+
+/* Start the threads on descriptors that belong to them from now on. */
+int serve_start(struct serve *v, struct shm *s, int in, int out) MUST_CHECK;
+/* A worker that ended well without a word is one that had nothing to do: post
+ * the end in its place. Only after INPUT_CLOSED with 0 frames. */
+void serve_post_end(struct serve *v);
+/* Wait for the threads, at most ms; false if one is still stuck. */
+bool serve_stop(struct serve *v, int ms);
+
+#endif

@@ -1,0 +1,125 @@
+/*
+ * shm.h - the shared memory of the ranks of one host: requests, gradients,
+ * sums, and the word that ends the run.
+ *
+ * One sealed memfd per run, made by rank 0. It holds for each rank a page of
+ * counters, a table of requests and an arena for its gradients; and for all
+ * one region of sums and one of broadcast data. It is sparse: regions are as
+ * large as the machine could ever use and only pages touched count.
+ *
+ * Requests are numbered 1, 2, ... on each rank; all ranks make the same ones in
+ * the same order. Request k of rank r passes three counters, each written by
+ * one thread of ring process r and waited for by anybody:
+ *	ready[r] >= k   r's request and its data are in the memory
+ *	done[r] >= k    r has added its slice / looked at all requests k
+ *	sent[r] >= k    r has handed the answer to its worker
+ * Invariant: rank r writes its gradient slot of request k+1 only after its
+ * worker has the answer k, hence after all are done with k; and an owner writes
+ * the sums of a slot only when all ranks are ready for it again, hence when all
+ * workers have the former sums.
+ *
+ * Method (slice owner): rank r of L adds elements [n*r/L, n*(r+1)/L), rounded
+ * to 16, over the arenas in the order 0..L-1 in fp32. Timing and the choice of
+ * owner change no bit, and all ranks read the same memory.
+ *
+ * Abort: the first to call shm_abort leaves class, rank and sentence; all waits
+ * return within 100 ms with it.
+ */
+#ifndef RING_SHM_H
+#define RING_SHM_H
+
+#include "util/err.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SHM_RANKS 1024
+#define SHM_OPS 8192        /* requests under way of one rank at most */
+#define SHM_NUMBERS 4096    /* f64 of one small reduction */
+#define SHM_HEX 72
+
+enum shm_kind {
+    OP_HELLO,
+    OP_GRAD,
+    OP_REDUCE,
+    OP_BCAST,
+    OP_BARRIER,
+    OP_END,
+    OP_KINDS
+};
+
+struct shm_op {
+    uint32_t kind;   /* enum shm_kind */
+    uint32_t arg;    /* bucket, operation or root */
+    uint64_t count;  /* elements or bytes */
+    uint64_t offset; /* in the arenas; known to each rank by itself */
+    int64_t step;
+    _Atomic uint32_t bad; /* a sum of this owner was not finite */
+    char name[84];
+};
+
+/* A counter alone on its cache line. */
+struct shm_count {
+    _Atomic uint32_t v;
+    char pad[60];
+};
+
+struct shm_rank {
+    struct shm_count ready, done, sent;
+    _Atomic uint32_t ended; /* its end request is done */
+    _Atomic int64_t step;   /* of its last gradients, -1 before */
+    int32_t ring_pid;
+    _Atomic int32_t worker_pid;
+    int64_t samples;
+    char layout[SHM_HEX], recipe[SHM_HEX];
+};
+
+struct shm {
+    int fd, rank, world;
+    size_t bytes, arena_bytes;
+    struct shm_head *head;
+    char *base;
+};
+#define SHM_INIT {-1, 0, 0, 0, 0, NULL, NULL}
+
+/* Make the memory of world ranks as rank 0, or map the one received. */
+int shm_create(struct shm *s, int world) MUST_CHECK;
+int shm_attach(struct shm *s, int fd, int rank, int world) MUST_CHECK;
+void shm_release(struct shm *s);
+
+struct shm_rank *shm_rank(const struct shm *s, int rank);
+struct shm_op *shm_op(const struct shm *s, int rank, uint32_t k);
+double *shm_numbers(const struct shm *s, int rank); /* [SHM_NUMBERS] */
+float *shm_arena(const struct shm *s, int rank);
+float *shm_sums(const struct shm *s);
+char *shm_bcast(const struct shm *s);
+/* Bytes of an arena, of the sums and of the broadcast region. */
+size_t shm_room(const struct shm *s);
+
+/* Store k (release) and wake who waits. */
+void shm_post(struct shm_count *c, uint32_t k);
+enum shm_counter { SHM_READY, SHM_DONE, SHM_SENT };
+/* Until that counter of all ranks (or of one) is >= k; -1 with the error of
+ * shm_abort once there is one. */
+int shm_wait_all(const struct shm *s, enum shm_counter which,
+                 uint32_t k) MUST_CHECK;
+int shm_wait_one(const struct shm *s, enum shm_counter which, int rank,
+                 uint32_t k) MUST_CHECK;
+
+/* Add this rank's slice of n elements at a byte offset of the arenas into the
+ * sums; returns whether all sums of the slice are finite. */
+bool shm_add_slice(const struct shm *s, size_t offset, uint64_t n);
+/* First and end element of a rank's slice. */
+void shm_slice(uint64_t n, int rank, int world, uint64_t *first,
+               uint64_t *end);
+
+/* Leave the cause; the first wins, true if it was this one. */
+bool shm_abort(const struct shm *s, enum err_class c, int origin,
+               const char *text);
+bool shm_aborted(const struct shm *s);
+/* The cause, once shm_aborted: class, rank it began with, sentence. */
+enum err_class shm_cause(const struct shm *s, int *origin, const char **text);
+
+#endif

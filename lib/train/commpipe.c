@@ -1,0 +1,550 @@
+/* The communicator over two descriptors: frames to allreduce-ring and back. */
+#include "train/comm.h"
+
+#include "io/ctl.h"
+#include "io/frame.h"
+#include "util/fdio.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define QUEUE (COMM_BUCKETS + 8)
+#define GRACE_MS 2000 /* for the reason to come when writing failed */
+
+enum kind { HELLO, GRAD, REDUCE, BCAST, BARRIER, END, FAILURE };
+
+/* A request on its way to the ring. */
+struct request {
+    enum kind kind;
+    int bucket; /* bucket, operation or root */
+    int64_t step;
+    void *data;
+    int64_t count; /* elements or bytes */
+    const char *name;
+};
+
+enum bucket_state { IDLE, POSTED, SUMMED };
+
+struct bucket {
+    enum bucket_state state;
+    float *g;
+    int64_t numel;
+};
+
+struct pipe_comm {
+    struct comm c;
+    int fd_in, fd_out;
+    int64_t timeout_ms;
+    const char *layout, *recipe; /* during hello */
+    int64_t samples;
+    pthread_t reader, writer;
+    pthread_mutex_t lock; /* of all below */
+    pthread_cond_t wake;
+    struct request queue[QUEUE];
+    unsigned head, tail; /* of queue: next to write, next free */
+    struct bucket bucket[COMM_BUCKETS];
+    struct request sync; /* the request that is waited for */
+    bool answered;
+    bool stopping;       /* the writer ends when its queue is empty */
+    int running;         /* threads */
+    bool failed;
+    enum err_class class;
+    char text[2048];
+    struct pipe_comm *next; /* in stuck */
+};
+
+/* Those whose threads could not be ended; kept until the process ends. */
+static struct pipe_comm *stuck;
+
+static struct pipe_comm *self(struct comm *c)
+{
+    return (struct pipe_comm *)(void *)c;
+}
+
+/* ---- failure */
+
+/* The error that is set is the end; the first one counts. */
+static void fail(struct pipe_comm *p)
+{
+    pthread_mutex_lock(&p->lock);
+    if (!p->failed) {
+        p->failed = true;
+        p->class = err_code() ? err_code() : ERR_PEER;
+        snprintf(p->text, sizeof(p->text), "%s", err_text());
+    }
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void deadline_in(struct timespec *t, int64_t ms)
+{
+    clock_gettime(CLOCK_MONOTONIC, t);
+    t->tv_sec += (time_t)(ms / 1000);
+    t->tv_nsec += (long)(ms % 1000) * 1000000;
+    if (t->tv_nsec >= 1000000000) {
+        t->tv_nsec -= 1000000000;
+        t->tv_sec++;
+    }
+}
+
+/* Wait under the lock; false once the deadline (NULL: none) has passed. */
+static bool wait_until(struct pipe_comm *p, const struct timespec *deadline)
+{
+    if (!deadline)
+        return pthread_cond_wait(&p->wake, &p->lock) == 0;
+    return pthread_cond_timedwait(&p->wake, &p->lock, deadline) != ETIMEDOUT;
+}
+
+static void thread_ends(struct pipe_comm *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->running--;
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- writer */
+
+static int write_request(struct pipe_comm *p, struct frame_writer *w,
+                         const struct request *r)
+{
+    static const char *const ops[] = {"sum", "min", "max"};
+    char a[24], b[24];
+    struct frame_pair grad[] = {{"bucket", a}, {"step", b}};
+    struct frame_pair hello[] = {{"layout", p->layout},
+                                 {"proto", CTL_PROTO},
+                                 {"recipe", p->recipe},
+                                 {"role", "worker"},
+                                 {"samples", a}};
+    struct frame_pair reduce = {"op", ops[r->bucket % 3]};
+    struct frame_pair bcast[] = {{"bytes", b}, {"name", r->name}, {"root", a}};
+    struct frame_pair barrier = {"name", r->name};
+    struct frame_item g = {"g", TENSOR1(DT_F32, r->data, r->count)};
+    struct frame_item v = {"v", TENSOR1(DT_F64, r->data, r->count)};
+    struct frame_item d = {"data", TENSOR1(DT_U8, r->data, r->count)};
+
+    snprintf(a, sizeof(a), "%d", r->bucket);
+    snprintf(b, sizeof(b), "%" PRId64, r->kind == BCAST ? r->count : r->step);
+    switch (r->kind) {
+    case HELLO:
+        snprintf(a, sizeof(a), "%" PRId64, p->samples);
+        return frame_write(w, CTL_HELLO, hello, 5, NULL, 0, 0);
+    case GRAD:
+        return frame_write(w, CTL_GRAD, grad, 2, &g, 1, 0);
+    case REDUCE:
+        return frame_write(w, CTL_REDUCE, &reduce, 1, &v, 1, 0);
+    case BCAST:
+        return frame_write(w, CTL_BCAST, bcast, 3, &d, r->bucket == p->c.rank,
+                           0);
+    case BARRIER:
+        return frame_write(w, CTL_BARRIER, &barrier, 1, NULL, 0, 0);
+    case END:
+        return frame_write_end(w);
+    default:
+        /* The error of the caller of comm_abort. */
+        err_give((enum err_class)r->bucket, r->name);
+        return frame_write_error(w);
+    }
+}
+
+/* Writing has failed: the ring is gone or going, and its last frame, if there
+ * is one, says why; that is for the reader to find. */
+static void wait_for_reason(struct pipe_comm *p)
+{
+    struct timespec t;
+
+    deadline_in(&t, GRACE_MS);
+    pthread_mutex_lock(&p->lock);
+    while (!p->failed && wait_until(p, &t))
+        continue;
+    pthread_mutex_unlock(&p->lock);
+    err_set(ERR_PEER, "allreduce-ring does not read: %s", err_text());
+    fail(p);
+}
+
+static void *run_writer(void *arg)
+{
+    struct pipe_comm *p = arg;
+    struct frame_writer w;
+    struct request r;
+    int bad = 0;
+
+    frame_writer_init(&w, p->fd_out, "descriptor 7");
+    while (!bad) {
+        pthread_mutex_lock(&p->lock);
+        while (p->head == p->tail && !p->stopping)
+            pthread_cond_wait(&p->wake, &p->lock);
+        if (p->head == p->tail) {
+            pthread_mutex_unlock(&p->lock);
+            break;
+        }
+        r = p->queue[p->head % QUEUE];
+        pthread_mutex_unlock(&p->lock);
+        bad = write_request(p, &w, &r);
+        pthread_mutex_lock(&p->lock);
+        p->head++;
+        if (r.kind == END || r.kind == FAILURE)
+            p->stopping = true;
+        pthread_cond_broadcast(&p->wake);
+        pthread_mutex_unlock(&p->lock);
+    }
+    if (bad)
+        wait_for_reason(p);
+    frame_writer_release(&w);
+    thread_ends(p);
+    return NULL;
+}
+
+/* ---- reader */
+
+static int take_sum(struct pipe_comm *p, struct frame_stream *s,
+                    const struct frame *f)
+{
+    int64_t bucket, finite;
+    struct bucket *b;
+    float *g = NULL;
+    int i;
+
+    if (frame_meta_int(f, "bucket", &bucket) < 0 ||
+        frame_meta_int(f, "finite", &finite) < 0 ||
+        frame_want(f, "g", DT_F32, 1, &i) < 0)
+        return -1;
+    if (bucket < 0 || bucket >= COMM_BUCKETS)
+        return err_set(ERR_DATA, "sum of bucket %" PRId64, bucket);
+    b = &p->bucket[bucket];
+    pthread_mutex_lock(&p->lock);
+    if (b->state == POSTED && b->numel == tensor_count(&f->tensor[i].t))
+        g = b->g;
+    pthread_mutex_unlock(&p->lock);
+    if (!g)
+        return err_set(ERR_DATA, "sum of bucket %" PRId64
+                       " was not asked for, or has another size", bucket);
+    if (frame_data(s, f, i, g) < 0)
+        return -1;
+    pthread_mutex_lock(&p->lock);
+    b->state = SUMMED;
+    p->c.nonfinite += !finite;
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+    return 0;
+}
+
+static int take_hello(struct pipe_comm *p, const struct frame *f)
+{
+    const char *proto = frame_meta(f, "proto");
+    int64_t rank, world;
+
+    if (!proto || strncmp(proto, CTL_PROTO, 2) != 0)
+        return err_set(ERR_CONFIG, "allreduce-ring speaks protocol \"%.20s\", "
+                       "here %s", proto ? proto : "", CTL_PROTO);
+    if (frame_meta_int(f, "rank", &rank) < 0 ||
+        frame_meta_int(f, "world", &world) < 0)
+        return -1;
+    if (world < 1 || world > 65536 || rank < 0 || rank >= world)
+        return err_set(ERR_DATA, "rank %" PRId64 " of %" PRId64, rank, world);
+    p->c.rank = (int)rank;
+    p->c.world = (int)world;
+    return 0;
+}
+
+/* The data of an answer to where the request wants them. */
+static int take_tensor(struct frame_stream *s, const struct frame *f,
+                       const char *name, enum dtype dtype,
+                       const struct request *r)
+{
+    int i;
+
+    if (frame_want(f, name, dtype, 1, &i) < 0)
+        return -1;
+    if (tensor_count(&f->tensor[i].t) != r->count)
+        return err_set(ERR_DATA, "%s: %" PRId64 " elements, expected %" PRId64,
+                       frame_type(f), tensor_count(&f->tensor[i].t), r->count);
+    return frame_data(s, f, i, r->data);
+}
+
+static int take_answer(struct pipe_comm *p, struct frame_stream *s,
+                       const struct frame *f)
+{
+    static const char *const types[] = {CTL_HELLO,   "",        CTL_REDUCED,
+                                        CTL_BCAST, CTL_BARRIER};
+    struct request r;
+    bool waiting;
+
+    if (strcmp(frame_type(f), CTL_SUM) == 0)
+        return take_sum(p, s, f);
+    pthread_mutex_lock(&p->lock);
+    r = p->sync;
+    waiting = !p->answered;
+    pthread_mutex_unlock(&p->lock);
+    if (!waiting || r.kind > BARRIER ||
+        strcmp(frame_type(f), types[r.kind]) != 0)
+        return err_set(ERR_DATA, "frame \"%.40s\" was not asked for",
+                       frame_type(f));
+    if ((r.kind == HELLO && take_hello(p, f) < 0) ||
+        (r.kind == REDUCE && take_tensor(s, f, "v", DT_F64, &r) < 0) ||
+        (r.kind == BCAST && r.bucket != p->c.rank &&
+         take_tensor(s, f, "data", DT_U8, &r) < 0))
+        return -1;
+    pthread_mutex_lock(&p->lock);
+    p->answered = true;
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+    return 0;
+}
+
+static void *run_reader(void *arg)
+{
+    struct pipe_comm *p = arg;
+    struct frame_stream s;
+    struct frame f = FRAME_INIT;
+    bool end;
+    int r;
+
+    frame_stream_init(&s, p->fd_in, "descriptor 6");
+    while ((r = frame_next(&s, &f)) > 0)
+        if (take_answer(p, &s, &f) < 0)
+            break;
+    pthread_mutex_lock(&p->lock);
+    end = r == 0 && p->sync.kind == END && !p->answered;
+    if (end)
+        p->answered = true;
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+    if (!end) {
+        if (r < 0 && strcmp(frame_type(&f), "error") == 0)
+            err_set(err_code(), "%s", frame_meta(&f, "msg")
+                                          ? frame_meta(&f, "msg") : "");
+        else if (r >= 0 && err_code() == ERR_NONE)
+            err_set(ERR_PEER, "allreduce-ring ended before this rank");
+        else if (err_code() == ERR_IO)
+            err_set(ERR_PEER, "allreduce-ring died");
+        fail(p);
+    }
+    frame_release(&f);
+    thread_ends(p);
+    return NULL;
+}
+
+/* ---- calls */
+
+/* With the lock held: the failure as the caller's error. */
+static int give_failure(struct pipe_comm *p)
+{
+    return err_give(p->class, p->text);
+}
+
+/* With the lock held. */
+static int post(struct pipe_comm *p, const struct request *r)
+{
+    if (p->failed)
+        return give_failure(p);
+    if (p->tail - p->head >= QUEUE)
+        BUG("more than %d requests", QUEUE);
+    p->queue[p->tail++ % QUEUE] = *r;
+    pthread_cond_broadcast(&p->wake);
+    return 0;
+}
+
+/* Post a request and wait for its answer. */
+static int ask(struct pipe_comm *p, const struct request *r, const char *what)
+{
+    struct timespec t;
+    int result;
+
+    deadline_in(&t, p->timeout_ms);
+    pthread_mutex_lock(&p->lock);
+    p->sync = *r;
+    p->answered = false;
+    result = post(p, r);
+    while (result == 0 && !p->answered && !p->failed)
+        if (!wait_until(p, p->timeout_ms ? &t : NULL))
+            break;
+    if (result == 0 && p->failed && !p->answered)
+        result = give_failure(p);
+    else if (result == 0 && !p->answered)
+        result = err_set(ERR_PEER, "%s: no answer for %" PRId64 " s", what,
+                         p->timeout_ms / 1000);
+    pthread_mutex_unlock(&p->lock);
+    if (result < 0)
+        fail(p);
+    return result;
+}
+
+static int pipe_start(struct comm *c, int bucket, float *g, int64_t numel)
+{
+    struct pipe_comm *p = self(c);
+    struct request r = {GRAD, bucket, c->step, g, numel, NULL};
+    int result;
+
+    pthread_mutex_lock(&p->lock);
+    if (p->bucket[bucket].state != IDLE)
+        BUG("bucket %d is started twice", bucket);
+    p->bucket[bucket] = (struct bucket){POSTED, g, numel};
+    result = post(p, &r);
+    pthread_mutex_unlock(&p->lock);
+    return result;
+}
+
+static int pipe_wait(struct comm *c, int bucket)
+{
+    struct pipe_comm *p = self(c);
+    struct bucket *b = &p->bucket[bucket];
+    struct timespec t;
+    int result = 0;
+
+    deadline_in(&t, p->timeout_ms);
+    pthread_mutex_lock(&p->lock);
+    if (b->state == IDLE)
+        BUG("bucket %d was not started", bucket);
+    while (b->state == POSTED && !p->failed)
+        if (!wait_until(p, p->timeout_ms ? &t : NULL))
+            break;
+    if (b->state == SUMMED)
+        b->state = IDLE;
+    else if (p->failed)
+        result = give_failure(p);
+    else
+        result = err_set(ERR_PEER, "bucket %d at step %" PRId64
+                         ": no sum for %" PRId64 " s", bucket, c->step,
+                         p->timeout_ms / 1000);
+    pthread_mutex_unlock(&p->lock);
+    if (result < 0)
+        fail(p);
+    return result;
+}
+
+static int pipe_reduce(struct comm *c, enum comm_op op, double *v, int n)
+{
+    struct request r = {REDUCE, (int)op, c->step, v, n, NULL};
+
+    return ask(self(c), &r, "reduction");
+}
+
+static int pipe_bcast(struct comm *c, int root, void *data, size_t bytes)
+{
+    struct request r = {BCAST, root, c->step, data, (int64_t)bytes, "data"};
+
+    return ask(self(c), &r, "broadcast");
+}
+
+static int pipe_barrier(struct comm *c, const char *name)
+{
+    struct request r = {BARRIER, 0, c->step, NULL, 0, name};
+
+    return ask(self(c), &r, name);
+}
+
+static int pipe_end(struct comm *c)
+{
+    struct request r = {END, 0, c->step, NULL, 0, NULL};
+
+    return ask(self(c), &r, "end");
+}
+
+static void pipe_abort(struct comm *c)
+{
+    struct pipe_comm *p = self(c);
+    enum err_class class = err_code();
+    char *text = xstrdup(err_text());
+    struct request r = {FAILURE, (int)class, c->step, NULL, 0, text};
+    struct timespec t;
+
+    deadline_in(&t, GRACE_MS);
+    pthread_mutex_lock(&p->lock);
+    if (post(p, &r) == 0)
+        while (p->head != p->tail && !p->failed && wait_until(p, &t))
+            continue;
+    pthread_mutex_unlock(&p->lock);
+    err_give(class, text);
+    fail(p);
+    /* text stays: the writer may still be at it. */
+}
+
+static bool pipe_failed(struct comm *c)
+{
+    struct pipe_comm *p = self(c);
+    bool failed;
+
+    pthread_mutex_lock(&p->lock);
+    failed = p->failed;
+    pthread_mutex_unlock(&p->lock);
+    return failed;
+}
+
+static void pipe_free(struct comm *c)
+{
+    struct pipe_comm *p = self(c);
+    struct timespec t;
+    int running;
+
+    deadline_in(&t, 100);
+    pthread_mutex_lock(&p->lock);
+    p->stopping = true;
+    pthread_cond_broadcast(&p->wake);
+    while (p->running && wait_until(p, &t))
+        continue;
+    running = p->running;
+    pthread_mutex_unlock(&p->lock);
+    /* A thread that is stuck in a pipe goes with the process, and its memory
+     * with it; the run has failed then. */
+    if (running) {
+        pthread_detach(p->reader);
+        pthread_detach(p->writer);
+        p->next = stuck;
+        stuck = p;
+        return;
+    }
+    pthread_join(p->reader, NULL);
+    pthread_join(p->writer, NULL);
+    pthread_mutex_destroy(&p->lock);
+    pthread_cond_destroy(&p->wake);
+    free(p);
+}
+
+static const struct comm_ops pipe_ops = {
+    pipe_start, pipe_wait,  pipe_reduce, pipe_bcast, pipe_barrier,
+    pipe_end,   pipe_abort, pipe_failed, pipe_free,
+};
+
+struct comm *comm_pipe(int fd_in, int fd_out, const char *layout,
+                       const char *recipe, int64_t samples, int64_t timeout_ms)
+{
+    struct pipe_comm *p = xcalloc(1, sizeof(*p));
+    struct request hello = {HELLO, 0, 0, NULL, 0, NULL};
+    pthread_condattr_t attr;
+
+    p->c.ops = &pipe_ops;
+    p->fd_in = fd_in;
+    p->fd_out = fd_out;
+    p->timeout_ms = timeout_ms;
+    p->layout = layout;
+    p->recipe = recipe;
+    p->samples = samples;
+    p->answered = true;
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    if (fd_cloexec(fd_in) < 0 || fd_cloexec(fd_out) < 0) {
+        free(p);
+        return NULL;
+    }
+    p->running = 2;
+    if (pthread_create(&p->reader, NULL, run_reader, p) ||
+        pthread_create(&p->writer, NULL, run_writer, p)) {
+        /* A thread that may run holds p. */
+        err_set(ERR_SYSTEM, "threads cannot be started");
+        return NULL;
+    }
+    if (ask(p, &hello, "hello") < 0) {
+        pipe_free(&p->c);
+        return NULL;
+    }
+    return &p->c;
+}

@@ -1,0 +1,492 @@
+/*
+ * The communicator, against the ring's own threads in this process: two ranks,
+ * pipes of 4 KiB, all operations, failures.
+ *
+ * With arguments it is a worker for the shell tests instead:
+ *	61-comm.t worker KEY=VALUE...
+ * steps=, buckets=, numel= (per bucket), sleep= (ms per step), exit= (status at
+ * the end); rank= at= how= say which rank misbehaves at which step: kill,
+ * exit3, exit65, abort, close, hang, stop, size, step, layout, samples, early.
+ * Rank 0 prints one line with a digest of all sums.
+ */
+#include "lib/tap.h"
+
+#include "io/ctl.h"
+#include "ring/serve.h"
+#include "train/comm.h"
+#include "util/fdio.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+static void sleep_ms(int64_t ms)
+{
+    struct timespec t = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
+
+    nanosleep(&t, NULL);
+}
+
+/* ---- the worker */
+
+static struct {
+    int64_t steps, buckets, numel, sleep, exit, rank, at;
+    char how[16];
+} set = {3, 2, 1000, 0, 0, -1, 1, ""};
+
+static void set_from(const char *word)
+{
+    static const struct {
+        const char *name;
+        int64_t *v;
+    } keys[] = {{"steps=", &set.steps}, {"buckets=", &set.buckets},
+                {"numel=", &set.numel}, {"sleep=", &set.sleep},
+                {"exit=", &set.exit},   {"rank=", &set.rank},
+                {"at=", &set.at}};
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        if (!strncmp(word, keys[i].name, strlen(keys[i].name)))
+            *keys[i].v = strtoll(word + strlen(keys[i].name), NULL, 10);
+    if (!strncmp(word, "how=", 4))
+        snprintf(set.how, sizeof(set.how), "%s", word + 4);
+}
+
+static int how(const char *name)
+{
+    return !strcmp(set.how, name);
+}
+
+static volatile sig_atomic_t term;
+
+static void on_term(int sig)
+{
+    term = sig;
+}
+
+static void give_up(struct comm *c)
+{
+    if (c)
+        comm_abort(c);
+    die();
+}
+
+static void misbehave(struct comm *c)
+{
+    if (how("kill"))
+        raise(SIGKILL);
+    if (how("exit3") || how("exit65"))
+        _exit(how("exit3") ? 3 : 65);
+    if (how("abort")) {
+        err_set(ERR_DATA, "record 153: bad pixel");
+        give_up(c);
+    }
+    if (how("close")) {
+        close(CTL_FD_OUT);
+        pause();
+    }
+    if (how("hang"))
+        sleep_ms(3600000);
+    if (how("stop"))
+        raise(SIGSTOP);
+}
+
+static void work_step(struct comm *c, float **g, uint64_t *digest)
+{
+    int64_t n = set.numel;
+
+    for (int64_t b = 0; b < set.buckets; b++) {
+        for (int64_t i = 0; i < n; i++)
+            g[b][i] = (float)((i * 31 + b * 7 + c->step * 3 + c->rank) % 4096);
+        if (comm_start(c, (int)b, g[b], n) < 0)
+            give_up(c);
+    }
+    for (int64_t b = 0; b < set.buckets; b++) {
+        if (comm_wait(c, (int)b) < 0)
+            give_up(c);
+        for (int64_t i = 0; i < n; i++) {
+            float want = 0.0f;
+            for (int r = 0; r < c->world; r++)
+                want += (float)((i * 31 + b * 7 + c->step * 3 + r) % 4096);
+            if (g[b][i] != want)
+                die_with(ERR_INTERNAL, "step %" PRId64 " bucket %" PRId64
+                         " element %" PRId64 ": %g, expected %g", c->step, b,
+                         i, (double)g[b][i], (double)want);
+            *digest = *digest * 1099511628211u + (uint64_t)g[b][i];
+        }
+    }
+}
+
+static int worker(int argc, char **argv)
+{
+    const char *rank = getenv("RANK");
+    uint64_t digest = 14695981039346656037u;
+    struct sigaction a = {.sa_handler = SIG_IGN};
+    struct comm *c;
+    float *g[64];
+    double flag, began;
+    int bad;
+
+    prog_set("worker");
+    for (int i = 0; i < argc; i++)
+        set_from(argv[i]);
+    bad = rank && strtoll(rank, NULL, 10) == set.rank;
+    sigaction(SIGPIPE, &a, NULL);
+    a.sa_handler = on_term;
+    sigaction(SIGTERM, &a, NULL);
+    sigaction(SIGUSR1, &a, NULL);
+    if (bad && how("early"))
+        return (int)set.exit;
+    c = comm_available()
+            ? comm_pipe(CTL_FD_IN, CTL_FD_OUT,
+                        bad && how("layout") ? "bb" : "aa", "cc",
+                        bad && how("samples") ? 7 : 8, 60000)
+            : comm_null();
+    if (!c)
+        die();
+    for (int64_t b = 0; b < set.buckets; b++)
+        g[b] = xcalloc((size_t)set.numel + 1, sizeof(float));
+    began = clock_s();
+    for (c->step = 0; c->step < set.steps; c->step++) {
+        if (bad && c->step == set.at) {
+            misbehave(c);
+            set.numel += how("size");
+            c->step += how("step");
+        }
+        sleep_ms(set.sleep);
+        work_step(c, g, &digest);
+        flag = (double)term;
+        if (comm_reduce(c, COMM_MAX, &flag, 1) < 0)
+            give_up(c);
+        if (flag > 0.0) {
+            set.exit = ERR_AGAIN;
+            break;
+        }
+    }
+    if (comm_barrier(c, "last") < 0 || comm_end(c) < 0)
+        give_up(c);
+    if (c->rank == 0)
+        printf("%d ranks, digest %016" PRIx64 "\n", c->world, digest);
+    if (c->rank == 0 && getenv("COMM_TIME"))
+        fprintf(stderr, "%.1f ms a step\n",
+                (clock_s() - began) * 1e3 / (double)set.steps);
+    comm_free(c);
+    for (int64_t b = 0; b < set.buckets; b++)
+        free(g[b]);
+    return (int)set.exit;
+}
+
+/* ---- the test: ranks as threads */
+
+#define WORLD 2
+
+struct host {
+    struct shm shm[WORLD];
+    struct serve serve[WORLD];
+    int fd_in[WORLD], fd_out[WORLD]; /* of the workers */
+};
+
+static void small_pipe(int p[2])
+{
+    if (pipe(p) < 0)
+        exit(1);
+    fcntl(p[0], F_SETPIPE_SZ, 4096);
+}
+
+static void host_start(struct host *h)
+{
+    int in[2], out[2];
+
+    if (shm_create(&h->shm[0], WORLD) < 0)
+        die();
+    for (int r = 0; r < WORLD; r++) {
+        h->shm[r] = h->shm[0];
+        h->shm[r].rank = r;
+        small_pipe(in);
+        small_pipe(out);
+        h->fd_in[r] = out[0];
+        h->fd_out[r] = in[1];
+        if (serve_start(&h->serve[r], &h->shm[r], in[0], out[1]) < 0)
+            die();
+    }
+}
+
+/* Both ranks' threads have ended. A communicator that was left after a
+ * deadline may still have its reader at fd_in: that stays open then. */
+static int host_stop(struct host *h, int left)
+{
+    int good = 1;
+
+    for (int r = 0; r < WORLD; r++) {
+        close(h->fd_out[r]);
+        good &= serve_stop(&h->serve[r], 5000);
+        if (!left)
+            close(h->fd_in[r]);
+    }
+    shm_release(&h->shm[0]);
+    return good;
+}
+
+struct rank {
+    pthread_t thread;
+    struct host *h;
+    int rank;
+    void (*fn)(struct rank *);
+    struct comm *c;
+    int bad; /* checks that failed */
+    enum err_class class;
+    char text[512];
+};
+
+static void *run_rank(void *arg)
+{
+    struct rank *k = arg;
+
+    k->fn(k);
+    return NULL;
+}
+
+static void both(struct host *h, struct rank k[WORLD],
+                 void (*fn)(struct rank *))
+{
+    for (int r = 0; r < WORLD; r++) {
+        k[r] = (struct rank){.h = h, .rank = r, .fn = fn};
+        pthread_create(&k[r].thread, NULL, run_rank, &k[r]);
+    }
+    for (int r = 0; r < WORLD; r++)
+        pthread_join(k[r].thread, NULL);
+}
+
+static int join(struct rank *k, const char *layout, int64_t timeout_ms)
+{
+    k->c = comm_pipe(k->h->fd_in[k->rank], k->h->fd_out[k->rank], layout, "r",
+                     0, timeout_ms);
+    if (k->c)
+        return 0;
+    k->class = err_code();
+    snprintf(k->text, sizeof(k->text), "%s", err_text());
+    return -1;
+}
+
+static void keep_error(struct rank *k)
+{
+    k->class = err_code();
+    snprintf(k->text, sizeof(k->text), "%s", err_text());
+}
+
+#define MANY 40
+
+/* Many buckets posted before one is waited for: far more than the pipes hold
+ * in both directions. */
+static void all_operations(struct rank *k)
+{
+    float *g[MANY];
+    double v[3] = {1.5 * (k->rank + 1), -k->rank, 10.0 * k->rank};
+    double nan[1] = {k->rank ? (double)NAN : 1.0};
+    char blob[10000];
+    struct comm *c;
+
+    if (join(k, "l", 20000) < 0) {
+        k->bad++;
+        return;
+    }
+    c = k->c;
+    k->bad += c->rank != k->rank || c->world != WORLD;
+    for (c->step = 0; c->step < 3; c->step++) {
+        for (int b = 0; b < MANY; b++) {
+            int64_t n = b * 301 + c->step * (b % 2);
+            g[b] = xcalloc((size_t)n + 1, sizeof(float));
+            for (int64_t i = 0; i < n; i++)
+                g[b][i] = (float)(i + b + k->rank);
+            k->bad += comm_start(c, b, g[b], n) < 0;
+        }
+        for (int b = 0; b < MANY; b++) {
+            int64_t n = b * 301 + c->step * (b % 2);
+            k->bad += comm_wait(c, b) < 0;
+            for (int64_t i = 0; i < n; i++)
+                k->bad += g[b][i] != (float)(2 * (i + b) + 1);
+            free(g[b]);
+        }
+    }
+    k->bad += comm_reduce(c, COMM_SUM, v, 3) < 0 || v[0] != 4.5 ||
+              v[1] != -1.0 || v[2] != 10.0;
+    v[0] = k->rank;
+    k->bad += comm_reduce(c, COMM_MAX, v, 1) < 0 || v[0] != 1.0;
+    v[0] = k->rank;
+    k->bad += comm_reduce(c, COMM_MIN, v, 1) < 0 || v[0] != 0.0;
+    k->bad += comm_reduce(c, COMM_MAX, nan, 1) < 0 || !isnan(nan[0]);
+    for (int i = 0; i < 50; i++) {
+        memset(blob, k->rank == i % 2 ? i : 99, sizeof(blob));
+        k->bad += comm_bcast(c, i % 2, blob, sizeof(blob)) < 0;
+        k->bad += blob[0] != i || blob[sizeof(blob) - 1] != i;
+    }
+    k->bad += comm_bcast(c, 0, NULL, 0) < 0;
+    k->bad += comm_barrier(c, "x") < 0;
+    k->bad += comm_failed(c) || c->nonfinite != 0;
+    g[0] = xcalloc(1, sizeof(float));
+    g[0][0] = k->rank ? INFINITY : 1.0f;
+    k->bad += comm_start(c, 0, g[0], 1) < 0 || comm_wait(c, 0) < 0;
+    k->bad += c->nonfinite != 1 || !isinf(g[0][0]);
+    free(g[0]);
+    k->bad += comm_end(c) < 0;
+    comm_free(c);
+}
+
+static void other_layout(struct rank *k)
+{
+    if (join(k, k->rank ? "one" : "two", 20000) == 0)
+        comm_free(k->c);
+}
+
+static void other_size(struct rank *k)
+{
+    float g[8] = {0};
+
+    if (join(k, "l", 20000) < 0)
+        return;
+    if (comm_start(k->c, 3, g, 5 + k->rank) < 0 || comm_wait(k->c, 3) < 0)
+        keep_error(k);
+    k->bad += !comm_failed(k->c);
+    k->bad += comm_barrier(k->c, "after") == 0;
+    comm_free(k->c);
+}
+
+static void other_request(struct rank *k)
+{
+    double v = 0.0;
+
+    if (join(k, "l", 20000) < 0)
+        return;
+    if ((k->rank ? comm_barrier(k->c, "here") :
+                   comm_reduce(k->c, COMM_SUM, &v, 1)) < 0)
+        keep_error(k);
+    comm_free(k->c);
+}
+
+/* Rank 1 does not come to the barrier. */
+static void deadline(struct rank *k)
+{
+    if (join(k, "l", 300) < 0)
+        return;
+    if (k->rank == 0 && comm_barrier(k->c, "alone") < 0)
+        keep_error(k);
+    if (k->rank == 1)
+        sleep_ms(600);
+    comm_free(k->c);
+}
+
+/* A peer is lost while this rank computes: it learns that without waiting. */
+static void lost_peer(struct rank *k)
+{
+    if (join(k, "l", 20000) < 0)
+        return;
+    if (k->rank == 1)
+        shm_abort(&k->h->shm[1], ERR_PEER, 1, "rank 1: killed");
+    for (int i = 0; i < 500 && !comm_failed(k->c); i++)
+        sleep_ms(10);
+    k->bad += !comm_failed(k->c);
+    if (comm_barrier(k->c, "x") < 0)
+        keep_error(k);
+    comm_free(k->c);
+}
+
+static void test_two(void)
+{
+    struct host h;
+    struct rank k[WORLD];
+
+    host_start(&h);
+    both(&h, k, all_operations);
+    is_int(k[0].bad + k[1].bad, 0, "all operations over pipes of 4 KiB");
+    is_int(shm_aborted(&h.shm[0]), 0, "and no abort");
+    ok(host_stop(&h, 0), "the ring's threads end");
+
+    host_start(&h);
+    both(&h, k, other_layout);
+    is_int(k[0].class, ERR_CONFIG, "different layouts are refused");
+    has_str(k[1].text, "ranks 0 and 1 disagree: parameter layout two and one",
+            "both ranks are named");
+    ok(host_stop(&h, 0), "the ring's threads end");
+
+    host_start(&h);
+    both(&h, k, other_size);
+    is_int(k[0].class, ERR_CONFIG, "buckets of different sizes are refused");
+    has_str(k[0].text, "bucket 3 (5 elements)", "the sizes are named");
+    is_int(k[0].bad + k[1].bad, 0, "calls after a failure fail");
+    ok(host_stop(&h, 0), "the ring's threads end");
+
+    host_start(&h);
+    both(&h, k, other_request);
+    has_str(k[1].text, "rank 0 asks for the sum of 1 numbers, rank 1 for "
+            "barrier \"here\"", "different requests are named");
+    ok(host_stop(&h, 0), "the ring's threads end");
+
+    host_start(&h);
+    both(&h, k, lost_peer);
+    is_int(k[0].class, ERR_PEER, "a lost peer is an error without waiting");
+    is_str(k[0].text, "rank 1: killed", "with the root cause");
+    is_int(k[0].bad + k[1].bad, 0, "on both ranks");
+    ok(host_stop(&h, 0), "the ring's threads end");
+}
+
+static void test_deadline(void)
+{
+    struct host h;
+    struct rank k[WORLD];
+
+    host_start(&h);
+    both(&h, k, deadline);
+    is_int(k[0].class, ERR_PEER, "a wait has a deadline");
+    has_str(k[0].text, "alone: no answer for 0 s", "and says for what");
+    shm_abort(&h.shm[0], ERR_PEER, 0, "test");
+    ok(host_stop(&h, 1), "the ring's threads end");
+}
+
+static void test_dead_ring(void)
+{
+    int in[2], out[2];
+    struct comm *c;
+
+    small_pipe(in);
+    small_pipe(out);
+    close(in[1]);
+    c = comm_pipe(in[0], out[1], "l", "r", 0, 5000);
+    ok(!c, "a ring that is dead is an error");
+    is_int(err_code(), ERR_PEER, "of class 76");
+    close(in[0]);
+    close(out[0]);
+    close(out[1]);
+}
+
+static void test_null(void)
+{
+    struct comm *c = comm_null();
+    float g[2] = {1.0f, 2.0f};
+    double v = 3.0;
+
+    is_int(c->rank * 10 + c->world, 1, "the null communicator is rank 0 of 1");
+    ok(comm_start(c, 0, g, 2) == 0 && comm_wait(c, 0) == 0 && g[1] == 2.0f,
+       "its sums are what was there");
+    ok(comm_reduce(c, COMM_SUM, &v, 1) == 0 && v == 3.0, "and reductions");
+    g[0] = -INFINITY;
+    ok(comm_start(c, 0, g, 2) == 0 && comm_wait(c, 0) == 0 &&
+       c->nonfinite == 1, "it counts sums that are not finite");
+    ok(comm_barrier(c, "x") == 0 && comm_end(c) == 0, "barrier and end");
+    comm_free(c);
+}
+
+int main(int argc, char **argv)
+{
+    struct sigaction a = {.sa_handler = SIG_IGN};
+
+    if (argc > 1 && !strcmp(argv[1], "worker"))
+        return worker(argc - 2, argv + 2);
+    sigaction(SIGPIPE, &a, NULL);
+    test_null();
+    test_two();
+    test_deadline();
+    test_dead_ring();
+    return done_testing();
+}
