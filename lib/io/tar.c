@@ -123,7 +123,7 @@ void tar_end(struct buf *b, uint64_t offset)
 {
     size_t n = 2 * TAR_BLOCK;
 
-    n += (size_t)(-(offset + n) % TAR_RECORD);
+    n += TAR_RECORD - 1 - (size_t)((offset + n - 1) % TAR_RECORD);
     buf_addfill(b, 0, n);
 }
 
