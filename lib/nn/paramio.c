@@ -11,32 +11,6 @@
 
 /* ---- order of elements */
 
-/*
- * Copy n elements of a parameter between disk order and memory order. Only
- * convolution weights differ: [K,C,R,S] on disk, [K,R,S,C] in memory.
- */
-static void reorder(const struct param *p, const void *from, enum dtype ft,
-                    void *to, enum dtype tt, bool to_memory)
-{
-    int64_t c = p->disk[1], rs = p->rank == 4 ? p->disk[2] * p->disk[3] : 1;
-    int64_t k, i, j, disk, memory;
-
-    if (p->kind != PARAM_CONV || rs == 1) {
-        for (i = 0; i < p->count; i++)
-            dtype_store(tt, to, (size_t)i, dtype_load(ft, from, (size_t)i));
-        return;
-    }
-    for (k = 0; k < p->disk[0]; k++)
-        for (i = 0; i < c; i++)
-            for (j = 0; j < rs; j++) {
-                disk = (k * c + i) * rs + j;
-                memory = (k * rs + j) * c + i;
-                dtype_store(tt, to, (size_t)(to_memory ? memory : disk),
-                            dtype_load(ft, from,
-                                       (size_t)(to_memory ? disk : memory)));
-            }
-}
-
 static void copy_cast(const void *from, enum dtype ft, void *to,
                       enum dtype tt, int64_t n)
 {
@@ -48,6 +22,43 @@ static void copy_cast(const void *from, enum dtype ft, void *to,
     }
     for (i = 0; i < n; i++)
         dtype_store(tt, to, (size_t)i, dtype_load(ft, from, (size_t)i));
+}
+
+/* One output channel of a weight: [a,b] -> [b,a], elements of size bytes. */
+static void transpose(const char *from, char *to, int64_t a, int64_t b,
+                      size_t size)
+{
+    int64_t i, j;
+
+    for (i = 0; i < a; i++)
+        for (j = 0; j < b; j++)
+            memcpy(to + (size_t)(j * a + i) * size,
+                   from + (size_t)(i * b + j) * size, size);
+}
+
+/*
+ * Copy a parameter between disk order and memory order, changing the dtype.
+ * Only convolution weights differ: [K,C,R,S] on disk, [K,R,S,C] in memory.
+ */
+static void reorder(const struct param *p, const void *from, enum dtype ft,
+                    void *to, enum dtype tt, bool to_memory)
+{
+    int64_t c = p->disk[1], rs = p->rank == 4 ? p->disk[2] * p->disk[3] : 1;
+    size_t size = dtype_size(tt);
+    char *tmp;
+    int64_t k;
+
+    copy_cast(from, ft, to, tt, p->count);
+    if (p->kind != PARAM_CONV || rs == 1 || c == 1)
+        return;
+    tmp = xmalloc((size_t)(c * rs) * size);
+    for (k = 0; k < p->disk[0]; k++) {
+        char *row = (char *)to + (size_t)(k * c * rs) * size;
+
+        memcpy(tmp, row, (size_t)(c * rs) * size);
+        transpose(tmp, row, to_memory ? c : rs, to_memory ? rs : c, size);
+    }
+    free(tmp);
 }
 
 static enum dtype host_type(const struct params *ps, bool f64)

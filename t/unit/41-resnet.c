@@ -1,0 +1,293 @@
+/*
+ * ResNets: counts, names and initial values against torchvision's
+ * (imagenet-recipe 1.1 to 1.3), the classifier's step.
+ */
+#include "lib/tap.h"
+
+#include "model/model.h"
+
+#include <inttypes.h>
+
+static const struct model_config config = {
+    .classes = 1000, .bn_eps = 1e-5, .bn_momentum = 0.1,
+    .mean = {0.485f, 0.456f, 0.406f}, .std = {0.229f, 0.224f, 0.225f}};
+
+static void must(int r)
+{
+    if (r < 0) {
+        printf("Bail out! %s\n", err_text());
+        exit(1);
+    }
+}
+
+static struct engine *ref(void)
+{
+    static struct engine *e;
+    struct engine_config c = {.device = -1, .threads = 1};
+
+    if (!e)
+        must(engine_open(&e, "ref", &c));
+    return e;
+}
+
+static int count_op(const struct graph *g, enum op op)
+{
+    int i, n = 0;
+
+    for (i = 0; i < g->n; i++)
+        n += g->node[i].op == op;
+    return n;
+}
+
+static void test_counts(void)
+{
+    static const struct {
+        const char *name;
+        int64_t params;
+        int convs, tensors, state;
+        double macs, elements;
+    } want[] = {
+        {"resnet18", 11689512, 20, 62, 122, 1814073344, 2483712},
+        {"resnet34", 21797672, 36, 110, 218, 3663761408, 3738112},
+        {"resnet50", 25557032, 53, 161, 320, 4089184256, 11113984},
+        {"resnet101", 44549160, 104, 314, 626, 7801405440, 16231936},
+        {"resnet152", 60192808, 155, 467, 932, 11513626624, 22554112},
+    };
+    struct plan_key key = {1, 224, 224, DT_F32, true};
+    size_t i;
+
+    for (i = 0; i < sizeof want / sizeof want[0]; i++) {
+        const struct model_kind *k;
+        struct params ps;
+        struct graph g;
+        struct plan_cost c;
+        int64_t n = 0;
+        int j;
+
+        must(model_find(want[i].name, &k));
+        params_init(&ps);
+        graph_init(&g, &ps);
+        k->build(&g, &config, k->depth);
+        graph_seal(&g);
+        for (j = 0; j < ps.n; j++)
+            n += ps.p[j].count;
+        is_int(n, want[i].params, "%s: parameters", k->name);
+        is_int(ps.n, want[i].tensors, "%s: tensors", k->name);
+        is_int(ps.n_state, want[i].state, "%s: state entries", k->name);
+        is_int(count_op(&g, OP_CONV), want[i].convs, "%s: convs", k->name);
+        is_int(count_op(&g, OP_NORM), want[i].convs, "%s: norms", k->name);
+        must(graph_cost(&g, ref(), &key, &c));
+        is_double(c.forward_macs, want[i].macs, 0, "%s: multiply-adds",
+                  k->name);
+        /* no gradient of the image: conv1 has no dgrad */
+        is_double(c.backward_macs, 2 * want[i].macs - 118013952, 0,
+                  "%s: multiply-adds of the gradients", k->name);
+        ok((double)c.activations > want[i].elements * 4 * 1.8 &&
+               (double)c.activations < want[i].elements * 4 * 2.7,
+           "%s: %zu bytes of activations, %.2f of the convolutions' results",
+           k->name, c.activations,
+           (double)c.activations / want[i].elements / 4);
+        key.train = false;
+        must(graph_cost(&g, ref(), &key, &c));
+        ok(c.activations < 9 * 1024 * 1024,
+           "%s: %zu bytes to predict", k->name, c.activations);
+        key.train = true;
+        graph_release(&g);
+        params_release(&ps);
+    }
+}
+
+static const struct param *param(const struct params *ps, const char *name)
+{
+    int64_t at = -1;
+
+    if (!map_get(&ps->by_name, name, &at) ||
+        ps->state[at].what != STATE_PARAM) {
+        ok(0, "%s is a parameter", name);
+        exit(1);
+    }
+    return &ps->p[ps->state[at].index];
+}
+
+static void test_names(const struct params *ps)
+{
+    static const char *const block[] = {
+        "layer1.0.conv1.weight", "layer1.0.bn1.weight", "layer1.0.bn1.bias",
+        "layer1.0.bn1.running_mean", "layer1.0.bn1.running_var",
+        "layer1.0.bn1.num_batches_tracked", "layer1.0.conv2.weight"};
+    static const char *const tail[] = {
+        "layer1.0.conv3.weight", "layer1.0.bn3.weight", "layer1.0.bn3.bias",
+        "layer1.0.bn3.running_mean", "layer1.0.bn3.running_var",
+        "layer1.0.bn3.num_batches_tracked", "layer1.0.downsample.0.weight",
+        "layer1.0.downsample.1.weight"};
+    size_t i;
+
+    is_str(ps->state[0].name, "conv1.weight", "state 0");
+    is_str(ps->state[1].name, "bn1.weight", "state 1");
+    for (i = 0; i < sizeof block / sizeof block[0]; i++)
+        is_str(ps->state[6 + i].name, block[i], "state %zu", 6 + i);
+    for (i = 0; i < sizeof tail / sizeof tail[0]; i++)
+        is_str(ps->state[18 + i].name, tail[i], "state %zu", 18 + i);
+    is_str(ps->state[ps->n_state - 2].name, "fc.weight", "last but one");
+    is_str(ps->state[ps->n_state - 1].name, "fc.bias", "last");
+    is_int(ps->state[0].disk.shape[1], 3, "weights on disk are [K,C,R,S]");
+    is_int(ps->state[5].disk.rank, 0, "counters are scalars");
+    is_int(ps->p[ps->n - 1].offset, 0, "the last one lies in front");
+    is_int(param(ps, "layer2.0.downsample.0.weight")->disk[0], 512,
+           "projection of layer2");
+    is_int(param(ps, "layer4.2.conv2.weight")->disk[2], 3,
+           "the 3x3 of a bottleneck");
+}
+
+/* Deviation of a parameter's fresh values. */
+static double deviation(struct params *ps, const char *name, double *mean)
+{
+    const struct param *p = param(ps, name);
+    const float *v = param_w(ps, (int)(p - ps->p));
+    double s = 0, q = 0;
+    int64_t i;
+
+    for (i = 0; i < p->count; i++) {
+        s += (double)v[i];
+        q += (double)v[i] * (double)v[i];
+    }
+    *mean = s / (double)p->count;
+    return sqrt(q / (double)p->count - *mean * *mean);
+}
+
+static void test_fresh(void)
+{
+    static const struct {
+        const char *name;
+        double std;
+    } want[] = {
+        {"conv1.weight", 0.025254},
+        {"layer1.0.conv1.weight", 0.176777},
+        {"layer1.1.conv3.weight", 0.088388},
+        {"layer2.0.conv2.weight", 0.041667},
+        {"layer4.0.downsample.0.weight", 0.03125},
+        {"layer4.1.conv2.weight", 0.020833},
+        {"fc.weight", 0.0220971 / 1.7320508},
+        {"fc.bias", 0.0220971 / 1.7320508},
+        {"bn1.weight", 0},
+        {"bn1.bias", 0},
+    };
+    struct classifier m;
+    struct model_config c = config;
+    double mean, got, tol;
+    size_t i;
+
+    c.zero_init = true;
+    must(classifier_init(&m, "resnet50", &c, ref(), DT_F32, true));
+    must(params_fresh(&m.params, 5));
+    test_names(&m.params);
+    for (i = 0; i < sizeof want / sizeof want[0]; i++) {
+        double n = (double)param(&m.params, want[i].name)->count;
+
+        got = deviation(&m.params, want[i].name, &mean);
+        tol = 4 * want[i].std / sqrt(2 * n) + 1e-6;
+        is_double(got, want[i].std, tol, "%s: deviation", want[i].name);
+    }
+    deviation(&m.params, "layer1.0.bn3.weight", &mean);
+    is_double(mean, 0, 0, "zero_init: the last gamma of a block");
+    deviation(&m.params, "layer1.0.downsample.1.weight", &mean);
+    is_double(mean, 1, 0, "zero_init: not that of a projection");
+    deviation(&m.params, "layer1.0.bn2.weight", &mean);
+    is_double(mean, 1, 0, "zero_init: nor the others");
+    classifier_release(&m);
+}
+
+static int64_t ends;
+static int on_ready(void *arg, int64_t end)
+{
+    (void)arg;
+    ends = end;
+    return 0;
+}
+
+static void fill_images(uint8_t *v, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        v[i] = (uint8_t)((i * 2654435761u) >> 13);
+}
+
+/* Norm-wise distance of the gradient arenas. */
+static double distance(const struct params *a, const struct params *b)
+{
+    const float *x = a->g, *y = b->g;
+    double d = 0, n = 0;
+    int64_t i;
+
+    for (i = 0; i < a->total; i++) {
+        d += ((double)x[i] - (double)y[i]) * ((double)x[i] - (double)y[i]);
+        n += (double)x[i] * (double)x[i];
+    }
+    return sqrt(d / n);
+}
+
+static void test_step(void)
+{
+    enum { N = 4, SIZE = 32 };
+    static uint8_t pixels[N * SIZE * SIZE * 3];
+    const int64_t all[N] = {1, 3, -1, -1}, cut[2] = {1, 3};
+    const int64_t none[N] = {-1, -1, -1, -1}, high[N] = {1, 10, 2, 3};
+    struct tensor image = TENSOR4(DT_U8, pixels, N, SIZE, SIZE, 3);
+    struct tensor two = TENSOR4(DT_U8, pixels, 2, SIZE, SIZE, 3);
+    struct model_config c = config;
+    struct class_stats s;
+    struct classifier a, b;
+    float logits[N * 10];
+    size_t bytes;
+    int i, finite = 1;
+
+    c.classes = 10;
+    fill_images(pixels, sizeof pixels);
+    must(classifier_init(&a, "resnet18", &c, ref(), DT_F32, true));
+    must(classifier_init(&b, "resnet18", &c, ref(), DT_F32, true));
+    bytes = (size_t)a.params.total * sizeof(float);
+    must(params_fresh(&a.params, 5));
+    must(params_fresh(&b.params, 6));
+    ok(memcmp(a.params.w, b.params.w, bytes) != 0, "another seed");
+    must(params_fresh(&b.params, 5));
+    ok(memcmp(a.params.w, b.params.w, bytes) == 0, "the same seed");
+    must(classifier_step(&a, &image, all, 0, 0.5, on_ready, NULL));
+    is_int(ends, a.params.total, "all gradients are final at the end");
+    must(classifier_step(&b, &two, cut, 0, 0.5, NULL, NULL));
+    is_double(distance(&a.params, &b.params), 0, 0,
+              "padding at the end is not seen by the norms");
+    must(classifier_stats(&a, &s));
+    is_double(s.n, 2, 0, "nor counted");
+    ok(s.loss / 2 > 1.2 && s.loss / 2 < 4.5,
+       "the first loss %.3f is about ln(10)", s.loss / 2);
+    must(classifier_stats(&a, &s));
+    is_double(s.n, 0, 0, "statistics are read once");
+    ends = 0;
+    must(classifier_step(&a, &image, none, 0, 0.5, on_ready, NULL));
+    is_int(ends, a.params.total, "nothing but padding: gradients are final");
+    is_double(distance(&a.params, &b.params), 0, 0, "and what they were");
+    ok(classifier_step(&a, &image, high, 0, 1, NULL, NULL) < 0 &&
+           err_code() == ERR_DATA, "a label too high");
+    has_str(err_text(), "label 10 of image 1 with 10 classes", "is named");
+    must(classifier_predict(&a, &image, logits));
+    for (i = 0; i < N * 10; i++)
+        finite = finite && isfinite(logits[i]);
+    ok(finite, "logits are finite");
+    classifier_release(&a);
+    classifier_release(&b);
+}
+
+int main(void)
+{
+    const struct model_kind *k;
+
+    test_counts();
+    test_fresh();
+    test_step();
+    ok(model_find("resnet5", &k) < 0 && err_code() == ERR_CONFIG,
+       "no such model");
+    has_str(err_text(), "resnet50", "but one that is near: %s", err_text());
+    engine_close(ref());
+    return done_testing();
+}
