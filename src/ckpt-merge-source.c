@@ -1,0 +1,220 @@
+/* Where the tensors come from: a checkpoint, or files. */
+#include "ckpt-merge.h"
+
+#include "util/map.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+bool is_momentum(const char *name)
+{
+    return strncmp(name, "momentum.", 9) == 0;
+}
+
+/* ---- what an operand is */
+
+static bool is_dir(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static bool holds(const char *dir, const char *name)
+{
+    char *path = xstrfmt("%s/%s", dir, name);
+    struct stat st;
+    bool there = stat(path, &st) == 0;
+
+    free(path);
+    return there;
+}
+
+/* A step directory by its name, even where it has lost its state.json. */
+static bool is_step_name(const char *path)
+{
+    char *copy = xstrdup(path), *base;
+    size_t n = strlen(copy);
+    bool yes;
+
+    while (n > 1 && copy[n - 1] == '/')
+        copy[--n] = 0;
+    base = strrchr(copy, '/');
+    yes = ckpt_step_of(base ? base + 1 : copy) >= 0;
+    free(copy);
+    return yes;
+}
+
+int place_of(const char *operand, char **dir)
+{
+    struct stat st;
+
+    *dir = NULL;
+    if (stat(operand, &st) < 0)
+        return err_sys(ERR_NOINPUT, "%s", operand);
+    if (!S_ISDIR(st.st_mode))
+        return PLACE_FILE;
+    if (holds(operand, "state.json") || is_step_name(operand))
+        return PLACE_STEP;
+    *dir = xstrfmt("%s/ckpt", operand);
+    if (!is_dir(*dir)) {
+        free(*dir);
+        *dir = xstrdup(operand);
+    }
+    return PLACE_RUN;
+}
+
+/* ---- opening */
+
+static void add_tensor(struct source *s, const char *name,
+                       const struct tensor *t, int file, int index)
+{
+    s->tensor = xreallocarray(s->tensor, (size_t)s->n + 1, sizeof *s->tensor);
+    s->tensor[s->n++] = (struct source_tensor){name, *t, file, index};
+}
+
+static int open_step(struct source *s, const char *path)
+{
+    int i;
+
+    if (ckpt_open(&s->ckpt, path) < 0)
+        return -1;
+    s->is_ckpt = true;
+    for (i = 0; i < s->ckpt.n_tensors; i++)
+        add_tensor(s, s->ckpt.tensor[i].name, ckpt_tensor(&s->ckpt, i), 0, i);
+    return 0;
+}
+
+static int open_newest(struct source *s, const char *dir)
+{
+    int64_t step;
+    char *path = ckpt_newest(dir, &step);
+    int r;
+
+    if (!path)
+        return step == -1 ? err_set(ERR_NOINPUT, "%s: no committed checkpoint",
+                                    dir)
+                          : -1;
+    r = open_step(s, path);
+    free(path);
+    return r;
+}
+
+/* Rank files make sense only together: each rank of one world once. */
+static int check_ranks(const struct source *s)
+{
+    const struct frame *first = &s->file[0].f;
+    int64_t world, w;
+    const char *format;
+    int i, parts = 0;
+
+    for (i = 0; i < s->n_files; i++) {
+        format = frame_meta(&s->file[i].f, "format");
+        parts += format && strcmp(format, CKPT_FORMAT) == 0;
+    }
+    if (!parts)
+        return 0;
+    if (parts < s->n_files)
+        return err_set(ERR_DATA, "rank files of a checkpoint and other files "
+                                 "cannot be joined");
+    if (frame_meta_int(first, "world", &world) < 0)
+        return err_wrap("%s", s->file[0].path);
+    for (i = 0; i < s->n_files; i++) {
+        if (frame_meta_int(&s->file[i].f, "world", &w) < 0)
+            return err_wrap("%s", s->file[i].path);
+        if (w != world)
+            return err_set(ERR_DATA, "%s: of %lld ranks, %s of %lld",
+                           s->file[i].path, (long long)w, s->file[0].path,
+                           (long long)world);
+    }
+    /* a rank twice would show as a tensor twice */
+    if (parts != world)
+        return err_set(ERR_DATA, "%s: %d of %lld rank files given",
+                       s->file[0].path, parts, (long long)world);
+    return 0;
+}
+
+static int open_files(struct source *s, char **path, int n)
+{
+    struct map names = MAP_INIT;
+    int64_t other;
+    int i, k, r = 0;
+
+    s->file = xcalloc((size_t)n, sizeof *s->file);
+    for (i = 0; i < n && r == 0; i++) {
+        const struct frame *f = &s->file[i].f;
+
+        r = frame_file_open(&s->file[i], path[i]);
+        if (r < 0)
+            break;
+        s->n_files++;
+        for (k = 0; k < f->n_tensors && r == 0; k++) {
+            if (map_get(&names, f->tensor[k].name, &other))
+                r = err_set(ERR_DATA, "%s: tensor \"%.80s\": in %s, too",
+                            path[i], f->tensor[k].name, path[other]);
+            else if (map_add(&names, f->tensor[k].name, i))
+                add_tensor(s, f->tensor[k].name, &f->tensor[k].t, i, k);
+        }
+    }
+    map_release(&names);
+    return r < 0 ? -1 : check_ranks(s);
+}
+
+int source_open(struct source *s, char **operand, int n)
+{
+    char *dir;
+    int i, place = PLACE_FILE, r;
+
+    memset(s, 0, sizeof *s);
+    for (i = 0; i < n; i++) {
+        place = place_of(operand[i], &dir);
+        if (place < 0)
+            return -1;
+        if (place == PLACE_FILE)
+            continue;
+        if (n == 1)
+            break;
+        free(dir);
+        return err_set(ERR_USAGE, "%s: a directory stands alone", operand[i]);
+    }
+    if (place == PLACE_FILE)
+        return open_files(s, operand, n);
+    r = place == PLACE_STEP ? open_step(s, operand[0]) : open_newest(s, dir);
+    free(dir);
+    return r;
+}
+
+int source_read(struct source *s, int i, void *dst)
+{
+    const struct source_tensor *t = &s->tensor[i];
+
+    if (s->is_ckpt)
+        return ckpt_read(&s->ckpt, t->index, dst);
+    return frame_file_data(&s->file[t->file], t->index, dst);
+}
+
+int source_find(const struct source *s, const char *name)
+{
+    int i;
+
+    if (s->is_ckpt)
+        return ckpt_find(&s->ckpt, name);
+    for (i = 0; i < s->n; i++)
+        if (strcmp(s->tensor[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+void source_close(struct source *s)
+{
+    int i;
+
+    for (i = 0; i < s->n_files; i++)
+        frame_file_close(&s->file[i]);
+    if (s->is_ckpt)
+        ckpt_close(&s->ckpt);
+    free(s->file);
+    free(s->tensor);
+    memset(s, 0, sizeof *s);
+}

@@ -1,0 +1,59 @@
+/*
+ * ckpt-merge.h - what the commands of ckpt-merge share: a set of named tensors,
+ * wherever it lies.
+ *
+ *	struct source s;
+ *	if (source_open(&s, operands, n) == 0)
+ *		for (i = 0; i < s.n; i++)
+ *			source_read(&s, i, memory of tensor_bytes(&s.tensor[i].t));
+ *	source_close(&s);       (allowed after a failure, too)
+ */
+#ifndef CKPT_MERGE_H
+#define CKPT_MERGE_H
+
+#include "io/ckpt.h"
+#include "util/opt.h"
+
+#include <stdbool.h>
+
+struct source {
+    bool is_ckpt; /* then ckpt is open, else the files */
+    struct ckpt ckpt;
+    int n_files;
+    struct frame_file *file;
+    int n;
+    struct source_tensor {
+        const char *name; /* lent by its file */
+        struct tensor t;  /* data is NULL */
+        int file, index;
+    } *tensor;
+};
+
+/*
+ * Open one directory (RUN, RUN/ckpt: the newest committed checkpoint; or the
+ * directory of one step) or any number of tensor files, which must not have a
+ * tensor in common; rank files must be all those of one checkpoint.
+ * ERR_NOINPUT, ERR_DATA; ERR_USAGE for a directory among others.
+ */
+int source_open(struct source *s, char **operand, int n) MUST_CHECK;
+int source_read(struct source *s, int i, void *dst) MUST_CHECK;
+/* Index of a name, or -1. */
+int source_find(const struct source *s, const char *name);
+void source_close(struct source *s);
+/* Does it belong to the training and not to the model? */
+bool is_momentum(const char *name);
+
+enum place { PLACE_FILE, PLACE_STEP, PLACE_RUN };
+/*
+ * What an operand is. For PLACE_RUN *dir is the directory that holds the steps
+ * (freed by the caller), else NULL. -1: there is nothing (ERR_NOINPUT).
+ */
+int place_of(const char *operand, char **dir) MUST_CHECK;
+
+extern struct opt ckpt_merge_join_opts[], ckpt_merge_ls_opts[];
+int ckpt_merge_join(const struct command *c, int argc, char **argv);
+int ckpt_merge_verify(const struct command *c, int argc, char **argv);
+int ckpt_merge_ls(const struct command *c, int argc, char **argv);
+int ckpt_merge_diff(const struct command *c, int argc, char **argv);
+
+#endif
