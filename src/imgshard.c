@@ -31,6 +31,18 @@ static struct command commands[] = {
      .help = "write a rank's samples as a tar stream", .opts = read_opts,
      .shared = recipe_opts, .overrides = true, .n_fixed = 1,
      .max_operands = -1, .run = imgshard_read},
+    {.name = "decode", .operands = "[KEY VALUE]...",
+     .help = "decode a tar stream on stdin into batch frames",
+     .opts = decode_opts, .shared = recipe_opts, .overrides = true,
+     .max_operands = -1, .run = imgshard_decode},
+    {.name = "feed", .operands = "MANIFEST [KEY VALUE]...",
+     .help = "read and decode a rank's samples into batch frames",
+     .opts = feed_opts, .shared = recipe_opts, .overrides = true,
+     .n_fixed = 1, .max_operands = -1, .run = imgshard_feed},
+    {.name = "bench", .operands = "MANIFEST [KEY VALUE]...",
+     .help = "measure decoding; prints one line of JSON", .opts = bench_opts,
+     .shared = recipe_opts, .overrides = true, .n_fixed = 1,
+     .max_operands = -1, .run = imgshard_bench},
     {.name = NULL},
 };
 

@@ -1,0 +1,324 @@
+#include "vision/batch.h"
+
+#include "util/work.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a thread decodes with. */
+struct tools {
+    struct jpeg_decoder *decoder;
+    struct resizer *resizer;
+};
+
+struct run {
+    const struct batch_config *c;
+    const struct batch_source *s;
+    int (*emit)(void *arg, struct batch_frame *f);
+    void *arg;
+    struct tools *tools;      /* [threads] */
+    struct batch_frame *ring; /* [queue] */
+    struct batch_row *row;    /* [in_flight] */
+    void **items;
+    int queue, in_flight;
+    int64_t made;                /* frames begun */
+    struct batch_frame *current; /* being filled with rows, or NULL */
+    int64_t j;                   /* its next row */
+};
+
+/* ---- the three stages */
+
+/*
+ * A frame of the ring is free again when its last row is done. Rows in flight
+ * are fewer than the rows of queue-1 frames, so by the time the ring comes round
+ * that is so.
+ */
+static int begin_frame(struct run *r)
+{
+    struct batch_frame *f = &r->ring[r->made % r->queue];
+    struct batch_head h = {.samples = -1};
+    int rc = r->s->frame(r->s->arg, &h);
+
+    if (rc <= 0)
+        return rc;
+    if (h.n < 0 || h.n > r->c->rows)
+        BUG("%" PRId64 " rows in a frame of %" PRId64, h.n, r->c->rows);
+    f->head = h;
+    f->bad = 0;
+    r->current = f;
+    r->j = 0;
+    r->made++;
+    return 1;
+}
+
+static int next_row(void *arg, void *item)
+{
+    struct run *r = arg;
+    struct batch_row *row = item;
+    int rc;
+
+    if (!r->current && (rc = begin_frame(r)) <= 0)
+        return rc;
+    row->frame = r->current;
+    row->j = r->j++;
+    row->pad = row->j >= row->frame->head.n;
+    row->epoch = row->frame->head.epoch;
+    row->pos = row->frame->head.pos + row->j;
+    row->label = row->index = -1;
+    row->tries = 0;
+    if (r->j == r->c->rows)
+        r->current = NULL;
+    if (row->pad)
+        return 1;
+    return r->s->row(r->s->arg, row->j, row) < 0 ? -1 : 1;
+}
+
+/* Which part of an image of w x h, and how it is resized; *at is where the part
+ * of the job lies in the image, left and top in the output. */
+static void plan(const struct batch_config *c, const struct batch_row *row,
+                 int w, int h, struct resize_job *job, struct rect *at)
+{
+    struct crop crop;
+    int left = 0, top = 0;
+
+    at->x = at->y = 0;
+    if (c->train) {
+        crop = augment_train(&c->augment, w, h, c->seed, (uint32_t)row->epoch,
+                             (uint32_t)row->pos);
+        at->x = crop.box.x;
+        at->y = crop.box.y;
+        *job = (struct resize_job){
+            crop.box.w, crop.box.h, c->size, c->size,
+            {0, 0, c->size, c->size}, crop.flip, false};
+    } else {
+        augment_eval(w, h, c->resize, c->size, c->squash, job, &left, &top);
+    }
+    at->w = left;
+    at->h = top;
+}
+
+/* The pixels of the row that is loaded. */
+static int make_row(const struct batch_config *c, const struct batch_row *row,
+                    struct tools *t, uint8_t *out)
+{
+    size_t stride = (size_t)c->size * 3;
+    struct resize_job job;
+    struct jpeg_image im;
+    struct rect at, need;
+    int w, h;
+
+    if (jpeg_begin(t->decoder, row->data, row->size, &w, &h) < 0)
+        return -1;
+    plan(c, row, w, h, &job, &at);
+    if (resize_need(&job, &need) < 0)
+        return -1;
+    need.x += at.x;
+    need.y += at.y;
+    if (jpeg_region(t->decoder, &need, &im) < 0)
+        return -1;
+    if (job.part.w < c->size || job.part.h < c->size)
+        memset(out, 0, stride * (size_t)c->size);
+    resize_run(t->resizer, &job, im.pixels, im.stride,
+               out + stride * (size_t)at.h + 3 * (size_t)at.w, stride);
+    return 0;
+}
+
+/* Put the row's name in front of the failure. */
+static int about_row(struct run *r, const struct batch_row *row)
+{
+    struct buf b = BUF_INIT;
+
+    buf_addstr(&b, "");
+    r->s->name(r->s->arg, row, &b);
+    err_wrap("%s", b.data);
+    buf_release(&b);
+    return -1;
+}
+
+static int work_row(void *arg, void *item, int t)
+{
+    struct run *r = arg;
+    struct batch_row *row = item;
+    const struct batch_config *c = r->c;
+    size_t bytes = (size_t)c->size * (size_t)c->size * 3;
+    uint8_t *out = row->frame->image + bytes * (size_t)row->j;
+    int tries = c->replace && r->s->load ? BATCH_TRIES : 1, i;
+
+    if (row->pos > UINT32_MAX)
+        return err_set(ERR_DATA, "position %" PRId64 ": over 2^32", row->pos);
+    if (row->pad) {
+        memset(out, 0, bytes);
+        return 0;
+    }
+    for (i = 0; i < tries; i++) {
+        /* a loader names the row in its own errors */
+        if (r->s->load && r->s->load(r->s->arg, row, i) < 0) {
+            if (err_code() != ERR_DATA)
+                return -1;
+            continue;
+        }
+        if (make_row(c, row, &r->tools[t], out) == 0)
+            break;
+        about_row(r, row);
+    }
+    /* a whole queue of rows may wait with its pixels: not with its file too */
+    buf_release(&row->bytes);
+    if (i == tries)
+        return -1;
+    row->tries = i;
+    return 0;
+}
+
+static int done_row(void *arg, void *item)
+{
+    struct run *r = arg;
+    struct batch_row *row = item;
+    struct batch_frame *f = row->frame;
+
+    f->label[row->j] = row->label;
+    f->index[row->j] = row->index;
+    f->bad += row->tries > 0;
+    if (row->j < f->rows - 1)
+        return 0;
+    return r->emit(r->arg, f);
+}
+
+/* ---- setting up */
+
+static int run_init(struct run *r)
+{
+    const struct batch_config *c = r->c;
+    size_t rows = (size_t)c->rows, bytes;
+    int i;
+
+    bytes = rows * (size_t)c->size * (size_t)c->size * 3;
+    /* tiny frames: as many as keep all threads busy */
+    r->queue = c->queue;
+    if (c->rows * (r->queue - 1) <= c->threads)
+        r->queue = (int)(c->threads / c->rows) + 2;
+    r->ring = xcalloc((size_t)r->queue, sizeof(*r->ring));
+    for (i = 0; i < r->queue; i++) {
+        struct batch_frame *f = &r->ring[i];
+
+        f->rows = c->rows;
+        f->size = c->size;
+        f->image = malloc(bytes);
+        f->label = xreallocarray(NULL, rows, sizeof(*f->label));
+        f->index = xreallocarray(NULL, rows, sizeof(*f->index));
+        if (!f->image)
+            return err_set(ERR_SYSTEM,
+                           "queue of %d batches: no memory for %zu bytes each",
+                           r->queue, bytes);
+    }
+    r->in_flight = (int)c->rows * (r->queue - 1);
+    r->row = xcalloc((size_t)r->in_flight, sizeof(*r->row));
+    r->items = xcalloc((size_t)r->in_flight, sizeof(*r->items));
+    for (i = 0; i < r->in_flight; i++)
+        r->items[i] = &r->row[i];
+    r->tools = xcalloc((size_t)c->threads, sizeof(*r->tools));
+    for (i = 0; i < c->threads; i++) {
+        r->tools[i].decoder = jpeg_decoder_new();
+        jpeg_decoder_strict(r->tools[i].decoder, c->strict);
+        r->tools[i].resizer = resizer_new();
+        if (c->instructions &&
+            !resizer_use(r->tools[i].resizer, c->instructions))
+            return err_set(ERR_UNAVAILABLE, "instruction set %s: not here",
+                           c->instructions);
+    }
+    return 0;
+}
+
+static void run_release(struct run *r)
+{
+    int i;
+
+    for (i = 0; r->tools && i < r->c->threads; i++) {
+        jpeg_decoder_free(r->tools[i].decoder);
+        resizer_free(r->tools[i].resizer);
+    }
+    for (i = 0; r->row && i < r->in_flight; i++)
+        buf_release(&r->row[i].bytes);
+    for (i = 0; i < r->queue; i++) {
+        free(r->ring[i].image);
+        free(r->ring[i].label);
+        free(r->ring[i].index);
+    }
+    free(r->ring);
+    free(r->row);
+    free(r->items);
+    free(r->tools);
+}
+
+int batch_run(const struct batch_config *c, const struct batch_source *s,
+              int (*emit)(void *arg, struct batch_frame *f), void *arg)
+{
+    struct run r = {.c = c, .s = s, .emit = emit, .arg = arg};
+    struct work_stages stages = {next_row, work_row, done_row, &r};
+    int rc;
+
+    if (c->queue < 2 || c->threads < 1 || c->rows < 1 || c->size < 1)
+        BUG("queue %d, threads %d", c->queue, c->threads);
+    rc = run_init(&r);
+    if (rc == 0)
+        rc = work_pipeline(&stages, r.items, r.in_flight, c->threads);
+    run_release(&r);
+    return rc;
+}
+
+/* ---- writing */
+
+static int write_epoch(struct frame_writer *w, int64_t epoch, const char *state)
+{
+    char number[24];
+    struct frame_pair meta[] = {{"epoch", number}, {"state", state}};
+
+    snprintf(number, sizeof(number), "%" PRId64, epoch);
+    return frame_write(w, "epoch", meta, 2, NULL, 0, 0);
+}
+
+/* The numbers of a head as metadata. */
+static int describe(const struct batch_frame *f, struct frame_pair *meta,
+                    char text[][24])
+{
+    const struct batch_head *h = &f->head;
+    const struct {
+        const char *key;
+        int64_t value;
+    } number[] = {{"epoch", h->epoch}, {"step", h->step}, {"m", h->micro},
+                  {"pos", h->pos},     {"n", h->n},       {"rows", h->total},
+                  {"bad", f->bad},     {"last", h->last},
+                  {"samples", h->samples}};
+    int i, n = (int)(sizeof(number) / sizeof(*number));
+
+    if (h->samples < 0)
+        n--;
+    for (i = 0; i < n; i++) {
+        snprintf(text[i], sizeof(text[i]), "%" PRId64, number[i].value);
+        meta[i].key = number[i].key;
+        meta[i].value = text[i];
+    }
+    meta[n++] = (struct frame_pair){"task", "classification"};
+    meta[n++] = (struct frame_pair){"order", h->order};
+    return n;
+}
+
+int batch_write(void *writer, struct batch_frame *f)
+{
+    struct frame_writer *w = writer;
+    struct frame_pair meta[11];
+    char text[9][24];
+    int n = describe(f, meta, text);
+    struct frame_item item[] = {
+        {"image", TENSOR4(DT_U8, f->image, f->rows, f->size, f->size, 3)},
+        {"label", TENSOR1(DT_I64, f->label, f->rows)},
+        {"index", TENSOR1(DT_I64, f->index, f->rows)}};
+
+    if (f->head.epoch_begin && write_epoch(w, f->head.epoch, "begin") < 0)
+        return -1;
+    if (frame_write(w, "batch", meta, n, item, 3, 0) < 0)
+        return -1;
+    w->rows += (uint64_t)f->head.n;
+    return f->head.epoch_end ? write_epoch(w, f->head.epoch, "end") : 0;
+}

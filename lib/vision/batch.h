@@ -1,0 +1,101 @@
+/*
+ * batch.h - rows of JPEG files in, frames of pixels out, in order, on threads.
+ *
+ * A source says which frames there are and which rows they have; threads fetch,
+ * decode, crop and resize rows in any order into a ring of frames; frames go to
+ * the caller in order. What a row looks like depends on its position alone, so
+ * the number of threads never changes a byte. All frames have the same number
+ * of rows; rows that a frame lacks are black, with label and index -1.
+ *
+ *	struct batch_source s = {next_frame, next_row, load, name, &mine};
+ *	batch_run(&config, &s, emit, &mine);
+ *
+ * emit usually is batch_write, with a struct frame_writer that has said hello.
+ */
+#ifndef VISION_BATCH_H
+#define VISION_BATCH_H
+
+#include "io/frame.h"
+#include "util/buf.h"
+#include "util/err.h"
+#include "vision/augment.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BATCH_TRIES 9 /* the sample and 8 replacements */
+
+/* What is said of a frame in its metadata. */
+struct batch_head {
+    int64_t epoch, step, micro; /* micro: number of the micro-step, "m" */
+    int64_t pos;     /* position of its first row in the epoch */
+    int64_t n;       /* rows that count, the first ones */
+    int64_t total;   /* rows of the whole step, all ranks, "rows" */
+    int64_t samples; /* progress when the step is done; -1: not known */
+    bool last;       /* last micro-step of its step */
+    bool epoch_begin, epoch_end; /* an epoch frame before, behind it */
+    const char *order;           /* lent for ever */
+};
+
+struct batch_row {
+    int64_t pos;   /* position in the epoch: owns the randomness */
+    int64_t epoch;
+    int64_t label, index;
+    const void *data; /* the JPEG file; lent until the row is done */
+    size_t size;
+    struct buf bytes; /* memory for it, if the source wants some */
+    int64_t replacement[BATCH_TRIES]; /* for the source's own use */
+    /* private */
+    struct batch_frame *frame;
+    int64_t j;
+    int tries; /* replacements taken */
+    bool pad;
+};
+
+struct batch_source {
+    /* Serial: the next frame. 1; 0: the end. */
+    int (*frame)(void *arg, struct batch_head *h);
+    /* Serial: row j < h->n of that frame; pos and epoch are filled in. */
+    int (*row)(void *arg, int64_t j, struct batch_row *r);
+    /* Any thread: data, size, label, index. try_no 0 is the sample itself,
+     * later ones are replacements of a bad one. NULL: row has done it. */
+    int (*load)(void *arg, struct batch_row *r, int try_no);
+    /* Any thread: how errors name the row, appended. */
+    void (*name)(void *arg, const struct batch_row *r, struct buf *b);
+    void *arg;
+};
+
+/* A finished frame, lent. */
+struct batch_frame {
+    struct batch_head head;
+    int64_t rows; /* of the arrays */
+    int size;
+    int64_t bad;            /* rows that were replaced */
+    uint8_t *image;         /* [rows,size,size,3] RGB */
+    int64_t *label, *index; /* [rows] */
+};
+
+struct batch_config {
+    bool train;  /* random crop and flip; else the evaluation crop */
+    int size, resize;
+    bool squash; /* augment_eval */
+    struct augment augment;
+    uint64_t seed;
+    int64_t rows; /* of each frame */
+    int threads, queue;
+    bool replace; /* a bad image is replaced, not an error */
+    bool strict;  /* decoder warnings make an image bad */
+    const char *instructions; /* resizer_use, or NULL: the best */
+};
+
+/*
+ * Run until the source ends. 0, or -1 with the failure of the earliest row or
+ * that of emit.
+ */
+int batch_run(const struct batch_config *c, const struct batch_source *s,
+              int (*emit)(void *arg, struct batch_frame *f),
+              void *arg) MUST_CHECK;
+/* Write f, and epoch frames around it, to a struct frame_writer. */
+int batch_write(void *writer, struct batch_frame *f) MUST_CHECK;
+
+#endif

@@ -1,0 +1,110 @@
+/* Options of the pixel side, and frames on stdout. */
+#include "imgshard-pixels.h"
+
+#include "util/fdio.h"
+#include "util/work.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct pixels pixels;
+static volatile sig_atomic_t stopped; /* by this signal */
+
+int pixels_config(struct batch_config *c)
+{
+    const struct recipe *r = &recipe;
+
+    if (pixels.train && pixels.eval)
+        return err_set(ERR_USAGE, "--train and --eval: one of them");
+    *c = (struct batch_config){.train = !pixels.eval,
+                               .size = (int)r->size,
+                               .resize = (int)r->resize,
+                               .squash = r->squash,
+                               .seed = (uint64_t)r->seed,
+                               .threads = (int)pixels.threads,
+                               .queue = (int)pixels.queue,
+                               .strict = pixels.strict};
+    if (!c->resize)
+        c->resize = (c->size * 256 + 112) / 224;
+    if (!c->threads)
+        c->threads = work_cpus() > 1 ? work_cpus() - 1 : 1;
+    if (r->scale.n != 2 || r->ratio.n != 2)
+        return err_set(ERR_CONFIG, "INPUT.SCALE, INPUT.RATIO: two numbers");
+    c->augment.scale[0] = r->scale.f[0];
+    c->augment.scale[1] = r->scale.f[1];
+    c->augment.ratio[0] = r->ratio.f[0];
+    c->augment.ratio[1] = r->ratio.f[1];
+    c->augment.flip = r->flip;
+    return 0;
+}
+
+static void on_signal(int s)
+{
+    stopped = s;
+}
+
+int pixels_begin(void)
+{
+    struct sigaction a = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+    if (isatty(STDOUT_FILENO))
+        return err_set(ERR_USAGE,
+                       "stdout is a terminal: frames go to a pipe or a file");
+    sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+    fd_grow_pipe(STDOUT_FILENO);
+    frame_writer_init(&pixels.out, STDOUT_FILENO, "stdout");
+    return 0;
+}
+
+/* The reader of a pipe takes as much as it wants: its going is no error. */
+static int written(int rc)
+{
+    struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    if (rc < 0 && poll(&p, 1, 0) == 1 && (p.revents & (POLLERR | POLLHUP)))
+        exit(0);
+    return rc;
+}
+
+int pixels_hello(const struct frame_pair *meta, int n)
+{
+    return written(frame_write(&pixels.out, "hello", meta, n, NULL, 0, 0));
+}
+
+int pixels_emit(void *arg, struct batch_frame *f)
+{
+    (void)arg;
+    if (written(batch_write(&pixels.out, f)) < 0)
+        return -1;
+    if (stopped)
+        return err_set(ERR_AGAIN, "stopped by signal %d", (int)stopped);
+    return 0;
+}
+
+/* Send the error that is set downstream, and keep it. */
+static void send_error(void)
+{
+    enum err_class class = err_code();
+    char *text = xstrdup(err_text());
+
+    if (written(frame_write_error(&pixels.out)) < 0)
+        note("%s", err_text()); /* the first failure is the one that counts */
+    err_give(class, text);
+    free(text);
+}
+
+int pixels_end(int rc)
+{
+    if (rc == 0)
+        return written(frame_write_end(&pixels.out));
+    send_error();
+    if (!stopped)
+        return -1;
+    warn("%s", err_text());
+    return 128 + (int)stopped;
+}

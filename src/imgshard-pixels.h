@@ -1,0 +1,50 @@
+/*
+ * imgshard-pixels.h - what decode, feed and bench share: options of the pixel
+ * side, and frames on stdout.
+ */
+#ifndef IMGSHARD_PIXELS_H
+#define IMGSHARD_PIXELS_H
+
+#include "imgshard.h"
+
+#include "vision/batch.h"
+
+struct pixels {
+    int64_t threads, queue; /* threads 0: one CPU is left to others */
+    bool train, eval, strict;
+    struct frame_writer out;
+};
+extern struct pixels pixels;
+
+#define PIXELS_ROWS                                                            \
+    {.name = "train", .type = OPT_FLAG, .addr = &pixels.train,                 \
+     .help = "random crops and flips (default)"},                              \
+    {.name = "eval", .type = OPT_FLAG, .addr = &pixels.eval,                   \
+     .help = "central crops of resized images"},                               \
+    {.name = "threads", .letter = 't', .type = OPT_INT,                        \
+     .addr = &pixels.threads, .def = "0", .min = 0, .max = 1024,               \
+     .help = "decoding threads; 0: one CPU is left to others"},                \
+    {.name = "queue", .type = OPT_INT, .addr = &pixels.queue, .def = "4",      \
+     .min = 2, .max = 1024, .help = "batches in memory"},                      \
+    {.name = "strict", .type = OPT_FLAG, .addr = &pixels.strict,               \
+     .help = "warnings of the decoder are errors"}
+
+/* The recipe and the options as a configuration; rows are the caller's.
+ * ERR_USAGE: --train and --eval. */
+int pixels_config(struct batch_config *c) MUST_CHECK;
+/*
+ * Make stdout ready for frames: not a terminal, a large pipe, SIGPIPE ignored,
+ * SIGINT and SIGTERM end the stream after the current frame.
+ */
+int pixels_begin(void) MUST_CHECK;
+/* For batch_run. Exits with 0 when nobody reads stdout any more. */
+int pixels_emit(void *arg, struct batch_frame *f);
+/* As frame_write(&pixels.out, "hello", ...), with the same exit. */
+int pixels_hello(const struct frame_pair *meta, int n) MUST_CHECK;
+/*
+ * The last frame: end, or error if rc is -1. Returns the exit status, -1 to
+ * die() with the error.
+ */
+int pixels_end(int rc);
+
+#endif
