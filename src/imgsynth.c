@@ -1,0 +1,213 @@
+/*
+ * imgsynth - data sets that are made up, for demonstrations and tests.
+ */
+#include "util/fdio.h"
+#include "util/opt.h"
+#include "util/work.h"
+#include "vision/synth.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct {
+    int64_t classes, train, val, size_min, size_max, seed, threads;
+    bool force;
+} set;
+
+static struct opt imagenet_opts[] = {
+    {.name = "classes", .type = OPT_INT, .addr = &set.classes, .def = "10",
+     .min = 1, .max = SYNTH_CLASSES_MAX, .help = "classes"},
+    {.name = "train", .type = OPT_INT, .addr = &set.train, .def = "200",
+     .min = 1, .max = 1e6, .help = "training images of each class"},
+    {.name = "val", .type = OPT_INT, .addr = &set.val, .def = "50", .min = 0,
+     .max = 1e6, .help = "validation images of each class"},
+    {.name = "size-min", .type = OPT_INT, .addr = &set.size_min, .def = "80",
+     .min = 16, .max = 4096, .arg = "PIXELS", .help = "shortest side"},
+    {.name = "size-max", .type = OPT_INT, .addr = &set.size_max, .def = "220",
+     .min = 16, .max = 4096, .arg = "PIXELS", .help = "longest side"},
+    {.name = "seed", .letter = 's', .type = OPT_INT, .addr = &set.seed,
+     .def = "0", .min = 0, .max = 9e15, .help = "another seed, another set"},
+    {.name = "threads", .letter = 't', .type = OPT_INT, .addr = &set.threads,
+     .def = "0", .min = 0, .max = 1024,
+     .help = "drawing threads; 0: one for each CPU"},
+    {.name = "force", .letter = 'f', .type = OPT_FLAG, .addr = &set.force,
+     .help = "replace a set that imgsynth made"},
+    OPT_END};
+
+static const char readme[] =
+    "This data set is made up.\n"
+    "\n"
+    "imgsynth drew every picture in it; none is a photograph, and a network's\n"
+    "score on it says nothing about photographs. The class of a picture is the\n"
+    "shape and the texture of its one object; everything else is random.\n"
+    "\n";
+
+static const char *const splits[] = {"train", "val"};
+
+struct making {
+    const char *dir;
+    struct synth synth;
+    struct buf *file; /* [threads] */
+};
+
+static int make_file(void *arg, size_t i, int t)
+{
+    struct making *m = arg;
+    size_t train = (size_t)(set.classes * set.train);
+    int split = i >= train;
+    size_t each = (size_t)(split ? set.val : set.train);
+    size_t k = split ? i - train : i;
+    char name[32], *path;
+    int fd, rc;
+
+    buf_reset(&m->file[t]);
+    synth_class((int)(k / each), name, sizeof(name));
+    if (synth_image(&m->synth, split, (int)(k / each), (uint32_t)(k % each),
+                    &m->file[t]) < 0)
+        return -1;
+    path = xstrfmt("%s/%s/%s/%s_%05zu.jpg", m->dir, splits[split], name, name,
+                   k % each);
+    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        rc = err_sys(ERR_CANTCREAT, "%s: open", path);
+    } else {
+        rc = fd_write(fd, m->file[t].data, m->file[t].len, FD_FOREVER);
+        if (close(fd) < 0 && rc == 0)
+            rc = err_sys(ERR_IO, "%s: close", path);
+        else if (rc < 0)
+            err_wrap("%s", path);
+    }
+    free(path);
+    return rc;
+}
+
+static int make_folders(const char *dir)
+{
+    char name[32], *path;
+    int s, k, rc = 0;
+
+    for (s = 0; s < 2 && rc == 0; s++)
+        for (k = 0; k < set.classes && rc == 0; k++) {
+            synth_class(k, name, sizeof(name));
+            path = xstrfmt("%s/%s/%s", dir, splits[s], name);
+            rc = s && !set.val ? 0 : make_dirs(path);
+            free(path);
+        }
+    return rc;
+}
+
+static int write_readme(const char *dir)
+{
+    struct buf b = BUF_INIT;
+    char *path = xstrfmt("%s/README", dir);
+    int rc;
+
+    buf_addstr(&b, readme);
+    buf_addf(&b, "imgsynth imagenet --classes %" PRId64 " --train %" PRId64
+             " --val %" PRId64 " --size-min %" PRId64 " --size-max %" PRId64
+             " --seed %" PRId64 "\n", set.classes, set.train, set.val,
+             set.size_min, set.size_max, set.seed);
+    rc = atomic_write(path, b.data, b.len);
+    buf_release(&b);
+    free(path);
+    return rc;
+}
+
+/* All files below dir, which is new. */
+static int make_set(const char *dir)
+{
+    struct making m = {.dir = dir,
+                       .synth = {(uint64_t)set.seed, (int)set.size_min,
+                                 (int)set.size_max}};
+    int threads = set.threads ? (int)set.threads : work_cpus(), t, rc;
+
+    m.file = xcalloc((size_t)threads, sizeof(*m.file));
+    rc = make_folders(dir);
+    if (rc == 0)
+        rc = work_for((size_t)(set.classes * (set.train + set.val)), threads,
+                      make_file, &m);
+    if (rc == 0)
+        rc = write_readme(dir);
+    for (t = 0; t < threads; t++)
+        buf_release(&m.file[t]);
+    free(m.file);
+    return rc;
+}
+
+/* Is there a set that imgsynth made, and nothing else that it might be? */
+static bool is_ours(const char *dir)
+{
+    char *path = xstrfmt("%s/README", dir);
+    struct buf b = BUF_INIT;
+    bool ours = false;
+
+    buf_addstr(&b, "");
+    if (buf_read_file(&b, path, 65536) < 0)
+        err_clear();
+    else
+        ours = !strncmp(b.data, readme, sizeof(readme) - 1);
+    buf_release(&b);
+    free(path);
+    return ours;
+}
+
+/* Make room for dir: it must not be there, or may be replaced. */
+static int clear_way(const char *dir)
+{
+    struct stat st;
+
+    if (lstat(dir, &st) < 0 || rmdir(dir) == 0) /* an empty one is no loss */
+        return 0;
+    if (!set.force)
+        return err_set(ERR_CANTCREAT, "%s: is there already", dir);
+    if (!is_ours(dir))
+        return err_set(ERR_CANTCREAT, "%s: imgsynth did not make it", dir);
+    return remove_tree(dir);
+}
+
+static int imagenet(const struct command *c, int argc, char **argv)
+{
+    char *dir = xstrdup(argv[0]), *tmp;
+    size_t n = strlen(dir);
+    int rc;
+
+    (void)c;
+    (void)argc;
+    while (n > 1 && dir[n - 1] == '/')
+        dir[--n] = 0;
+    tmp = xstrfmt("%s.%ld.tmp", dir, (long)getpid());
+    tmp_register(tmp);
+    if (set.size_min > set.size_max)
+        rc = err_set(ERR_USAGE, "--size-min is over --size-max");
+    else
+        rc = clear_way(dir);
+    if (rc == 0)
+        rc = make_set(tmp);
+    if (rc == 0 && rename(tmp, dir) < 0)
+        rc = err_sys(ERR_CANTCREAT, "%s: rename", dir);
+    if (rc == 0)
+        tmp_forget(tmp);
+    free(tmp);
+    free(dir);
+    return rc;
+}
+
+static const struct command commands[] = {
+    {.name = "imagenet", .operands = "DIR",
+     .help = "class folders of JPEG files, train and val",
+     .opts = imagenet_opts, .n_fixed = 1, .max_operands = 1, .run = imagenet},
+    {.name = NULL}};
+
+static const struct program program = {
+    .name = "imgsynth", .help = "make up data sets to learn from",
+    .commands = commands};
+
+int main(int argc, char **argv)
+{
+    return program_main(&program, argc, argv);
+}
