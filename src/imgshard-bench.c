@@ -16,10 +16,18 @@ static struct {
 struct opt bench_opts[] = {
     READING_ROWS,
     PIXELS_ROWS,
-    {.name = "images", .letter = 'n', .type = OPT_INT, .addr = &bench.images,
-     .def = "1000", .min = 1, .max = 1e9,
+    {.name = "images",
+     .letter = 'n',
+     .type = OPT_INT,
+     .addr = &bench.images,
+     .def = "1000",
+     .min = 1,
+     .max = 1e9,
      .help = "images to decode in each measurement"},
-    {.name = "isa", .type = OPT_STRING, .addr = &bench.set, .arg = "SET",
+    {.name = "isa",
+     .type = OPT_STRING,
+     .addr = &bench.set,
+     .arg = "SET",
      .help = "resize with base, avx2 or avx512 (default: the best here)"},
     OPT_END};
 
@@ -132,8 +140,8 @@ static int run_bench(struct reader *reader, json_t *j)
     r.rows = c.rows = reader->batch.micro;
     c.instructions = bench.set;
     z = resizer_new();
-    json_object_set_new(j, "isa", json_string(bench.set ? bench.set
-                                                        : resizer_set(z)));
+    json_object_set_new(j, "isa",
+                        json_string(bench.set ? bench.set : resizer_set(z)));
     resizer_free(z);
     json_object_set_new(j, "images", json_integer(bench.images));
     json_object_set_new(j, "threads", json_integer(c.threads));

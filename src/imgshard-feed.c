@@ -14,10 +14,19 @@ static struct {
 struct opt feed_opts[] = {
     READING_ROWS,
     PIXELS_ROWS,
-    {.name = "limit-steps", .type = OPT_INT, .addr = &feed.limit, .def = "0",
-     .min = 0, .max = 1e15, .help = "end after N steps; 0: no limit"},
-    {.name = "on-bad", .type = OPT_CHOICE, .addr = &feed.on_bad,
-     .def = "fail", .choices = "fail|replace", .arg = "WHAT",
+    {.name = "limit-steps",
+     .type = OPT_INT,
+     .addr = &feed.limit,
+     .def = "0",
+     .min = 0,
+     .max = 1e15,
+     .help = "end after N steps; 0: no limit"},
+    {.name = "on-bad",
+     .type = OPT_CHOICE,
+     .addr = &feed.on_bad,
+     .def = "fail",
+     .choices = "fail|replace",
+     .arg = "WHAT",
      .help = "a bad image ends the stream, or the next sample takes its place"},
     OPT_END};
 
@@ -100,8 +109,10 @@ static int feed_emit(void *arg, struct batch_frame *fr)
         f->bad = 0;
     f->bad += fr->bad;
     if (f->bad > f->bad_limit)
-        return err_set(ERR_DATA, "%" PRId64 " bad images in epoch %" PRId64
-                       ": more than 1 in 10000", f->bad, fr->head.epoch);
+        return err_set(ERR_DATA,
+                       "%" PRId64 " bad images in epoch %" PRId64
+                       ": more than 1 in 10000",
+                       f->bad, fr->head.epoch);
     return pixels_emit(NULL, fr);
 }
 
@@ -158,12 +169,13 @@ static int feed_all(const struct command *c, const char *manifest)
 
     if (pixels.eval)
         set_eval(c);
-    if (pixels_config(&config) < 0 ||
-        reading_open(&f.reader, manifest) < 0)
+    if (pixels_config(&config) < 0 || reading_open(&f.reader, manifest) < 0)
         return -1;
     if (strcmp(f.reader.set.task, "classification") != 0) {
-        rc = err_set(ERR_CONFIG, "%s: task %s: feed makes classification "
-                     "batches", manifest, f.reader.set.task);
+        rc = err_set(ERR_CONFIG,
+                     "%s: task %s: feed makes classification "
+                     "batches",
+                     manifest, f.reader.set.task);
         goto out;
     }
     order_name(&f.reader.order, &order);

@@ -17,17 +17,33 @@ struct pixels {
 extern struct pixels pixels;
 
 #define PIXELS_ROWS                                                            \
-    {.name = "train", .type = OPT_FLAG, .addr = &pixels.train,                 \
+    {.name = "train",                                                          \
+     .type = OPT_FLAG,                                                         \
+     .addr = &pixels.train,                                                    \
      .help = "random crops and flips (default)"},                              \
-    {.name = "eval", .type = OPT_FLAG, .addr = &pixels.eval,                   \
-     .help = "central crops of resized images"},                               \
-    {.name = "threads", .letter = 't', .type = OPT_INT,                        \
-     .addr = &pixels.threads, .def = "0", .min = 0, .max = 1024,               \
-     .help = "decoding threads; 0: one CPU is left to others"},                \
-    {.name = "queue", .type = OPT_INT, .addr = &pixels.queue, .def = "4",      \
-     .min = 2, .max = 1024, .help = "batches in memory"},                      \
-    {.name = "strict", .type = OPT_FLAG, .addr = &pixels.strict,               \
-     .help = "warnings of the decoder are errors"}
+        {.name = "eval",                                                       \
+         .type = OPT_FLAG,                                                     \
+         .addr = &pixels.eval,                                                 \
+         .help = "central crops of resized images"},                           \
+        {.name = "threads",                                                    \
+         .letter = 't',                                                        \
+         .type = OPT_INT,                                                      \
+         .addr = &pixels.threads,                                              \
+         .def = "0",                                                           \
+         .min = 0,                                                             \
+         .max = 1024,                                                          \
+         .help = "decoding threads; 0: one CPU is left to others"},            \
+        {.name = "queue",                                                      \
+         .type = OPT_INT,                                                      \
+         .addr = &pixels.queue,                                                \
+         .def = "4",                                                           \
+         .min = 2,                                                             \
+         .max = 1024,                                                          \
+         .help = "batches in memory"},                                         \
+    {                                                                          \
+        .name = "strict", .type = OPT_FLAG, .addr = &pixels.strict,            \
+        .help = "warnings of the decoder are errors"                           \
+    }
 
 /* The recipe and the options as a configuration; rows are the caller's.
  * ERR_USAGE: --train and --eval. */

@@ -20,22 +20,63 @@ static struct {
 } set;
 
 static struct opt imagenet_opts[] = {
-    {.name = "classes", .type = OPT_INT, .addr = &set.classes, .def = "10",
-     .min = 1, .max = SYNTH_CLASSES_MAX, .help = "classes"},
-    {.name = "train", .type = OPT_INT, .addr = &set.train, .def = "200",
-     .min = 1, .max = 1e6, .help = "training images of each class"},
-    {.name = "val", .type = OPT_INT, .addr = &set.val, .def = "50", .min = 0,
-     .max = 1e6, .help = "validation images of each class"},
-    {.name = "size-min", .type = OPT_INT, .addr = &set.size_min, .def = "80",
-     .min = 16, .max = 4096, .arg = "PIXELS", .help = "shortest side"},
-    {.name = "size-max", .type = OPT_INT, .addr = &set.size_max, .def = "220",
-     .min = 16, .max = 4096, .arg = "PIXELS", .help = "longest side"},
-    {.name = "seed", .letter = 's', .type = OPT_INT, .addr = &set.seed,
-     .def = "0", .min = 0, .max = 9e15, .help = "another seed, another set"},
-    {.name = "threads", .letter = 't', .type = OPT_INT, .addr = &set.threads,
-     .def = "0", .min = 0, .max = 1024,
+    {.name = "classes",
+     .type = OPT_INT,
+     .addr = &set.classes,
+     .def = "10",
+     .min = 1,
+     .max = SYNTH_CLASSES_MAX,
+     .help = "classes"},
+    {.name = "train",
+     .type = OPT_INT,
+     .addr = &set.train,
+     .def = "200",
+     .min = 1,
+     .max = 1e6,
+     .help = "training images of each class"},
+    {.name = "val",
+     .type = OPT_INT,
+     .addr = &set.val,
+     .def = "50",
+     .min = 0,
+     .max = 1e6,
+     .help = "validation images of each class"},
+    {.name = "size-min",
+     .type = OPT_INT,
+     .addr = &set.size_min,
+     .def = "80",
+     .min = 16,
+     .max = 4096,
+     .arg = "PIXELS",
+     .help = "shortest side"},
+    {.name = "size-max",
+     .type = OPT_INT,
+     .addr = &set.size_max,
+     .def = "220",
+     .min = 16,
+     .max = 4096,
+     .arg = "PIXELS",
+     .help = "longest side"},
+    {.name = "seed",
+     .letter = 's',
+     .type = OPT_INT,
+     .addr = &set.seed,
+     .def = "0",
+     .min = 0,
+     .max = 9e15,
+     .help = "another seed, another set"},
+    {.name = "threads",
+     .letter = 't',
+     .type = OPT_INT,
+     .addr = &set.threads,
+     .def = "0",
+     .min = 0,
+     .max = 1024,
      .help = "drawing threads; 0: one for each CPU"},
-    {.name = "force", .letter = 'f', .type = OPT_FLAG, .addr = &set.force,
+    {.name = "force",
+     .letter = 'f',
+     .type = OPT_FLAG,
+     .addr = &set.force,
      .help = "replace a set that imgsynth made"},
     OPT_END};
 
@@ -43,7 +84,8 @@ static const char readme[] =
     "This data set is made up.\n"
     "\n"
     "imgsynth drew every picture in it; none is a photograph, and a network's\n"
-    "score on it says nothing about photographs. The class of a picture is the\n"
+    "score on it says nothing about photographs. The class of a picture is "
+    "the\n"
     "shape and the texture of its one object; everything else is random.\n"
     "\n";
 
@@ -108,10 +150,12 @@ static int write_readme(const char *dir)
     int rc;
 
     buf_addstr(&b, readme);
-    buf_addf(&b, "imgsynth imagenet --classes %" PRId64 " --train %" PRId64
+    buf_addf(&b,
+             "imgsynth imagenet --classes %" PRId64 " --train %" PRId64
              " --val %" PRId64 " --size-min %" PRId64 " --size-max %" PRId64
-             " --seed %" PRId64 "\n", set.classes, set.train, set.val,
-             set.size_min, set.size_max, set.seed);
+             " --seed %" PRId64 "\n",
+             set.classes, set.train, set.val, set.size_min, set.size_max,
+             set.seed);
     rc = atomic_write(path, b.data, b.len);
     buf_release(&b);
     free(path);
@@ -121,9 +165,9 @@ static int write_readme(const char *dir)
 /* All files below dir, which is new. */
 static int make_set(const char *dir)
 {
-    struct making m = {.dir = dir,
-                       .synth = {(uint64_t)set.seed, (int)set.size_min,
-                                 (int)set.size_max}};
+    struct making m = {
+        .dir = dir,
+        .synth = {(uint64_t)set.seed, (int)set.size_min, (int)set.size_max}};
     int threads = set.threads ? (int)set.threads : work_cpus(), t, rc;
 
     m.file = xcalloc((size_t)threads, sizeof(*m.file));
@@ -198,14 +242,19 @@ static int imagenet(const struct command *c, int argc, char **argv)
 }
 
 static const struct command commands[] = {
-    {.name = "imagenet", .operands = "DIR",
+    {.name = "imagenet",
+     .operands = "DIR",
      .help = "class folders of JPEG files, train and val",
-     .opts = imagenet_opts, .n_fixed = 1, .max_operands = 1, .run = imagenet},
+     .opts = imagenet_opts,
+     .n_fixed = 1,
+     .max_operands = 1,
+     .run = imagenet},
     {.name = NULL}};
 
-static const struct program program = {
-    .name = "imgsynth", .help = "make up data sets to learn from",
-    .commands = commands};
+static const struct program program = {.name = "imgsynth",
+                                       .help =
+                                           "make up data sets to learn from",
+                                       .commands = commands};
 
 int main(int argc, char **argv)
 {

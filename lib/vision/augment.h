@@ -20,7 +20,10 @@ struct augment {
     double ratio[2]; /* width to height, 3/4..4/3, log-uniform */
     double flip;     /* probability */
 };
-#define AUGMENT_INIT {{0.08, 1.0}, {0.75, 4.0 / 3.0}, 0.5}
+#define AUGMENT_INIT                                                           \
+    {                                                                          \
+        {0.08, 1.0}, {0.75, 4.0 / 3.0}, 0.5                                    \
+    }
 
 struct crop {
     struct rect box;

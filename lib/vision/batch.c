@@ -90,8 +90,8 @@ static void plan(const struct batch_config *c, const struct batch_row *row,
         at->x = crop.box.x;
         at->y = crop.box.y;
         *job = (struct resize_job){
-            crop.box.w, crop.box.h, c->size, c->size,
-            {0, 0, c->size, c->size}, crop.flip, false};
+            crop.box.w, crop.box.h, c->size, c->size, {0, 0, c->size, c->size},
+            crop.flip,  false};
     } else {
         augment_eval(w, h, c->resize, c->size, c->squash, job, &left, &top);
     }
@@ -286,10 +286,10 @@ static int describe(const struct batch_frame *f, struct frame_pair *meta,
     const struct {
         const char *key;
         int64_t value;
-    } number[] = {{"epoch", h->epoch}, {"step", h->step}, {"m", h->micro},
-                  {"pos", h->pos},     {"n", h->n},       {"rows", h->total},
-                  {"bad", f->bad},     {"last", h->last},
-                  {"samples", h->samples}};
+    } number[] = {
+        {"epoch", h->epoch}, {"step", h->step}, {"m", h->micro},
+        {"pos", h->pos},     {"n", h->n},       {"rows", h->total},
+        {"bad", f->bad},     {"last", h->last}, {"samples", h->samples}};
     int i, n = (int)(sizeof(number) / sizeof(*number));
 
     if (h->samples < 0)

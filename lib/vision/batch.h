@@ -28,9 +28,9 @@
 /* What is said of a frame in its metadata. */
 struct batch_head {
     int64_t epoch, step, micro; /* micro: number of the micro-step, "m" */
-    int64_t pos;     /* position of its first row in the epoch */
-    int64_t n;       /* rows that count, the first ones */
-    int64_t total;   /* rows of the whole step, all ranks, "rows" */
+    int64_t pos;                /* position of its first row in the epoch */
+    int64_t n;                  /* rows that count, the first ones */
+    int64_t total;              /* rows of the whole step, all ranks, "rows" */
     int64_t samples; /* progress when the step is done; -1: not known */
     bool last;       /* last micro-step of its step */
     bool epoch_begin, epoch_end; /* an epoch frame before, behind it */
@@ -38,7 +38,7 @@ struct batch_head {
 };
 
 struct batch_row {
-    int64_t pos;   /* position in the epoch: owns the randomness */
+    int64_t pos; /* position in the epoch: owns the randomness */
     int64_t epoch;
     int64_t label, index;
     const void *data; /* the JPEG file; lent until the row is done */
@@ -76,15 +76,15 @@ struct batch_frame {
 };
 
 struct batch_config {
-    bool train;  /* random crop and flip; else the evaluation crop */
+    bool train; /* random crop and flip; else the evaluation crop */
     int size, resize;
     bool squash; /* augment_eval */
     struct augment augment;
     uint64_t seed;
     int64_t rows; /* of each frame */
     int threads, queue;
-    bool replace; /* a bad image is replaced, not an error */
-    bool strict;  /* decoder warnings make an image bad */
+    bool replace;             /* a bad image is replaced, not an error */
+    bool strict;              /* decoder warnings make an image bad */
     const char *instructions; /* resizer_use, or NULL: the best */
 };
 

@@ -11,7 +11,7 @@
 #include <jerror.h>
 
 #ifndef JCS_EXTENSIONS
-#error "libjpeg-turbo 2.1 or newer is needed"
+#    error "libjpeg-turbo 2.1 or newer is needed"
 #endif
 
 /* Columns of a region decoded on both sides of it: one chroma sample, which
@@ -140,8 +140,7 @@ static void open_image(struct jpeg_decoder *d, const void *p, size_t n)
     c->dct_method = JDCT_ISLOW;
     c->do_fancy_upsampling = TRUE;
     c->scale_num = c->scale_denom = 1;
-    c->out_color_space =
-        c->num_components == 4 ? JCS_CMYK : JCS_EXT_RGBX;
+    c->out_color_space = c->num_components == 4 ? JCS_CMYK : JCS_EXT_RGBX;
 }
 
 int jpeg_begin(struct jpeg_decoder *d, const void *p, size_t n, int *width,
@@ -247,8 +246,8 @@ int jpeg_region(struct jpeg_decoder *d, const struct rect *r,
 
     if (!r)
         r = &all;
-    if (r->x < 0 || r->y < 0 || r->w < 1 || r->h < 1 ||
-        r->w > all.w - r->x || r->h > all.h - r->y)
+    if (r->x < 0 || r->y < 0 || r->w < 1 || r->h < 1 || r->w > all.w - r->x ||
+        r->h > all.h - r->y)
         BUG("region %d,%d %dx%d outside %dx%d", r->x, r->y, r->w, r->h, all.w,
             all.h);
     if (try_region(d, r, &left, &im->stride) < 0)

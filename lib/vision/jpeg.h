@@ -35,8 +35,8 @@ enum jpeg_flag {
     JPEG_420 = 1 << 5,
     JPEG_422 = 1 << 6,
     JPEG_440 = 1 << 7,
-    JPEG_ROWS = 1 << 8,    /* one restart interval per row of MCUs */
-    JPEG_WARNED = 1 << 9,  /* set by jpeg_check only */
+    JPEG_ROWS = 1 << 8,     /* one restart interval per row of MCUs */
+    JPEG_WARNED = 1 << 9,   /* set by jpeg_check only */
     JPEG_ROTATED = 1 << 10, /* EXIF orientation 2..8 */
     JPEG_OTHER = 1 << 13    /* three components, another subsampling */
 };

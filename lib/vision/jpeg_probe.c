@@ -7,7 +7,7 @@
 struct walk {
     const uint8_t *p, *end;
     struct jpeg_info *info;
-    int h[4], v[4]; /* sampling factors */
+    int h[4], v[4];  /* sampling factors */
     bool sequential; /* SOF0 or SOF1 */
     bool framed;     /* SOFn was seen */
 };

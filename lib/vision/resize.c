@@ -100,8 +100,8 @@ void resize_axis_make(struct resize_axis *a, int in, int out, int first, int n)
     }
     if (n * a->taps > a->cap_weight) {
         a->cap_weight = n * a->taps;
-        a->weight = xreallocarray(a->weight, (size_t)a->cap_weight,
-                                  sizeof(*a->weight));
+        a->weight =
+            xreallocarray(a->weight, (size_t)a->cap_weight, sizeof(*a->weight));
     }
     memset(a->weight, 0, (size_t)(n * a->taps) * sizeof(*a->weight));
     for (i = 0; i < n; i++) {
@@ -190,8 +190,8 @@ static size_t padded(int n)
  * One strip of rows, made part.w wide. Turned on its side first, so that the
  * weights of an output are the same for a whole vector of pixels.
  */
-static void across(struct resizer *r, const uint32_t *src, size_t stride,
-                   int w, int rows, uint32_t *out, size_t out_stride)
+static void across(struct resizer *r, const uint32_t *src, size_t stride, int w,
+                   int rows, uint32_t *out, size_t out_stride)
 {
     int n = r->h.axis.n;
     uint32_t *turned = room(&r->turned, (size_t)(w + 1) * STRIP * 4);
@@ -267,9 +267,9 @@ void resize_run(struct resizer *r, const struct resize_job *j,
     (is_down_first(j) ? down_first : across_first)(r, &need, src, stride, wide,
                                                    done);
     for (y = 0; y < j->part.h; y++)
-        (j->flip ? r->kern->store_flip : r->kern->store)(
-            done + wide * 4 * (size_t)y, j->part.w,
-            dst + dst_stride * (size_t)y);
+        (j->flip ? r->kern->store_flip
+                 : r->kern->store)(done + wide * 4 * (size_t)y, j->part.w,
+                                   dst + dst_stride * (size_t)y);
 }
 
 /* ---- the object */

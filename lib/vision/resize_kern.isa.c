@@ -3,7 +3,7 @@
 
 #include <string.h>
 #ifdef __AVX2__
-#include <immintrin.h>
+#    include <immintrin.h>
 #endif
 
 #define JOIN_(a, b) a##b
@@ -15,21 +15,21 @@
 /* ---- weighed sums of rows */
 
 #if defined(__AVX512BW__)
-#define VECTOR 64
+#    define VECTOR 64
 typedef __m512i vec;
-#define LOAD(p) _mm512_loadu_si512(p)
-#define STORE(p, v) _mm512_storeu_si512(p, v)
-#define ZERO _mm512_setzero_si512()
-#define SET32(x) _mm512_set1_epi32(x)
-#define OP(name) _mm512_##name
+#    define LOAD(p) _mm512_loadu_si512(p)
+#    define STORE(p, v) _mm512_storeu_si512(p, v)
+#    define ZERO _mm512_setzero_si512()
+#    define SET32(x) _mm512_set1_epi32(x)
+#    define OP(name) _mm512_##name
 #elif defined(__AVX2__)
-#define VECTOR 32
+#    define VECTOR 32
 typedef __m256i vec;
-#define LOAD(p) _mm256_loadu_si256((const __m256i *)(p))
-#define STORE(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), v)
-#define ZERO _mm256_setzero_si256()
-#define SET32(x) _mm256_set1_epi32(x)
-#define OP(name) _mm256_##name
+#    define LOAD(p) _mm256_loadu_si256((const __m256i *)(p))
+#    define STORE(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), v)
+#    define ZERO _mm256_setzero_si256()
+#    define SET32(x) _mm256_set1_epi32(x)
+#    define OP(name) _mm256_##name
 #endif
 
 #ifdef VECTOR
@@ -73,9 +73,8 @@ static inline vec weigh_vector(const uint8_t *p, size_t stride,
         l3 = dot(l3, b, lo);
     }
     /* packing undoes the order of unpacking, lane by lane */
-    return OP(packus_epi16)(
-        OP(packs_epi32)(join(h0, l0), join(h1, l1)),
-        OP(packs_epi32)(join(h2, l2), join(h3, l3)));
+    return OP(packus_epi16)(OP(packs_epi32)(join(h0, l0), join(h1, l1)),
+                            OP(packs_epi32)(join(h2, l2), join(h3, l3)));
 }
 #endif
 
@@ -128,8 +127,7 @@ static void weigh(const uint8_t *in, size_t in_stride,
             for (q = 0; q < tap[i].pairs; q++, p += 2 * in_stride) {
                 int32_t h = tap[i].hi[q], l = tap[i].lo[q];
 
-                add_pair(sum, p, p + in_stride,
-                         (int16_t)h * 2048 + (int16_t)l,
+                add_pair(sum, p, p + in_stride, (int16_t)h * 2048 + (int16_t)l,
                          (h >> 16) * 2048 + (l >> 16));
             }
             for (j = 0; j < RESIZE_ALIGN; j++)
@@ -152,14 +150,14 @@ static void transpose_part(const uint32_t *in, size_t in_stride, int w, int h,
 }
 
 #ifdef __AVX2__
-#define LO32(a, b) _mm256_unpacklo_epi32(a, b)
-#define HI32(a, b) _mm256_unpackhi_epi32(a, b)
-#define LO64(a, b) _mm256_unpacklo_epi64(a, b)
-#define HI64(a, b) _mm256_unpackhi_epi64(a, b)
-#define ROW(i) _mm256_loadu_si256((const __m256i *)(in + (i) * is))
-#define PUT(i, a, b, half)                                                     \
-    _mm256_storeu_si256((__m256i *)(void *)(out + (i) * os),                   \
-                        _mm256_permute2x128_si256(a, b, half))
+#    define LO32(a, b) _mm256_unpacklo_epi32(a, b)
+#    define HI32(a, b) _mm256_unpackhi_epi32(a, b)
+#    define LO64(a, b) _mm256_unpacklo_epi64(a, b)
+#    define HI64(a, b) _mm256_unpackhi_epi64(a, b)
+#    define ROW(i) _mm256_loadu_si256((const __m256i *)(in + (i)*is))
+#    define PUT(i, a, b, half)                                                 \
+        _mm256_storeu_si256((__m256i *)(void *)(out + (i)*os),                 \
+                            _mm256_permute2x128_si256(a, b, half))
 
 static inline void tile(const uint32_t *in, size_t is, uint32_t *out, size_t os)
 {
@@ -239,8 +237,8 @@ static inline void put4(const uint8_t *in, uint8_t *out, __m128i order)
 /* Six pixels are the least that 16 bytes can be stored for. */
 static void store(const uint8_t *in, int n, uint8_t *out)
 {
-    const __m128i order = _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14,
-                                        -1, -1, -1, -1);
+    const __m128i order =
+        _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
 
     for (; n >= 6; n -= 4, in += 16, out += 12)
         put4(in, out, order);
@@ -249,8 +247,8 @@ static void store(const uint8_t *in, int n, uint8_t *out)
 
 static void store_flip(const uint8_t *in, int n, uint8_t *out)
 {
-    const __m128i order = _mm_setr_epi8(12, 13, 14, 8, 9, 10, 4, 5, 6, 0, 1, 2,
-                                        -1, -1, -1, -1);
+    const __m128i order =
+        _mm_setr_epi8(12, 13, 14, 8, 9, 10, 4, 5, 6, 0, 1, 2, -1, -1, -1, -1);
 
     for (; n >= 6; n -= 4, out += 12)
         put4(in + 4 * (n - 4), out, order);

@@ -62,10 +62,20 @@ static struct turn any_turn(struct rng *g)
     struct turn r = {(1.0 - t * t) / d, 2.0 * t / d}, q = r;
 
     switch (rng_below(g, 4)) {
-    case 0: return r;
-    case 1: q.x = -r.y; q.y = r.x; return q;
-    case 2: q.x = -r.x; q.y = -r.y; return q;
-    default: q.x = r.y; q.y = -r.x; return q;
+    case 0:
+        return r;
+    case 1:
+        q.x = -r.y;
+        q.y = r.x;
+        return q;
+    case 2:
+        q.x = -r.x;
+        q.y = -r.y;
+        return q;
+    default:
+        q.x = r.y;
+        q.y = -r.x;
+        return q;
     }
 }
 
@@ -137,8 +147,8 @@ static void draw_ground(struct canvas *c, struct rng *g, struct colour *mean)
             n += (noise(c, x * 256 / cell[1] + 9000, y * 256 / cell[1]) - 128) *
                  amount[1];
             for (k = 0; k < 3; k++)
-                p[k] = clip((a.c[k] * (255 - mix) + b.c[k] * mix) / 255 +
-                            n / 256);
+                p[k] =
+                    clip((a.c[k] * (255 - mix) + b.c[k] * mix) / 255 + n / 256);
         }
     for (k = 0; k < 3; k++)
         mean->c[k] = (a.c[k] + b.c[k]) / 2;
@@ -195,17 +205,24 @@ static int inside(int shape, double u, double v)
     int i, n = 0;
 
     switch (shape) {
-    case 0: return rr < 0.92;
-    case 1: return au < 0.82 && av < 0.82;
-    case 2: return v > -0.55 && 1.7320508075688772 * au + v < 1.1;
-    case 3: return (au < 0.3 || av < 0.3) && au < 1.0 && av < 1.0;
-    case 4: return rr < 1.0 && rr > 0.25;
+    case 0:
+        return rr < 0.92;
+    case 1:
+        return au < 0.82 && av < 0.82;
+    case 2:
+        return v > -0.55 && 1.7320508075688772 * au + v < 1.1;
+    case 3:
+        return (au < 0.3 || av < 0.3) && au < 1.0 && av < 1.0;
+    case 4:
+        return rr < 1.0 && rr > 0.25;
     case 5:
         for (i = 0; i < 5; i++)
             n += u * star[i][0] + v * star[i][1] < 0.36;
         return n >= 4;
-    case 6: return au < 1.1 && av < 0.4;
-    default: return rr < 1.1 && v > 0.0;
+    case 6:
+        return au < 1.1 && av < 0.4;
+    default:
+        return rr < 1.1 && v > 0.0;
     }
 }
 
@@ -223,14 +240,19 @@ static int second(const struct object *o, double u, double v)
     double fa = a - low(a), fb = b - low(b), r;
 
     switch (o->texture) {
-    case 0: return fa < 0.5;
-    case 1: return (fa - 0.5) * (fa - 0.5) + (fb - 0.5) * (fb - 0.5) < 0.1;
+    case 0:
+        return fa < 0.5;
+    case 1:
+        return (fa - 0.5) * (fa - 0.5) + (fb - 0.5) * (fb - 0.5) < 0.1;
     case 2:
         r = sqrt(u * u + v * v) / o->period + o->phase;
         return r - low(r) < 0.5;
-    case 3: return 0;
-    case 4: return (low(a) + low(b)) & 1;
-    default: return fa < 0.22 || fb < 0.22;
+    case 3:
+        return 0;
+    case 4:
+        return (low(a) + low(b)) & 1;
+    default:
+        return fa < 0.22 || fb < 0.22;
     }
 }
 
@@ -251,13 +273,16 @@ static void draw_pixel(struct canvas *c, const struct object *o, int x, int y)
     }
     for (k = 0; k < 3; k++)
         p[k] = (uint8_t)((p[k] * (4 - n[0] - n[1]) + o->a.c[k] * n[0] +
-                          o->b.c[k] * n[1]) / 4);
+                          o->b.c[k] * n[1]) /
+                         4);
 }
 
 static void draw_object(struct canvas *c, const struct object *o)
 {
-    int x0 = (int)(o->cx - 1.2 * o->radius), x1 = (int)(o->cx + 1.2 * o->radius);
-    int y0 = (int)(o->cy - 1.2 * o->radius), y1 = (int)(o->cy + 1.2 * o->radius);
+    int x0 = (int)(o->cx - 1.2 * o->radius),
+        x1 = (int)(o->cx + 1.2 * o->radius);
+    int y0 = (int)(o->cy - 1.2 * o->radius),
+        y1 = (int)(o->cy + 1.2 * o->radius);
     int x, y;
 
     for (y = y0 < 0 ? 0 : y0; y <= y1 && y < c->h; y++)
@@ -348,7 +373,8 @@ static void to_grey(struct canvas *c)
 
     for (i = 0; i < n; i++)
         p[i] = (uint8_t)((77 * p[3 * i] + 150 * p[3 * i + 1] +
-                          29 * p[3 * i + 2]) >> 8);
+                          29 * p[3 * i + 2]) >>
+                         8);
 }
 
 /* ---- all of it */
@@ -365,8 +391,8 @@ void synth_class(int class_id, char *name, size_t n)
 static void draw(struct canvas *c, struct rng *g, int class_id)
 {
     struct object o = {.shape = class_id % SHAPES,
-                       .texture = (class_id % SHAPES + class_id / SHAPES) %
-                                  TEXTURES};
+                       .texture =
+                           (class_id % SHAPES + class_id / SHAPES) % TEXTURES};
     struct colour ground;
     uint64_t r = 0;
     int i, n;

@@ -84,8 +84,9 @@ static void pass(const uint8_t *in, int n_in, size_t step_in, uint8_t *out,
             sum += (int64_t)a.weight[i * a.taps + q] *
                    in[(size_t)(a.from[i] + q) * step_in];
         sum >>= 22;
-        out[(size_t)i * step_out] =
-            sum < 0 ? 0 : sum > 255 ? 255 : (uint8_t)sum;
+        out[(size_t)i * step_out] = sum < 0     ? 0
+                                    : sum > 255 ? 255
+                                                : (uint8_t)sum;
     }
     resize_axis_release(&a);
 }
@@ -133,8 +134,7 @@ static int differ(const struct resize_job *j, const uint8_t *got,
         for (x = 0; x < j->part.w; x++) {
             int wx = j->part.x + (j->flip ? j->part.w - 1 - x : x);
             const uint8_t *a = got + 3 * (y * j->part.w + x);
-            const uint8_t *b =
-                whole + 3 * ((j->part.y + y) * j->out_w + wx);
+            const uint8_t *b = whole + 3 * ((j->part.y + y) * j->out_w + wx);
 
             bad += memcmp(a, b, 3) != 0;
         }
@@ -185,12 +185,13 @@ static void one_size(int w, int h, int ow, int oh, uint32_t number, bool newer)
 static void sizes(void)
 {
     static const int s[][4] = {
-        {1, 1, 1, 1}, {1, 1, 7, 5}, {2, 3, 64, 64}, {9, 7, 224, 224},
-        {500, 375, 341, 256}, {500, 375, 224, 224}, {130, 67, 64, 64},
-        {333, 500, 176, 176}, {64, 64, 64, 64}, {700, 3, 20, 40},
-        {3, 700, 40, 20}, {255, 257, 31, 33}, {1000, 9, 5, 3}, {17, 65, 16, 64},
-        {2049, 2, 3, 2}, {211, 261, 224, 224}, {3, 300, 40, 20},
-        {312, 376, 224, 176}, {3, 301, 40, 20}, {20, 130, 90, 128}};
+        {1, 1, 1, 1},         {1, 1, 7, 5},         {2, 3, 64, 64},
+        {9, 7, 224, 224},     {500, 375, 341, 256}, {500, 375, 224, 224},
+        {130, 67, 64, 64},    {333, 500, 176, 176}, {64, 64, 64, 64},
+        {700, 3, 20, 40},     {3, 700, 40, 20},     {255, 257, 31, 33},
+        {1000, 9, 5, 3},      {17, 65, 16, 64},     {2049, 2, 3, 2},
+        {211, 261, 224, 224}, {3, 300, 40, 20},     {312, 376, 224, 176},
+        {3, 301, 40, 20},     {20, 130, 90, 128}};
     size_t i;
 
     for (i = 0; i < sizeof(s) / sizeof(*s); i++)

@@ -80,9 +80,9 @@ static int columns(const struct buf *f, int number, uint32_t crc[COLUMNS])
         struct crop c = augment_train(&usual, whole.w, whole.h, 0, 0,
                                       (uint32_t)(3 * number + k));
 
-        job = (struct resize_job){c.box.w, c.box.h, size[k], size[k],
-                                  {0, 0, size[k], size[k]}, c.flip,
-                                  newer};
+        job = (struct resize_job){
+            c.box.w, c.box.h, size[k], size[k], {0, 0, size[k], size[k]},
+            c.flip,  newer};
         if (made(f, &c.box, &job, size[k], &crc[1 + k]) < 0)
             return -1;
     }

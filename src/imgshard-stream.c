@@ -1,0 +1,194 @@
+/* The tar stream of decode: samples and headers. */
+#include "imgshard-stream.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void stream_init(struct stream *d, int fd)
+{
+    tar_samples_init(&d->tar, fd, "stdin");
+    d->tar.tar.globals = true;
+}
+
+void stream_release(struct stream *d)
+{
+    int64_t i;
+
+    for (i = 0; d->held && i < d->b.micro; i++) {
+        buf_release(&d->held[i].image);
+        free(d->held[i].key);
+    }
+    free(d->held);
+    tar_sample_release(&d->sample);
+    tar_samples_release(&d->tar);
+}
+
+/* Look at the next sample without using it: 1, 2 (a header), 0, -1. */
+static int look(struct stream *d)
+{
+    if (d->looked)
+        return d->rc;
+    d->rc = tar_sample_next(&d->tar, &d->sample);
+    d->ended |= d->tar.tar.ended;
+    if (d->rc == 0 && !d->ended)
+        d->rc = err_set(ERR_DATA,
+                        "stdin: offset %" PRIu64 ": the tar stream "
+                        "ends without its end: its writer died",
+                        d->tar.tar.offset);
+    d->looked = d->rc >= 0;
+    return d->rc;
+}
+
+static int record(const struct stream *d, const char *name, char *text,
+                  size_t room)
+{
+    const struct buf *b = &d->sample.part[0].data;
+    char key[40];
+    const char *value;
+    long n;
+
+    snprintf(key, sizeof(key), "IMGSHARD.%s", name);
+    n = tar_pax_find(b->data, b->len, key, &value);
+    if (n < 0 || (size_t)n >= room)
+        return -1;
+    memcpy(text, value, (size_t)n);
+    text[n] = 0;
+    return 0;
+}
+
+static int number(const struct stream *d, const char *name, int64_t least,
+                  int64_t *v)
+{
+    char text[24], *end;
+
+    if (record(d, name, text, sizeof(text)) == 0) {
+        *v = strtoll(text, &end, 10);
+        if (end != text && !*end && *v >= least && *v <= (int64_t)1 << 40)
+            return 0;
+    }
+    return err_set(ERR_DATA,
+                   "stdin: global header: IMGSHARD.%s: not there or "
+                   "out of range",
+                   name);
+}
+
+/* Rows that an epoch has under a tail. */
+static int64_t epoch_samples(const struct recipe_batch *b, int tail)
+{
+    if (tail == TAIL_EXACT)
+        return b->n;
+    return (b->n + (tail == TAIL_WRAP ? b->global - 1 : 0)) / b->global *
+           b->global;
+}
+
+/* Numbers of a header of ours; those that must not change in a stream too. */
+static int take_numbers(struct stream *d, struct recipe_batch *b,
+                        int64_t *first)
+{
+    int64_t seed;
+
+    if (number(d, "epoch", 0, &d->epoch) < 0 ||
+        number(d, "first", 0, first) < 0 ||
+        number(d, "rank", 0, &d->rank) < 0 ||
+        number(d, "world", 1, &b->world) < 0 ||
+        number(d, "batch", 1, &b->micro) < 0 ||
+        number(d, "samples", 1, &b->n) < 0 || number(d, "seed", 0, &seed) < 0)
+        return -1;
+    b->accum = 1;
+    if (number(d, "accum", 1, &b->accum) < 0)
+        err_clear();
+    d->seed = (uint64_t)seed;
+    if (b->micro > 1 << 20 || b->world > 65536 || b->accum > 1 << 20 ||
+        d->rank >= b->world || d->epoch > UINT32_MAX)
+        return err_set(ERR_DATA, "stdin: global header: out of range");
+    b->global = b->micro * b->world * b->accum;
+    return 0;
+}
+
+/* A global header: of ours, or of somebody else, which means nothing. */
+static int take_header(struct stream *d)
+{
+    struct recipe_batch b = {.n = 0};
+    char text[64];
+    int64_t first;
+
+    d->looked = false;
+    if (record(d, "v", text, sizeof(text)) < 0)
+        return 0;
+    if (strcmp(text, "1") != 0)
+        return err_set(ERR_DATA, "stdin: global header: version %s", text);
+    if (take_numbers(d, &b, &first) < 0)
+        return -1;
+    if (d->ours && b.micro != d->b.micro)
+        return err_set(ERR_DATA, "stdin: batch changes inside the stream");
+    if (record(d, "tail", text, sizeof(text)) < 0)
+        return err_set(ERR_DATA, "stdin: global header: no tail");
+    d->tail = !strcmp(text, "exact")  ? TAIL_EXACT
+              : !strcmp(text, "drop") ? TAIL_DROP
+                                      : TAIL_WRAP;
+    b.epoch_samples = epoch_samples(&b, d->tail);
+    d->seq =
+        record(d, "order", text, sizeof(text)) == 0 && !strcmp(text, "seq");
+    if (record(d, "dataset", d->dataset, sizeof(d->dataset)) < 0)
+        d->dataset[0] = 0;
+    d->b = b;
+    d->pos = first / b.global * b.global;
+    d->m = 0;
+    d->ours = true;
+    return 0;
+}
+
+/* The image and the label of the sample that was looked at. */
+static int take_sample(struct stream *d)
+{
+    static const char *const kinds[] = {"jpg", "jpeg", "png"};
+    const struct tar_part *image = NULL, *cls;
+    struct held *h = &d->held[d->n];
+    char *end;
+    int i;
+
+    for (i = 0; i < 3 && !image; i++)
+        image = tar_sample_part(&d->sample, kinds[i]);
+    if (!image)
+        return err_set(ERR_DATA, "stdin: %s: no image in the sample",
+                       d->sample.key);
+    free(h->key);
+    h->key = xstrdup(d->sample.key);
+    h->offset = image->offset;
+    buf_reset(&h->image);
+    buf_add(&h->image, image->data.data, image->data.len);
+    h->label = -1;
+    cls = tar_sample_part(&d->sample, "cls");
+    if (cls && cls->data.len) {
+        h->label = strtoll(cls->data.data, &end, 10);
+        if (end == cls->data.data || h->label < 0 || h->label > INT32_MAX)
+            return err_set(ERR_DATA, "stdin: %s: class \"%.20s\"", h->key,
+                           cls->data.data);
+    }
+    d->n++;
+    d->looked = false;
+    return 0;
+}
+
+int stream_gather(struct stream *d, int64_t want)
+{
+    int rc;
+
+    d->n = 0;
+    while (d->n < want && (rc = look(d)) == 1)
+        if (take_sample(d) < 0)
+            return -1;
+    return d->n < want && rc < 0 ? -1 : 0;
+}
+
+int stream_epoch(struct stream *d)
+{
+    int rc;
+
+    while ((rc = look(d)) == 2)
+        if (take_header(d) < 0)
+            return -1;
+    return rc;
+}
