@@ -87,8 +87,7 @@ static int open_trace(struct engine *e, const char *path)
         return 0;
     e->trace = fopen(path, "we");
     if (!e->trace)
-        return err_sys(errno == ENOENT ? ERR_NOINPUT : ERR_CANTCREAT,
-                       "%s: trace", path);
+        return err_sys(ERR_CANTCREAT, "%s: trace", path);
     fprintf(e->trace, "# engine %s: seconds, microseconds, call, details\n",
             e->name);
     return 0;

@@ -75,8 +75,7 @@ static int load_plugin(struct backend *b, const char *name, const char *dir)
 
     if (find_plugin(name, dir, path) < 0)
         return -1;
-    /* Libraries with threads of their own must stay when a device is closed. */
-    b->dl = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    b->dl = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!b->dl) {
         why = dlerror();
         return err_set(ERR_UNAVAILABLE, "%s: cannot load %s: %s", name, path,
@@ -97,6 +96,11 @@ static int load_plugin(struct backend *b, const char *name, const char *dir)
     if (strcmp(b->ops->name, name) != 0)
         return err_set(ERR_UNAVAILABLE, "%s: %s: calls itself \"%s\"", name,
                        path, b->ops->name);
+    /* It may start threads from now on, so its code must stay when it is
+     * closed: the same library once more, never to be unloaded. */
+    if (!dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD | RTLD_NODELETE))
+        return err_set(ERR_INTERNAL, "%s: %s: cannot be kept", name, path);
+    dlclose(b->dl);
     return 0;
 }
 
