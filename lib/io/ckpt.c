@@ -73,8 +73,10 @@ void ckpt_share(const struct frame_item *items, int n, int world, int *owner)
 int ckpt_write_begin(const char *dir, int64_t step)
 {
     char *path = hidden_path(dir, step);
-    int r = remove_tree(path);
+    int r = make_dirs(dir);
 
+    if (r == 0)
+        r = remove_tree(path);
     if (r == 0)
         r = make_dirs(path);
     if (r == 0)

@@ -40,6 +40,7 @@ static int parse_state(const json_t *j, struct ckpt_state *s)
                    {"classes", &s->classes}, {"seed", &s->seed},
                    {"attempt", &s->attempt}, {"scale_good", &s->scale_good},
                    {"skipped", &s->skipped}};
+    struct buf b = BUF_INIT;
     const char *model, *program;
     json_t *settings;
     size_t i;
@@ -67,7 +68,8 @@ static int parse_state(const json_t *j, struct ckpt_state *s)
         return -1;
     s->model = xstrdup(model);
     s->program = xstrdup(program);
-    s->settings = json_dumps(settings, JSON_COMPACT | JSON_SORT_KEYS);
+    json_canonical(&b, settings);
+    s->settings = buf_detach(&b);
     return 0;
 }
 
