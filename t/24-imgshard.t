@@ -197,13 +197,14 @@ expect_status 66 'a missing index' "$I" ls bad/train.json
 expect_status 66 'a missing manifest' "$I" ls bad/nix.json
 
 # ---- tars cut off: at each byte of the first headers, and later
-n=0 wrong=
+n=0 wrong= step=1
+[ -z "${SANITIZED:-}" ] || step=13
 mkdir cut
 while [ $n -lt 1600 ]; do
 	head -c $n first/train-000000.tar >cut/c-000000.tar
 	"$I" index -q --dali cut/c-000000.tar >/dev/null 2>cut/err
 	[ $? -eq 65 ] || [ $n -eq 1024 ] || wrong="$wrong $n"
-	[ $n -lt 520 ] && n=$((n + 1)) || n=$((n + 61))
+	[ $n -lt 520 ] && n=$((n + step)) || n=$((n + 61))
 done
 is "$wrong" '' 'a tar cut off is refused wherever it is cut'
 like "$(cat cut/err)" 'c-000000\.tar: offset [0-9]+: ' 'file and offset named'
