@@ -6,8 +6,9 @@
  *
  * A 1x1 convolution of stride 1 is a matrix product of [N*H*W, C]; whether it
  * is run as one is decided by shape alone (as_product), so that the same plan
- * gives the same bits in every run. One of larger stride first gathers the rows
- * that it touches.
+ * gives the same bits in every run. Others can be made such products by writing
+ * the window of each output place as a row first (on_columns), or by adding up
+ * such rows afterwards.
  */
 #include "engine/cpu/cpu.h"
 #include "engine/ref/ref.h"
@@ -22,14 +23,15 @@ enum role { IN_X, IN_W, IN_DY, RESULT }; /* of a conv_args */
 
 struct conv_plan {
     struct conv_desc d;    /* as asked for */
-    struct conv_desc core; /* what is run: d, or d of gathered rows */
-    bool product;
+    struct conv_desc core; /* what is run: d, or 1x1 on columns of d */
+    bool product, columns, fold;
     int arg[ROLES];               /* oneDNN's name of each role, 0: none */
     struct dnn_prim run, run_sum; /* run_sum: out += */
     struct dnn_prim pack;         /* master -> own layout */
     struct dnn_prim back, back_sum; /* own layout -> master (+=) */
     struct dnn_md *master;        /* the weights as the caller has them */
-    size_t gather_at, grad_at;    /* places in the scratch memory */
+    size_t columns_bytes;
+    size_t columns_at, grad_at;   /* places in the scratch memory */
     struct conv_needs needs;
     struct conv_plan *ref; /* not NULL: oneDNN has nothing, ref works */
     char name[64];
@@ -45,14 +47,34 @@ static size_t align_up(size_t n)
     return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
 }
 
-/* Does the core of this become a matrix product? */
+/* Does the core of this become a matrix product? (Measured with 2.6.) */
 static bool as_product(const struct conv_desc *d)
 {
     if (d->r != 1 || d->s != 1 || d->stride != 1 || d->pad != 0)
         return false;
     if (d->h == 1 && d->w == 1)
         return true;
-    return d->kind == CONV_WGRAD && d->dtype == DT_BF16;
+    if (d->dtype == DT_BF16)
+        return d->kind != CONV_FORWARD;
+    return d->kind == CONV_DGRAD && d->c * d->k >= 1 << 19;
+}
+
+/*
+ * Is this run on columns, which are [n*p*q, r*s*c]? Strided windows of one
+ * place are, for they only select; of others those gradients for which oneDNN
+ * 2.6 was two to four times slower than a product (bf16, many channels).
+ */
+static bool on_columns(const struct conv_desc *d)
+{
+    int64_t size = d->c * d->k;
+
+    if (d->r == 1 && d->s == 1)
+        return d->stride > 1 && d->pad == 0;
+    if (d->dtype != DT_BF16)
+        return false;
+    if (d->kind == CONV_WGRAD)
+        return size >= (d->stride > 1 ? 1 << 16 : 1 << 18);
+    return d->kind == CONV_DGRAD && d->stride > 1 && size >= 1 << 18;
 }
 
 static bool has_bias(const struct conv_desc *d)
@@ -78,27 +100,47 @@ int cpu_conv_available(void *dev, const struct conv_desc *d)
     return d->epi == EPI_NONE || (d->kind == CONV_FORWARD && has_bias(d));
 }
 
-/* ---- gathering: x[n, p*stride, q*stride, :], and its adjoint */
+/* ---- columns: one row [r,s,c] of x for each place of the output */
 
-static void gather(const struct conv_desc *d, const void *x, void *out)
+/* Row r of a window lies in one piece in x, but for what hangs over. */
+static void columns_line(const struct conv_desc *d, const char *x, char *out,
+                         int64_t line)
 {
-    int64_t i, q, np = conv_p(d), nq = conv_q(d), lines = d->n * np;
-    size_t row = (size_t)d->c * dtype_size(d->dtype);
-    const char *in = x;
-    char *to = out;
+    int64_t np = conv_p(d), nq = conv_q(d), img = line / np, q, r;
+    size_t c = (size_t)d->c * dtype_size(d->dtype), row = (size_t)d->s * c;
+    int64_t top = line % np * d->stride - d->pad;
 
-#pragma omp parallel for private(q) schedule(static)
-    for (i = 0; i < lines; i++) {
-        const char *f = in + (size_t)((i / np * d->h + i % np * d->stride) *
-                                      d->w) * row;
-        char *t = to + (size_t)(i * nq) * row;
+    out += (size_t)(line * nq * d->r) * row;
+    for (q = 0; q < nq; q++) {
+        int64_t left = q * d->stride - d->pad, lo = left < 0 ? -left : 0;
+        int64_t hi = d->w - left < d->s ? d->w - left : d->s;
 
-        for (q = 0; q < nq; q++)
-            memcpy(t + (size_t)q * row,
-                   f + (size_t)(q * d->stride) * row, row);
+        for (r = 0; r < d->r; r++, out += row) {
+            int64_t h = top + r;
+
+            if (h < 0 || h >= d->h || hi <= lo) {
+                memset(out, 0, row);
+                continue;
+            }
+            memset(out, 0, (size_t)lo * c);
+            memcpy(out + (size_t)lo * c,
+                   x + (size_t)((img * d->h + h) * d->w + left + lo) * c,
+                   (size_t)(hi - lo) * c);
+            memset(out + (size_t)hi * c, 0, (size_t)(d->s - hi) * c);
+        }
     }
 }
 
+static void columns(const struct conv_desc *d, const void *x, void *out)
+{
+    int64_t line, lines = d->n * conv_p(d);
+
+#pragma omp parallel for schedule(static)
+    for (line = 0; line < lines; line++)
+        columns_line(d, x, out, line);
+}
+
+/* The adjoint for windows of one place: nothing adds up. */
 static void scatter(const struct conv_desc *d, const void *y, void *out)
 {
     int64_t i, q, np = conv_p(d), nq = conv_q(d), lines = d->n * d->h;
@@ -312,32 +354,44 @@ static size_t most_scratch(const struct conv_plan *p)
     return align_up(most);
 }
 
+static void set_core(struct conv_plan *p)
+{
+    const struct conv_desc *d = &p->d;
+    struct conv_desc *k = &p->core;
+
+    k->h = conv_p(d);
+    k->w = conv_q(d);
+    k->c = d->r * d->s * d->c;
+    k->r = k->s = 1;
+    k->stride = 1;
+    k->pad = 0;
+    /* places that windows share are added in fp32 */
+    p->fold = d->kind == CONV_DGRAD && d->r * d->s > 1;
+    if (p->fold)
+        k->out = DT_F32;
+    p->columns_bytes = align_up((size_t)(k->n * k->h * k->w * k->c) *
+                                dtype_size(p->fold ? DT_F32 : d->dtype));
+}
+
 int cpu_conv_plan(void *dev, const struct conv_desc *d,
                   struct conv_plan **plan, struct conv_needs *needs)
 {
     struct cpu *c = dev;
     struct conv_plan *p = xcalloc(1, sizeof(*p));
-    bool gathers = d->r == 1 && d->s == 1 && d->stride > 1 && d->pad == 0;
 
     omp_set_num_threads(c->threads);
     p->d = p->core = *d;
-    if (gathers) {
-        p->core.h = conv_p(d);
-        p->core.w = conv_q(d);
-        p->core.stride = 1;
-    }
-    if ((as_product(&p->core) && try_plan(p, c, true) == 0) ||
+    p->columns = on_columns(d);
+    if (p->columns)
+        set_core(p);
+    if (((p->fold || as_product(&p->core)) && try_plan(p, c, true) == 0) ||
         try_plan(p, c, false) == 0) {
-        /* scratch: oneDNN's, the gradient's own layout, gathered rows */
+        /* scratch: oneDNN's, the gradient's own layout, columns */
         p->grad_at = most_scratch(p);
-        p->gather_at = p->grad_at + p->needs.scratch_bytes;
-        p->needs.scratch_bytes = p->gather_at;
-        if (gathers)
-            p->needs.scratch_bytes +=
-                align_up((size_t)(p->core.n * p->core.h * p->core.w * d->c) *
-                         dtype_size(d->dtype));
+        p->columns_at = p->grad_at + p->needs.scratch_bytes;
+        p->needs.scratch_bytes = p->columns_at + p->columns_bytes;
         snprintf(p->name, sizeof(p->name), "%s%s%s", p->run.name,
-                 p->product ? " product" : "", gathers ? " gathered" : "");
+                 p->product ? " product" : "", p->columns ? " columns" : "");
     } else if (err_code() == ERR_UNAVAILABLE) {
         err_clear();
         snprintf(p->name, sizeof(p->name), "ref");
@@ -402,7 +456,7 @@ int cpu_conv_run(void *dev, struct conv_plan *p, const struct conv_args *a)
     char *scratch = a->scratch;
     const void *x = a->x;
     void *out = a->out;
-    bool wgrad = d->kind == CONV_WGRAD, gathers = d->stride != p->core.stride;
+    bool wgrad = d->kind == CONV_WGRAD, dgrad = d->kind == CONV_DGRAD;
     bool sum = wgrad && a->accumulate && p->run_sum.prim;
     struct dnn_prim *run = sum ? &p->run_sum : &p->run;
     bool back = wgrad && !p->product && (a->accumulate || p->back.prim);
@@ -410,11 +464,11 @@ int cpu_conv_run(void *dev, struct conv_plan *p, const struct conv_args *a)
     omp_set_num_threads(c->threads);
     if (p->ref)
         return ref_conv_run(dev, p->ref, a);
-    if (gathers && d->kind != CONV_DGRAD) {
-        gather(d, a->x, scratch + p->gather_at);
-        x = scratch + p->gather_at;
-    } else if (gathers) {
-        out = scratch + p->gather_at;
+    if (p->columns && dgrad) {
+        out = scratch + p->columns_at;
+    } else if (p->columns) {
+        columns(d, a->x, scratch + p->columns_at);
+        x = scratch + p->columns_at;
     }
     if (back)
         out = scratch + p->grad_at;
@@ -433,7 +487,9 @@ int cpu_conv_run(void *dev, struct conv_plan *p, const struct conv_args *a)
     dnn_set(run, DNNL_ARG_SCRATCHPAD, scratch);
     if (dnn_run(&c->dnn, run) < 0)
         return -1;
-    if (gathers && d->kind == CONV_DGRAD)
+    if (p->fold)
+        c->fold(d, out, a->out);
+    else if (p->columns && dgrad)
         scatter(d, out, a->out);
     return back ? run_back(p, c, a) : 0;
 }

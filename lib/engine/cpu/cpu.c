@@ -19,12 +19,14 @@ enum { CHUNK = 1 << 20 }; /* bytes copied by one thread at a time */
 static void choose_loops(struct cpu *c)
 {
     c->loops = cpu_loops_base;
+    c->fold = cpu_fold_base;
     c->isa = "base";
 #ifdef __x86_64__
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
         __builtin_cpu_supports("f16c")) {
         c->loops = cpu_loops_avx2;
+        c->fold = cpu_fold_avx2;
         c->isa = "avx2";
     }
     if (c->loops == cpu_loops_avx2 && __builtin_cpu_supports("avx512f") &&
@@ -32,6 +34,7 @@ static void choose_loops(struct cpu *c)
         __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq")) {
         c->loops = cpu_loops_avx512;
+        c->fold = cpu_fold_avx512;
         c->isa = "avx512";
     }
 #endif

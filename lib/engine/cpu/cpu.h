@@ -20,6 +20,8 @@ struct cpu {
     const char *isa; /* of the loops */
     /* KERN_*: 1 done, 0 left to ref, -1 failed */
     int (*loops)(struct cpu *c, enum kernel k, const void *args);
+    /* Gradient of x [n,h,w,c] of d->out from columns [n,p,q,r,s,c], fp32. */
+    void (*fold)(const struct conv_desc *d, const float *columns, void *dx);
     void *work; /* partial sums; grows to the largest asked for */
     size_t work_bytes;
 };
@@ -32,6 +34,9 @@ void *cpu_work(struct cpu *c, size_t bytes);
 int cpu_loops_base(struct cpu *c, enum kernel k, const void *args);
 int cpu_loops_avx2(struct cpu *c, enum kernel k, const void *args);
 int cpu_loops_avx512(struct cpu *c, enum kernel k, const void *args);
+void cpu_fold_base(const struct conv_desc *d, const float *columns, void *dx);
+void cpu_fold_avx2(const struct conv_desc *d, const float *columns, void *dx);
+void cpu_fold_avx512(const struct conv_desc *d, const float *columns, void *dx);
 
 /* Entries of the table. */
 int cpu_conv_available(void *dev, const struct conv_desc *d);

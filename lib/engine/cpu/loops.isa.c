@@ -21,7 +21,7 @@ enum {
     WIDE = 256,
     ROWS_MIN = 32,   /* rows of a block: about 2^16 elements, so that the */
     ROWS_MAX = 1024, /* sums in fp32 stay short and fit the first cache */
-    SUM_LANES = 16
+    SUM_LANES = 64
 };
 
 static inline int64_t at_most(int64_t a, int64_t b)
@@ -68,96 +68,133 @@ ALWAYS_INLINE uint16_t store_bf16(float f)
 
 /* ---- sums: partial ones in fp32 per block, the rest in double */
 
+/* Channels from..to of the sum over blocks of rows of partial sums, which lie
+ * pitch floats apart, in double. */
+static void add_blocks(const float *part, int64_t blocks, int64_t pitch,
+                       int64_t lanes, double *sum)
+{
+    int64_t b, j;
+
+    for (j = 0; j < lanes; j++)
+        sum[j] = 0;
+    for (b = 0; b < blocks; b++, part += pitch) {
+#pragma omp simd
+        for (j = 0; j < lanes; j++)
+            sum[j] += (double)part[j];
+    }
+}
+
 static int sum_columns(struct cpu *dev, const struct kern_colsum *a,
                        void (*part)(const struct kern_colsum *, float *))
 {
-    int64_t b, j, c = a->c, blocks = row_blocks(a->rows, c);
+    int64_t ch, j, c = a->c, blocks = row_blocks(a->rows, c);
     float *s = cpu_work(dev, (size_t)(blocks * c) * sizeof(*s));
     float *out = a->out;
 
     if (!s)
         return -1;
     part(a, s);
-#pragma omp parallel for private(b) schedule(static) if (blocks > 8)
-    for (j = 0; j < c; j++) {
-        double sum = 0;
+#pragma omp parallel for private(j) schedule(static) if (blocks > 8)
+    for (ch = 0; ch < c; ch += LANES) {
+        int64_t lanes = at_most(LANES, c - ch);
+        double sum[LANES];
 
-        for (b = 0; b < blocks; b++)
-            sum += (double)s[b * c + j];
-        out[j] = (float)(a->accumulate ? (double)out[j] + sum : sum);
+        add_blocks(s + ch, blocks, c, lanes, sum);
+        for (j = 0; j < lanes; j++)
+            out[ch + j] = (float)(a->accumulate ? (double)out[ch + j] + sum[j]
+                                                : sum[j]);
     }
     return 1;
 }
 
-/* Mean and sum of squares about it of all blocks, from those of each: T. Chan,
- * G. Golub, R. LeVeque, "Updating formulae and a pairwise algorithm". */
+/* Up to LANES channels of the statistics from the blocks' (shift, sum of
+ * x - shift, of its square): sum of squares about the common mean. Source: T.
+ * Chan, G. Golub, R. LeVeque, "Updating formulae and a pairwise algorithm". */
+static void stats_lanes(const struct kern_norm_stats *a, const float *part,
+                        int64_t ch, int64_t lanes)
+{
+    int64_t j, c = a->c, size = block_rows(c), left;
+    double mean[LANES] = {0}, squares[LANES] = {0};
+    float *m = (float *)a->mean + ch, *v = (float *)a->var + ch;
+    const float *t = part + ch;
+
+    for (left = a->rows; left > 0; left -= size, t += 3 * c) {
+        double n = (double)at_most(size, left);
+
+#pragma omp simd
+        for (j = 0; j < lanes; j++)
+            mean[j] += n * (double)t[j] + (double)t[j + c];
+    }
+    for (j = 0; j < lanes; j++)
+        mean[j] /= (double)a->rows;
+    t = part + ch;
+    for (left = a->rows; left > 0; left -= size, t += 3 * c) {
+        double n = (double)at_most(size, left);
+
+#pragma omp simd
+        for (j = 0; j < lanes; j++) {
+            double s = (double)t[j + c] / n;
+            double d = (double)t[j] + s - mean[j];
+
+            squares[j] += (double)t[j + 2 * c] - n * s * s + n * d * d;
+        }
+    }
+    for (j = 0; j < lanes; j++) {
+        m[j] = (float)mean[j];
+        /* rounding may leave a little less than nothing */
+        v[j] = (float)(squares[j] < 0 ? 0 : squares[j] / (double)a->rows);
+    }
+}
+
 static int norm_stats(struct cpu *dev, const struct kern_norm_stats *a,
                       void (*part)(const struct kern_norm_stats *, float *))
 {
-    int64_t b, j, c = a->c, size = block_rows(c);
-    int64_t blocks = row_blocks(a->rows, c);
+    int64_t ch, c = a->c, blocks = row_blocks(a->rows, c);
     float *p = cpu_work(dev, (size_t)(3 * blocks * c) * sizeof(*p));
-    float *mean = a->mean, *var = a->var;
 
     if (!p)
         return -1;
     part(a, p);
-#pragma omp parallel for private(b) schedule(static) if (blocks > 8)
-    for (j = 0; j < c; j++) {
-        double n, m, d, all = 0, squares = 0;
-
-        for (b = 0; b < blocks; b++) {
-            const float *t = p + 3 * b * c + j;
-
-            n = (double)at_most(size, a->rows - b * size);
-            all += n * (double)t[0] + (double)t[c];
-        }
-        m = all / (double)a->rows;
-        for (b = 0; b < blocks; b++) {
-            const float *t = p + 3 * b * c + j;
-            double s = (double)t[c], q = (double)t[2 * c];
-
-            n = (double)at_most(size, a->rows - b * size);
-            d = (double)t[0] + s / n - m;
-            squares += q - s * s / n + n * d * d;
-        }
-        mean[j] = (float)m;
-        var[j] = (float)(squares > 0 || squares != squares
-                             ? squares / (double)a->rows
-                             : 0);
-    }
+#pragma omp parallel for schedule(static) if (blocks > 8)
+    for (ch = 0; ch < c; ch += LANES)
+        stats_lanes(a, p, ch, at_most(LANES, c - ch));
     return 1;
+}
+
+static void grad_sums_lanes(const struct kern_norm_grad_sums *a,
+                            const float *part, int64_t ch, int64_t lanes)
+{
+    int64_t j, c = a->c, blocks = row_blocks(a->rows, c);
+    const float *invstd = a->invstd, *rinvstd = a->rinvstd;
+    float *s1 = a->s1, *s2 = a->s2, *rs2 = a->rs2;
+    double sum[LANES];
+
+    add_blocks(part + ch, blocks, 3 * c, lanes, sum);
+    for (j = 0; j < lanes; j++)
+        s1[ch + j] = (float)sum[j];
+    add_blocks(part + c + ch, blocks, 3 * c, lanes, sum);
+    for (j = 0; j < lanes; j++)
+        s2[ch + j] = (float)(sum[j] * (double)invstd[ch + j]);
+    if (!a->rx)
+        return;
+    add_blocks(part + 2 * c + ch, blocks, 3 * c, lanes, sum);
+    for (j = 0; j < lanes; j++)
+        rs2[ch + j] = (float)(sum[j] * (double)rinvstd[ch + j]);
 }
 
 static int norm_grad_sums(struct cpu *dev, const struct kern_norm_grad_sums *a,
                           void (*part)(const struct kern_norm_grad_sums *,
                                        float *))
 {
-    int64_t b, j, c = a->c, blocks = row_blocks(a->rows, c);
+    int64_t ch, c = a->c, blocks = row_blocks(a->rows, c);
     float *p = cpu_work(dev, (size_t)(3 * blocks * c) * sizeof(*p));
-    const float *invstd = a->invstd, *rinvstd = a->rinvstd;
-    float *s1 = a->s1, *s2 = a->s2, *rs2 = a->rs2;
 
     if (!p)
         return -1;
     part(a, p);
-#pragma omp parallel for private(b) schedule(static) if (blocks > 8)
-    for (j = 0; j < c; j++) {
-        double d1 = 0, d2 = 0, r2 = 0;
-
-        for (b = 0; b < blocks; b++) {
-            const float *t = p + 3 * b * c + j;
-
-            d1 += (double)t[0];
-            d2 += (double)t[c];
-            if (a->rx)
-                r2 += (double)t[2 * c];
-        }
-        s1[j] = (float)d1;
-        s2[j] = (float)(d2 * (double)invstd[j]);
-        if (a->rx)
-            rs2[j] = (float)(r2 * (double)rinvstd[j]);
-    }
+#pragma omp parallel for schedule(static) if (blocks > 8)
+    for (ch = 0; ch < c; ch += LANES)
+        grad_sums_lanes(a, p, ch, at_most(LANES, c - ch));
     return 1;
 }
 
@@ -238,34 +275,39 @@ static int sgd(const struct kern_sgd *args)
     return 1;
 }
 
+/* Numbers that are not finite are masked away: a condition would keep the loop
+ * from vectorising. */
 static void check_block(const float *g, int64_t n, double *out)
 {
-    double sum[SUM_LANES] = {0}, bad[SUM_LANES] = {0};
+    int32_t bad[SUM_LANES] = {0};
+    double sum[SUM_LANES] = {0};
+    float tail[SUM_LANES] = {0};
     int64_t i;
     int j;
 
-    for (i = 0; i + SUM_LANES <= n; i += SUM_LANES) {
+    for (i = 0; i < n; i += SUM_LANES) {
+        const float *x = g + i;
+
+        if (n - i < SUM_LANES) {
+            memcpy(tail, x, (size_t)(n - i) * sizeof(*x));
+            x = tail;
+        }
 #pragma omp simd
         for (j = 0; j < SUM_LANES; j++) {
-            double v = (double)g[i + j];
-            bool ok = v - v == 0;
+            float v = x[j], zero = v - v; /* or NaN */
+            uint32_t bits, keep = zero == 0 ? ~(uint32_t)0 : 0;
 
-            sum[j] += ok ? v * v : 0;
-            bad[j] += ok ? 0 : 1;
+            memcpy(&bits, &v, sizeof(v));
+            bits &= keep;
+            memcpy(&v, &bits, sizeof(v));
+            sum[j] += (double)v * (double)v;
+            bad[j] += (int32_t)(keep + 1);
         }
-    }
-    for (j = 0; i < n; i++, j++) {
-        double v = (double)g[i];
-
-        if (kern_finite(g[i]))
-            sum[j] += v * v;
-        else
-            bad[j] += 1;
     }
     out[0] = out[1] = 0;
     for (j = 0; j < SUM_LANES; j++) {
         out[0] += sum[j];
-        out[1] += bad[j];
+        out[1] += (double)bad[j];
     }
 }
 
@@ -347,4 +389,13 @@ int GLUE(cpu_loops, ISA)(struct cpu *dev, enum kernel k, const void *args)
     if (dt == DT_BF16)
         return run_bf16(dev, k, args);
     return 0;
+}
+
+void GLUE(cpu_fold, ISA)(const struct conv_desc *d, const float *columns,
+                         void *dx)
+{
+    if (d->out == DT_BF16)
+        fold_bf16(d, columns, dx);
+    else
+        fold_f32(d, columns, dx);
 }

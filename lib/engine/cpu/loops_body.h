@@ -454,12 +454,18 @@ ALWAYS_INLINE void FN(unpool_lanes)(float *sum, const uint8_t *index, int tap,
 
     if (q) {
 #pragma omp simd
-        for (j = 0; j < lanes; j++)
-            sum[j] += (int)index[j] == tap ? LD(p[j]) + LD(q[j]) : 0;
+        for (j = 0; j < lanes; j++) {
+            float v = LD(p[j]) + LD(q[j]);
+
+            sum[j] += (int)index[j] == tap ? v : 0;
+        }
     } else {
 #pragma omp simd
-        for (j = 0; j < lanes; j++)
-            sum[j] += (int)index[j] == tap ? LD(p[j]) : 0;
+        for (j = 0; j < lanes; j++) {
+            float v = LD(p[j]);
+
+            sum[j] += (int)index[j] == tap ? v : 0;
+        }
     }
 }
 
@@ -566,6 +572,57 @@ static void FN(avgpool_grad)(const struct kern_avgpool_grad *a)
             for (j = 0; j < c; j++)
                 dx[u * c + j] =
                     ST(kern_mean_of(LD(dy0[at + j]), (float)a->hw));
+        }
+    }
+}
+
+/* ---- the adjoint of columns */
+
+/* One place: all windows that hold it, in their order. */
+static void FN(fold_place)(const struct conv_desc *d, const float *columns,
+                           const struct FN(place) *w, EL *dx)
+{
+    int64_t ch, p, q, c = d->c;
+    int j, lanes;
+
+    for (ch = 0; ch < c; ch += LANES) {
+        float sum[LANES] = {0};
+
+        lanes = (int)at_most(LANES, c - ch);
+        for (p = w->p0; p < w->p1; p++) {
+            for (q = w->lo; q < w->hi; q++) {
+                int64_t r = w->y - p * d->stride, s = w->x - q * d->stride;
+                int64_t at = (((w->first + p) * w->nq + q) * d->r + r) * d->s;
+                const float *x = columns + (at + s) * c + ch;
+
+#pragma omp simd
+                for (j = 0; j < lanes; j++)
+                    sum[j] += x[j];
+            }
+        }
+#pragma omp simd
+        for (j = 0; j < lanes; j++)
+            dx[ch + j] = ST(sum[j]);
+    }
+}
+
+static void FN(fold)(const struct conv_desc *d, const float *columns, EL *dx)
+{
+    int64_t np = kern_out_size(d->h, d->r, d->stride, d->pad);
+    int64_t nq = kern_out_size(d->w, d->s, d->stride, d->pad);
+    int64_t line, x, lines = d->n * d->h;
+
+#pragma omp parallel for private(x) schedule(static)
+    for (line = 0; line < lines; line++) {
+        struct FN(place) w = {.y = line % d->h + d->pad, .nq = nq};
+
+        w.first = line / d->h * np;
+        kern_windows_of(line % d->h, np, d->r, d->stride, d->pad, &w.p0,
+                        &w.p1);
+        for (x = 0; x < d->w; x++) {
+            w.x = x + d->pad;
+            kern_windows_of(x, nq, d->s, d->stride, d->pad, &w.lo, &w.hi);
+            FN(fold_place)(d, columns, &w, dx + (line * d->w + x) * d->c);
         }
     }
 }
