@@ -350,6 +350,7 @@ int imgshard_index(const struct command *c, int argc, char **argv)
     int r;
 
     (void)c;
+    clean_on_signals();
     x.scan = xcalloc(x.n_scans, sizeof(*x.scan));
     for (int i = 0; i < argc; i++)
         x.scan[i].path = argv[i];

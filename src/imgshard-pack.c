@@ -8,6 +8,7 @@
 #include "util/rng.h"
 #include "util/work.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,25 @@ struct opt pack_opts[] = {
      .help = "replace a split that is there"},
     OPT_END,
 };
+
+static void clean_and_die(int s)
+{
+    tmp_cleanup();
+    raise(s); /* SA_RESETHAND: this time it ends the process */
+}
+
+void clean_on_signals(void)
+{
+    static const int fatal[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction a = {.sa_handler = clean_and_die,
+                          .sa_flags = SA_RESETHAND | SA_NODEFER},
+                     old;
+
+    for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+        if (sigaction(fatal[i], NULL, &old) == 0 &&
+            old.sa_handler != SIG_IGN)
+            sigaction(fatal[i], &a, NULL);
+}
 
 /* A file on its way: members made by any thread, written in order. */
 struct item {
@@ -297,9 +317,11 @@ static int pack(struct pack *p, char **dirs, int n)
 int imgshard_pack(const struct command *c, int argc, char **argv)
 {
     struct pack p = {.out = {.fd = -1}};
-    int r = pack(&p, argv, argc);
+    int r;
 
     (void)c;
+    clean_on_signals();
+    r = pack(&p, argv, argc);
     shard_out_release(&p.out);
     shard_set_release(&p.shards);
     source_release(&p.src);

@@ -20,6 +20,8 @@ extern struct opt pack_opts[], index_opts[], verify_opts[];
 int imgshard_pack(const struct command *c, int argc, char **argv);
 int imgshard_index(const struct command *c, int argc, char **argv);
 int imgshard_verify(const struct command *c, int argc, char **argv);
+/* What is half written is removed when a signal ends the process. */
+void clean_on_signals(void);
 /* imgshard-ls.c */
 extern struct opt ls_opts[], cat_opts[], order_opts[];
 int imgshard_ls(const struct command *c, int argc, char **argv);

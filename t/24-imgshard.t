@@ -273,7 +273,26 @@ done
 is $? 74 'pack: no room'
 is "$(ls -A full)" '' 'leaves nothing'
 
-# ---- 100 MB of others, where they are
+# ---- killed: more than a thousand images, so that it takes its time
+mkdir -p many/a
+cp -r src/n02 many/a/1
+for n in 2 3 4 5 6 7 8; do
+	cp -r many/a many/more && mv many/more many/a/$n
+done
+"$I" pack -o killed many >/dev/null 2>&1 &
+pid=$!
+while [ ! -d killed ] && kill -0 $pid 2>/dev/null; do :; done
+kill -TERM $pid 2>/dev/null
+wait $pid
+status=$?
+if [ $status -eq 0 ]; then
+	skip 2 'timing: pack was faster than the signal'
+else
+	is $status 143 'ended by the signal'
+	is "$(ls -A killed)" '' 'leaves nothing'
+fi
+
+# ---- real data of others, where they are
 if have_data imagenette224; then
 	mkdir -p in/a && tar xf "$DATA/val_flat.tar" -C in/a
 	expect_status 0 'real photographs' "$I" pack -o in/o in
