@@ -20,6 +20,7 @@ ENGINE = auto
 SAVE_EVERY = 1ep
 KEEP = 2
 RETRY = 1#           how often a failed run is started again from its checkpoint
+SET =#               more KEY VALUE pairs, such as MODEL.WIDTH 32
 REQUIRE =#           such as top1=0.75: the score must reach it
 
 BIN = $(abspath ../bin)
@@ -31,7 +32,7 @@ SETTINGS = $(strip $(call set,MODEL,MODEL.NAME) $(call set,SIZE,INPUT.SIZE) \
 	$(call set,EPOCHS,SOLVER.EPOCHS) $(call set,BATCH,SOLVER.BATCH) \
 	$(call set,MICRO,SOLVER.MICRO) $(call set,ACCUM,SOLVER.ACCUM) \
 	$(call set,LR,SOLVER.BASE_LR) $(call set,PREC,SOLVER.PRECISION) \
-	$(call set,SEED,SEED))
+	$(call set,SEED,SEED) $(SET))
 
 # One rank: batches through a pipe into the worker. $(1) the manifest.
 FEED = $(BIN)/imgshard feed $(1) -c $(abspath $(CONFIG)) \

@@ -80,9 +80,15 @@ static int print_lr(void)
 static int open_comm(struct comm **comm, const struct params *ps)
 {
     char layout[33], digest[33];
+    const char *world = getenv("WORLD_SIZE");
     int64_t samples = 0;
 
     if (!comm_available()) {
+        if (world && strtol(world, NULL, 10) > 1)
+            return err_set(ERR_CONFIG,
+                           "WORLD_SIZE %s: but descriptors %d and %d are not "
+                           "connected: start it with allreduce-ring --",
+                           world, CTL_FD_IN, CTL_FD_OUT);
         *comm = comm_null();
         return 0;
     }

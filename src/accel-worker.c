@@ -29,6 +29,7 @@ int worker_open(struct engine **e)
         return -1;
     if (engine_precision(*e, worker_dtype()) < 0) {
         engine_close(*e);
+        *e = NULL;
         return -1;
     }
     engine_describe(*e, text, sizeof text);
@@ -50,6 +51,7 @@ int worker_model(struct classifier *m, struct engine *e, int64_t classes,
                  bool train)
 {
     struct model_config c = {.classes = recipe.classes,
+                             .width = recipe.width,
                              .zero_init = recipe.zero_init,
                              .bn_eps = recipe.bn_eps,
                              .bn_momentum = recipe.bn_momentum};

@@ -34,6 +34,7 @@ struct recipe {
     /* MODEL */
     char *model;        /* MODEL.NAME resnet18|34|50|101|152 */
     int64_t classes;    /* MODEL.CLASSES 0: from the data set */
+    int64_t width;      /* MODEL.WIDTH: channels of the stem */
     bool zero_init;     /* MODEL.ZERO_INIT_RESIDUAL */
     /* INPUT */
     int64_t size;       /* INPUT.SIZE: side of the crop */

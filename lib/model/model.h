@@ -17,6 +17,7 @@
 
 struct model_config {
     int64_t classes;
+    int64_t width;           /* channels of the stem; 0: 64, as published */
     bool zero_init;          /* gamma of each block's last norm starts at 0 */
     double bn_eps, bn_momentum;
     float mean[3], std[3];   /* of x/255, RGB */

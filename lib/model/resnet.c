@@ -83,6 +83,7 @@ void resnet_build(struct graph *g, const struct model_config *c, int depth)
 {
     struct builder b = {.g = g, .c = c};
     float mul[3], add[3];
+    int64_t width = c->width > 0 ? c->width : 64;
     char name[32];
     size_t kind;
     int i, l, x;
@@ -98,13 +99,13 @@ void resnet_build(struct graph *g, const struct model_config *c, int depth)
         add[i] = -c->mean[i] / c->std[i];
     }
     x = graph_image(g, 3, mul, add);
-    x = graph_conv(g, x, "conv1", 64, 7, 2, 3, false);
+    x = graph_conv(g, x, "conv1", width, 7, 2, 3, false);
     x = graph_relu(g, norm(&b, x, "bn1"));
     x = graph_maxpool(g, x, 3, 2, 1);
     for (l = 0; l < 4; l++)
         for (i = 0; i < kinds[kind].blocks[l]; i++) {
             snprintf(name, sizeof name, "layer%d.%d", l + 1, i);
-            x = block(&b, x, name, (int64_t)64 << l,
+            x = block(&b, x, name, width << l,
                       l > 0 && i == 0 ? 2 : 1);
         }
     x = graph_avgpool(g, x);

@@ -127,16 +127,15 @@ static void add_times(const struct metrics *m, json_t *j)
     json_add_real(j, "t_opt", m->update_s / n);
 }
 
-static int log_line(struct metrics *m, const struct metrics_place *p,
-                    const struct step_result *res)
+static int log_line(struct metrics *m, const struct metrics_place *p)
 {
     json_t *j = line(m, p, "train");
 
     json_add_real(j, "loss", m->loss / m->images);
     json_add_real(j, "top1", m->correct1 / m->images);
     json_add_real(j, "top5", m->correct5 / m->images);
-    json_add_real(j, "lr", res->lr);
-    json_add_real(j, "grad_norm", res->grad_norm);
+    json_add_real(j, "lr", m->lr);
+    json_add_real(j, "grad_norm", m->grad_norm);
     json_add_real(j, "scale", p->loss_scale);
     add_int(j, "skipped", p->skipped);
     json_add_real(j, "img_s", metrics_rate(m));
@@ -148,7 +147,7 @@ static int log_line(struct metrics *m, const struct metrics_place *p,
 }
 
 int metrics_step(struct metrics *m, const struct metrics_place *p,
-                 const struct step_result *res, bool last)
+                 const struct step_result *res)
 {
     m->at[m->n % METRICS_WINDOW] = clock_s();
     m->done[m->n % METRICS_WINDOW] = p->samples;
@@ -161,12 +160,17 @@ int metrics_step(struct metrics *m, const struct metrics_place *p,
     m->compute_s += res->compute_s;
     m->comm_s += res->comm_s;
     m->update_s += res->update_s;
+    m->lr = res->lr;
+    m->grad_norm = res->grad_norm;
     m->steps++;
     if (m->terminal)
         show(m, p);
-    if (last || p->step % m->every == 0)
-        return log_line(m, p, res);
-    return 0;
+    return p->step % m->every == 0 ? log_line(m, p) : 0;
+}
+
+int metrics_flush(struct metrics *m, const struct metrics_place *p)
+{
+    return m->steps ? log_line(m, p) : 0;
 }
 
 int metrics_event(struct metrics *m, const struct metrics_place *p,

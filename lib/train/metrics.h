@@ -36,6 +36,7 @@ struct metrics {
     double loss, images, correct1, correct5;
     double data_s, compute_s, comm_s, update_s;
     int64_t steps;
+    double lr, grad_norm; /* of the last step */
     bool shown;
 };
 
@@ -51,10 +52,11 @@ struct metrics_place {
 int metrics_open(struct metrics *m, const char *path, int64_t attempt,
                  int64_t every, bool progress) MUST_CHECK;
 void metrics_close(struct metrics *m);
-/* A step is done; stats in res are those of all ranks. last: write the line
- * whatever the interval. */
+/* A step is done; stats in res are those of all ranks. */
 int metrics_step(struct metrics *m, const struct metrics_place *p,
-                 const struct step_result *res, bool last) MUST_CHECK;
+                 const struct step_result *res) MUST_CHECK;
+/* Write the line of the steps since the last one, if there are any. */
+int metrics_flush(struct metrics *m, const struct metrics_place *p) MUST_CHECK;
 /* {"phase":"event","event":NAME,...}; detail: text or NULL. */
 int metrics_event(struct metrics *m, const struct metrics_place *p,
                   const char *name, const char *detail) MUST_CHECK;

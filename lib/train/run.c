@@ -357,7 +357,7 @@ static int after_step(struct run *t, struct step_result *res, int *flags)
     if (agree(t, res, flags) < 0)
         return -1;
     p = place(t);
-    if (metrics_step(&t->log, &p, res, t->steps == t->batch.total_steps) < 0)
+    if (metrics_step(&t->log, &p, res) < 0)
         return -1;
     if (t->steps % AGREE_EVERY == 0 && same_weights(t) < 0)
         return -1;
@@ -370,6 +370,7 @@ static int loop(struct run *t, struct input *in)
     int interrupts = t->comm->world == 1 ? STOP_INT | STOP_TERM : 0;
     int64_t stop = t->o->max_steps ? t->steps + t->o->max_steps : INT64_MAX;
     struct step_result res;
+    struct metrics_place p;
     int flags = 0, r;
 
     while (t->steps < t->batch.total_steps) {
@@ -392,7 +393,8 @@ static int loop(struct run *t, struct input *in)
         if (flags & (STOP_INT | STOP_TERM))
             break;
     }
-    if (commit(t) < 0)
+    p = place(t);
+    if (metrics_flush(&t->log, &p) < 0 || commit(t) < 0)
         return -1;
     if (t->steps >= t->batch.total_steps)
         return 0;
