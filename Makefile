@@ -165,6 +165,12 @@ test-peer: tests
 	BIN=$(abspath $(B)) TOP=$(CURDIR) $(PROVE) $(sort $(wildcard t/peer/*.t))
 .PHONY: test-slow test-peer
 
+# Ratios to the peers; images for the second one: PHOTOS=FOLDER
+bench: all
+	BIN=$(abspath $(B)) bench/train.sh
+	BIN=$(abspath $(B)) bench/data.sh $(PHOTOS)
+.PHONY: bench
+
 include tools/check.mk
 
 # ---- the machine
@@ -195,10 +201,19 @@ help:
 	@echo '  test            build and run every test (T=FILE for one)'
 	@echo '  test-slow       the long tests'
 	@echo '  test-peer       live comparison with PyTorch, Pillow (skips without)'
-	@echo '  check-all       test, sanitizers, clang, linters, fuzz corpora'
-	@echo '  bench           ratios to the peers on this machine'
+	@echo '  check           the same as test'
+	@echo '  tests           build what the tests need'
+	@echo '  check-all       lint, clang, replay, sanitize, test; or one of these:'
+	@echo '  lint            formatter, linters, manual pages'
+	@echo '  clang           everything compiles with clang'
+	@echo '  replay          fuzz corpora under the sanitizers'
+	@echo '  sanitize        the tests under the sanitizers'
+	@echo '  fuzz            one target, longer: NAME=frame SECONDS=60'
+	@echo '  format          let the formatter rewrite the C files'
+	@echo '  bench           ratios to the peers on this machine (PHOTOS=FOLDER)'
 	@echo '  install         PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo '  clean           remove everything below bin/'
+	@echo '  help            this'
 	@echo 'variables:'
 	@echo '  FLAVOUR=$(FLAVOUR)   release, asan, tsan, clang, fuzz'
 	@echo '  CFLAGS=$(CFLAGS)   CC=$(CC)'
