@@ -37,7 +37,8 @@ static void compare(const struct tensor *t, const char *a, const char *b,
         text = xstrfmt("differs\tmax nan at element %zu", i);
     else
         text = xstrfmt("differs\tmax %.9g, %" PRId64 " of %" PRId64
-                       " elements, first %zu", most, count, n, first);
+                       " elements, first %zu",
+                       most, count, n, first);
     say(name, text);
     free(text);
 }

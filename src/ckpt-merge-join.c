@@ -106,8 +106,8 @@ static int write_stdout(const struct joined *j)
     v[0] = (struct iovec){&n, sizeof n};
     v[1] = (struct iovec){head.data, head.len};
     for (i = 0; i < j->n; i++)
-        v[i + 2] = (struct iovec){j->item[i].t.data,
-                                  tensor_bytes(&j->item[i].t)};
+        v[i + 2] =
+            (struct iovec){j->item[i].t.data, tensor_bytes(&j->item[i].t)};
     r = fd_writev(STDOUT_FILENO, v, j->n + 2, FD_FOREVER);
 out:
     if (r < 0)

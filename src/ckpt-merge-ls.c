@@ -57,9 +57,8 @@ static int list_tensors(char *operand)
 
         if (as_json) {
             put(json_pack("{s:s,s:s,s:o,s:I}", "name", s.tensor[i].name,
-                          "dtype", dtype_name(t->dtype), "shape",
-                          shape_json(t), "bytes",
-                          (json_int_t)tensor_bytes(t)));
+                          "dtype", dtype_name(t->dtype), "shape", shape_json(t),
+                          "bytes", (json_int_t)tensor_bytes(t)));
             continue;
         }
         buf_reset(&b);
@@ -102,8 +101,8 @@ static void step_line(const char *path, const struct ckpt_state *s, bool newest)
                       "newest", (int)newest, "path", path));
     else
         printf("step %" PRId64 "\tsamples %" PRId64 "\tepoch %" PRId64
-               "\tworld %" PRId64 "\tbytes %" PRId64 "%s\n", s->step,
-               s->samples, s->epoch, s->world, bytes,
+               "\tworld %" PRId64 "\tbytes %" PRId64 "%s\n",
+               s->step, s->samples, s->epoch, s->world, bytes,
                newest ? "\tnewest" : "");
 }
 
@@ -140,9 +139,9 @@ static int print_newest(const char *dir)
     char *path = ckpt_newest(dir, &step);
 
     if (!path)
-        return step == -1 ? err_set(ERR_NOINPUT, "%s: no committed checkpoint",
-                                    dir)
-                          : -1;
+        return step == -1
+                   ? err_set(ERR_NOINPUT, "%s: no committed checkpoint", dir)
+                   : -1;
     puts(path);
     free(path);
     return 0;

@@ -93,9 +93,9 @@ static int open_newest(struct source *s, const char *dir)
     int r;
 
     if (!path)
-        return step == -1 ? err_set(ERR_NOINPUT, "%s: no committed checkpoint",
-                                    dir)
-                          : -1;
+        return step == -1
+                   ? err_set(ERR_NOINPUT, "%s: no committed checkpoint", dir)
+                   : -1;
     r = open_step(s, path);
     free(path);
     return r;

@@ -80,7 +80,8 @@ static int verify_step(const char *path)
         bytes += c.file[i].f.data_bytes;
     if (r == 0)
         printf("%s: ok: step %" PRId64 ", %d files, %d tensors, %" PRIu64
-               " bytes\n", path, c.state.step, c.n_files, c.n_tensors, bytes);
+               " bytes\n",
+               path, c.state.step, c.n_files, c.n_tensors, bytes);
     ckpt_close(&c);
     return r;
 }

@@ -26,7 +26,7 @@ struct source {
         const char *name; /* lent by its file */
         struct tensor t;  /* data is NULL */
         int file, index;
-    } *tensor;
+    } * tensor;
 };
 
 /*
@@ -43,7 +43,11 @@ void source_close(struct source *s);
 /* Does it belong to the training and not to the model? */
 bool is_momentum(const char *name);
 
-enum place { PLACE_FILE, PLACE_STEP, PLACE_RUN };
+enum place {
+    PLACE_FILE,
+    PLACE_STEP,
+    PLACE_RUN
+};
 /*
  * What an operand is. For PLACE_RUN *dir is the directory that holds the steps
  * (freed by the caller), else NULL. -1: there is nothing (ERR_NOINPUT).

@@ -127,8 +127,7 @@ static int parse_bar(const struct topk *t, const char *s, struct bar *bar)
     double v;
 
     if (!s[n] || n >= sizeof bar->key)
-        return err_set(ERR_USAGE, "--require \"%.80s\": expected KEY=VALUE",
-                       s);
+        return err_set(ERR_USAGE, "--require \"%.80s\": expected KEY=VALUE", s);
     memcpy(bar->key, s, n);
     bar->key[n] = 0;
     bar->value = strtod(s + n + 1, &end);
@@ -137,9 +136,11 @@ static int parse_bar(const struct topk *t, const char *s, struct bar *bar)
                        bar->key, s + n + 1);
     one.n = 1;
     if (!result_value(&one, bar->key, &v))
-        return err_set(ERR_USAGE, "--require %s: the result has top%" PRId64
-                                  ", correct%" PRId64 "%s and n", bar->key,
-                       t->k[0], t->k[0], t->n_k > 1 ? " (and more)" : "");
+        return err_set(ERR_USAGE,
+                       "--require %s: the result has top%" PRId64
+                       ", correct%" PRId64 "%s and n",
+                       bar->key, t->k[0], t->k[0],
+                       t->n_k > 1 ? " (and more)" : "");
     if (strncmp(bar->key, "top", 3) == 0 && bar->value > 1)
         return err_set(ERR_USAGE, "--require %s: %g: a share from 0 to 1",
                        bar->key, bar->value);
@@ -188,7 +189,8 @@ static void say_doubts(const struct preds *p, const struct topk *t)
         warn("%" PRId64 " samples are missing: not counted", preds_missing(p));
     if (t->nan)
         warn("%" PRId64 " of %" PRId64 " samples have NaN among their scores: "
-             "counted as wrong", t->nan, t->n);
+             "counted as wrong",
+             t->nan, t->n);
     if (p->open_end)
         warn("the last line has no line end: is the text whole?");
     if (p->classes && topk_most(t) >= p->classes)

@@ -58,15 +58,17 @@ static int count_set(struct preds *p, const struct preds_row *row,
     int i, n;
 
     if (number < 1 || number > p->sets->n)
-        return err_set(ERR_DATA, "key \"%.80s\": does not end in the number "
-                                 "of an image, 1 to %" PRId64, key,
-                       p->sets->n);
+        return err_set(ERR_DATA,
+                       "key \"%.80s\": does not end in the number "
+                       "of an image, 1 to %" PRId64,
+                       key, p->sets->n);
     n = p->sets->set[number - 1].n;
     for (i = 0; i < n; i++) {
         label = p->sets->set[number - 1].label[i];
         if (!row->named && label >= row->n)
-            return err_set(ERR_DATA, "image %" PRId64 ": its set has class "
-                                     "%" PRId64 ", but there are %" PRId64,
+            return err_set(ERR_DATA,
+                           "image %" PRId64 ": its set has class "
+                           "%" PRId64 ", but there are %" PRId64,
                            number, label, row->n);
         rank = rank_of(row, label);
         if (rank == TOPK_NAN || best < 0 || (rank >= 0 && rank < best))
@@ -82,11 +84,14 @@ static int count_set(struct preds *p, const struct preds_row *row,
 int preds_count(struct preds *p, const struct preds_row *row, const char *key)
 {
     if (row->label < 0)
-        return err_set(ERR_DATA, "label %" PRId64 ": a sample without a label "
-                                 "cannot be scored", row->label);
+        return err_set(ERR_DATA,
+                       "label %" PRId64 ": a sample without a label "
+                       "cannot be scored",
+                       row->label);
     if (!row->named && row->label >= row->n)
-        return err_set(ERR_DATA, "label %" PRId64 ": there are %" PRId64
-                                 " classes", row->label, row->n);
+        return err_set(ERR_DATA,
+                       "label %" PRId64 ": there are %" PRId64 " classes",
+                       row->label, row->n);
     p->seen_n++;
     if (p->sets)
         return count_set(p, row, key);
@@ -127,8 +132,10 @@ static int read_hello(struct preds *p, const struct frame *f)
     int64_t samples, classes;
 
     if (!role || strcmp(role, "predict") != 0)
-        return err_set(ERR_DATA, "a stream of role \"%.40s\", not of "
-                                 "predictions", role ? role : "");
+        return err_set(ERR_DATA,
+                       "a stream of role \"%.40s\", not of "
+                       "predictions",
+                       role ? role : "");
     if (frame_meta_int(f, "samples", &samples) < 0 ||
         frame_meta_int(f, "classes", &classes) < 0)
         return -1;
@@ -142,8 +149,10 @@ static int read_hello(struct preds *p, const struct frame *f)
         same_or_set(&p->model, frame_meta(f, "model"), "model", p) < 0)
         return -1;
     if (p->samples >= 0 && samples >= 0 && samples != p->samples)
-        return err_set(ERR_DATA, "a data set of %" PRId64 " samples, expected "
-                                 "%" PRId64, samples, p->samples);
+        return err_set(ERR_DATA,
+                       "a data set of %" PRId64 " samples, expected "
+                       "%" PRId64,
+                       samples, p->samples);
     p->kind = PREDS_STREAM;
     return 0;
 }
@@ -213,8 +222,10 @@ static int read_pred(struct preds *p, struct frame_stream *s,
         return err_set(ERR_DATA, "index, label and logits of different "
                                  "lengths");
     if (t->shape[1] != p->classes)
-        return err_set(ERR_DATA, "logits of %" PRId64 " classes, expected "
-                                 "%" PRId64, t->shape[1], p->classes);
+        return err_set(ERR_DATA,
+                       "logits of %" PRId64 " classes, expected "
+                       "%" PRId64,
+                       t->shape[1], p->classes);
     index = xreallocarray(NULL, (size_t)n + 1, sizeof *index);
     label = xreallocarray(NULL, (size_t)n + 1, sizeof *label);
     logits = xreallocarray(NULL, (size_t)(n * p->classes) + 1, sizeof *logits);
@@ -246,8 +257,10 @@ static int read_stream(struct preds *p, int fd, const char *name,
         return err_set(ERR_DATA, "%s: a tensor stream, but %s is text", name,
                        p->first);
     if (p->sets)
-        return err_set(ERR_USAGE, "%s: sets of classes need keys, and a "
-                                  "tensor stream has none", name);
+        return err_set(ERR_USAGE,
+                       "%s: sets of classes need keys, and a "
+                       "tensor stream has none",
+                       name);
     frame_stream_init(&s, fd, name);
     frame_stream_first(&s, first);
     s.max_frame = FRAME_BYTES_MAX;
@@ -300,8 +313,10 @@ int preds_read(struct preds *p, int fd, const char *name)
     /* the length of a stream's first header is below 2^24; text has no NUL */
     if (memchr(first, 0, (size_t)n)) {
         if (n < 8)
-            return err_set(ERR_IO, "%s: expected 8 bytes, got %d: the writer "
-                                   "died", name, n);
+            return err_set(ERR_IO,
+                           "%s: expected 8 bytes, got %d: the writer "
+                           "died",
+                           name, n);
         return read_stream(p, fd, name, first);
     }
     if (p->kind == PREDS_STREAM)
@@ -356,8 +371,10 @@ int preds_finish(struct preds *p)
     if (p->allow_missing)
         return 0;
     if (p->kind == PREDS_STREAM && n < 0)
-        return err_set(ERR_DATA, "%s: does not say how many samples there "
-                                 "must be", p->first);
+        return err_set(ERR_DATA,
+                       "%s: does not say how many samples there "
+                       "must be",
+                       p->first);
     return preds_missing(p) ? fail_missing(p) : 0;
 }
 

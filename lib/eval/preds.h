@@ -38,7 +38,11 @@
 
 /* What the fields behind the label are. AUTO: whole numbers without sign, point
  * or exponent in the first line are classes, anything else is a score. */
-enum preds_text { PREDS_AUTO, PREDS_SCORES, PREDS_CLASSES };
+enum preds_text {
+    PREDS_AUTO,
+    PREDS_SCORES,
+    PREDS_CLASSES
+};
 
 /* Correct classes of each image, by its number (the first is 1). */
 struct preds_sets {
@@ -46,7 +50,7 @@ struct preds_sets {
     struct {
         int n;
         int64_t *label;
-    } *set;
+    } * set;
 };
 
 struct preds {
@@ -57,14 +61,18 @@ struct preds {
     enum preds_text text;
     const struct preds_sets *sets; /* instead of the labels; or NULL */
     /* state */
-    enum { PREDS_NONE, PREDS_STREAM, PREDS_TEXT } kind;
+    enum {
+        PREDS_NONE,
+        PREDS_STREAM,
+        PREDS_TEXT
+    } kind;
     int64_t seen_n; /* samples read */
     int64_t classes;
     char *first; /* name of the first source */
     /* streams */
     int64_t stream_samples; /* as the first hello said, or -1 */
     char *dataset, *model;
-    uint64_t *seen; /* one bit an index */
+    uint64_t *seen;   /* one bit an index */
     int64_t seen_cap; /* words */
     /* text */
     int64_t fields; /* of every line, behind the label */

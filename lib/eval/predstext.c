@@ -37,16 +37,15 @@ static int split(struct row_room *r, char *line)
             return 0;
         if (r->n == r->cap) {
             r->cap = r->cap ? 2 * r->cap : 16;
-            r->field = xreallocarray(r->field, (size_t)r->cap,
-                                     sizeof *r->field);
-            r->score = xreallocarray(r->score, (size_t)r->cap,
-                                     sizeof *r->score);
-            r->named = xreallocarray(r->named, (size_t)r->cap,
-                                     sizeof *r->named);
+            r->field =
+                xreallocarray(r->field, (size_t)r->cap, sizeof *r->field);
+            r->score =
+                xreallocarray(r->score, (size_t)r->cap, sizeof *r->score);
+            r->named =
+                xreallocarray(r->named, (size_t)r->cap, sizeof *r->named);
         }
         if (r->n >= PREDS_CLASSES_MAX + 2)
-            return err_set(ERR_DATA, "more than %d fields",
-                           PREDS_CLASSES_MAX);
+            return err_set(ERR_DATA, "more than %d fields", PREDS_CLASSES_MAX);
         r->field[r->n] = p;
         p += strcspn(p, " \t");
         if (*p)
@@ -92,8 +91,10 @@ static int read_named(struct row_room *r)
 
     for (i = 2; i < r->n; i++) {
         if (!is_whole(r->field[i]))
-            return err_set(ERR_DATA, "\"%.40s\": not a class; the lines before "
-                                     "name classes", r->field[i]);
+            return err_set(ERR_DATA,
+                           "\"%.40s\": not a class; the lines before "
+                           "name classes",
+                           r->field[i]);
         r->named[i - 2] = strtoll(r->field[i], NULL, 10);
         for (k = 0; k < i - 2; k++)
             if (r->named[k] == r->named[i - 2])
@@ -112,11 +113,15 @@ static int check_fields(struct preds *p, int64_t n)
     if (p->fields == 0)
         p->fields = n;
     if (n != p->fields)
-        return err_set(ERR_DATA, "%" PRId64 " predictions, the lines before "
-                                 "have %" PRId64, n, p->fields);
+        return err_set(ERR_DATA,
+                       "%" PRId64 " predictions, the lines before "
+                       "have %" PRId64,
+                       n, p->fields);
     if (p->text == PREDS_CLASSES && most > n)
-        return err_set(ERR_USAGE, "%" PRId64 " classes are named: top %" PRId64
-                                  " cannot be told", n, most);
+        return err_set(ERR_USAGE,
+                       "%" PRId64 " classes are named: top %" PRId64
+                       " cannot be told",
+                       n, most);
     return 0;
 }
 
@@ -146,8 +151,7 @@ static int count_line(struct preds *p, struct row_room *r, char *line)
     if (check_fields(p, row.n) < 0 || read_label(r->field[1], &row.label) < 0)
         return -1;
     if (!map_add(&p->keys, r->field[0], 0))
-        return err_set(ERR_DATA, "key \"%.80s\": predicted twice",
-                       r->field[0]);
+        return err_set(ERR_DATA, "key \"%.80s\": predicted twice", r->field[0]);
     if (p->text == PREDS_CLASSES) {
         row.named = r->named;
         if (read_named(r) < 0)
@@ -198,8 +202,7 @@ static int count_lines(struct preds *p, struct row_room *r, struct buf *b,
     memmove(b->data, line, b->len + 1);
     *searched = b->len;
     if (b->len > PREDS_LINE_MAX)
-        return err_set(ERR_DATA, "a line longer than %d bytes",
-                       PREDS_LINE_MAX);
+        return err_set(ERR_DATA, "a line longer than %d bytes", PREDS_LINE_MAX);
     return 0;
 }
 

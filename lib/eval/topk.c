@@ -62,8 +62,7 @@ int64_t topk_rank(enum dtype type, const void *scores, int64_t classes,
                   int64_t label)
 {
     if (label < 0 || label >= classes)
-        BUG("label %lld of %lld classes", (long long)label,
-            (long long)classes);
+        BUG("label %lld of %lld classes", (long long)label, (long long)classes);
     if (type == DT_F32)
         return rank_f32(scores, classes, label);
     if (type == DT_F64)

@@ -36,21 +36,21 @@
 /* What state.json holds beside the tensors. */
 struct ckpt_state {
     int64_t version;
-    int64_t step, samples;    /* optimizer steps, samples consumed */
-    int64_t epoch, pos;       /* the place that samples means */
+    int64_t step, samples; /* optimizer steps, samples consumed */
+    int64_t epoch, pos;    /* the place that samples means */
     int64_t world, global, micro, accum;
-    int64_t n;                /* samples of the data set */
+    int64_t n; /* samples of the data set */
     int64_t classes;
     int64_t seed;
-    int64_t attempt;          /* how often the run was started */
-    double loss_scale;        /* 0: none */
+    int64_t attempt;             /* how often the run was started */
+    double loss_scale;           /* 0: none */
     int64_t scale_good, skipped; /* clean steps since growth; skipped in all */
-    char dataset[33];         /* hex digest of the data set, or "" */
-    char recipe[33];          /* recipe_digest */
-    char tensors[33];         /* digest of the list of names, dtypes, shapes */
-    char *model;              /* MODEL.NAME */
-    char *settings;           /* JSON object: effective settings, for people */
-    char *program;            /* "accel-worker 0.1" */
+    char dataset[33];            /* hex digest of the data set, or "" */
+    char recipe[33];             /* recipe_digest */
+    char tensors[33]; /* digest of the list of names, dtypes, shapes */
+    char *model;      /* MODEL.NAME */
+    char *settings;   /* JSON object: effective settings, for people */
+    char *program;    /* "accel-worker 0.1" */
 };
 void ckpt_state_release(struct ckpt_state *s);
 
@@ -100,7 +100,7 @@ struct ckpt {
     struct ckpt_entry {
         const char *name; /* lent by the file */
         int file, index;
-    } *tensor;
+    } * tensor;
     struct map *by_name;
 };
 /*

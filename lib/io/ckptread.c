@@ -105,8 +105,7 @@ static int damaged(const char *dir)
     struct stat st;
     char *text;
 
-    if (err_code() != ERR_NOINPUT || stat(dir, &st) < 0 ||
-        !S_ISDIR(st.st_mode))
+    if (err_code() != ERR_NOINPUT || stat(dir, &st) < 0 || !S_ISDIR(st.st_mode))
         return -1;
     text = xstrdup(err_text());
     err_give(ERR_DATA, text);
@@ -221,8 +220,8 @@ static int match(struct ckpt *c, const json_t *names, const struct map *where)
             return err_set(ERR_DATA, "%s: %s: missing", c->path, name);
         c->tensor[i].file = (int)(at >> 32);
         c->tensor[i].index = (int)(at & 0xffffffff);
-        c->tensor[i].name = c->file[c->tensor[i].file]
-                                .f.tensor[c->tensor[i].index].name;
+        c->tensor[i].name =
+            c->file[c->tensor[i].file].f.tensor[c->tensor[i].index].name;
         if (!map_add(c->by_name, c->tensor[i].name, (int64_t)i))
             return err_set(ERR_DATA, "%s: %s: listed twice", c->path, name);
         c->n_tensors++;
@@ -232,8 +231,7 @@ static int match(struct ckpt *c, const json_t *names, const struct map *where)
 
 static int check_digest(const struct ckpt *c)
 {
-    struct frame_item *items = xcalloc((size_t)c->n_tensors + 1,
-                                       sizeof *items);
+    struct frame_item *items = xcalloc((size_t)c->n_tensors + 1, sizeof *items);
     char hex[33];
     int i;
 
@@ -244,7 +242,8 @@ static int check_digest(const struct ckpt *c)
     if (strcmp(hex, c->state.tensors) != 0)
         return err_set(ERR_DATA,
                        "%s: names, dtypes or shapes are not those that were "
-                       "written", c->path);
+                       "written",
+                       c->path);
     return 0;
 }
 

@@ -105,6 +105,37 @@ expect_status() {
 	fi
 }
 
+# Commands with their streams changed, for expect_status:
+# from FILE COMMAND..., to FILE COMMAND...; from_pipe and to_pipe do the same
+# through a pipe; from_closed COMMAND..., to_closed COMMAND...
+from() {
+	tap_file=$1
+	shift
+	"$@" <"$tap_file"
+}
+to() {
+	tap_file=$1
+	shift
+	"$@" >"$tap_file"
+}
+from_pipe() {
+	tap_file=$1
+	shift
+	dd if="$tap_file" 2>/dev/null | "$@"
+}
+to_pipe() {
+	tap_file=$1
+	shift
+	{
+		tap_piped=0
+		"$@" || tap_piped=$?
+		echo "$tap_piped" >tap.status
+	} | cat >"$tap_file"
+	return "$(cat tap.status)"
+}
+from_closed() { "$@" <&-; }
+to_closed() { "$@" >&-; }
+
 # one_line FILE NAME: the file holds exactly one line
 one_line() {
 	tap_lines=$(wc -l <"$1")

@@ -25,8 +25,8 @@ static char empty;
 
 static void all_items(struct frame_item *it)
 {
-    it[0] = (struct frame_item){"conv1.weight",
-                                TENSOR4(DT_F32, conv, 2, 3, 2, 2)};
+    it[0] =
+        (struct frame_item){"conv1.weight", TENSOR4(DT_F32, conv, 2, 3, 2, 2)};
     it[1] = (struct frame_item){"bn1.bias", TENSOR1(DT_F32, bias, 5)};
     it[2] = (struct frame_item){"bn1.num_batches_tracked",
                                 tensor_of(DT_I64, 0, NULL, &counter)};
@@ -34,8 +34,8 @@ static void all_items(struct frame_item *it)
     it[4] = (struct frame_item){"fc.empty", TENSOR1(DT_F32, &empty, 0)};
     it[5] = (struct frame_item){"momentum.conv1.weight",
                                 TENSOR4(DT_F32, m_conv, 2, 3, 2, 2)};
-    it[6] = (struct frame_item){"momentum.fc.weight",
-                                TENSOR2(DT_F32, m_fc, 2, 5)};
+    it[6] =
+        (struct frame_item){"momentum.fc.weight", TENSOR2(DT_F32, m_fc, 2, 5)};
 }
 
 static void fill(float *p, int n, double from, double scale)
@@ -200,8 +200,7 @@ static void test_round_trip(int world)
     is_int(ckpt_verify_data(&c), 0, "checksums");
     s = &c.state;
     ok(s->step == 120 && s->samples == 960 && s->epoch == 12 &&
-           s->world == world && s->n == 80 && s->seed == -3 &&
-           s->classes == 2,
+           s->world == world && s->n == 80 && s->seed == -3 && s->classes == 2,
        "numbers of the state");
     ok(s->loss_scale == 65536.5, "loss scale");
     is_str(s->model, "resnet18", "model");
@@ -332,8 +331,7 @@ static void test_stages(void)
             die();
         free(path);
         path = ckpt_newest(dir, &step);
-        is_int(step, 4, "stopped at stage %d: the one before is newest",
-               stage);
+        is_int(step, 4, "stopped at stage %d: the one before is newest", stage);
         is_int(visible(dir), 1, "nothing else is visible");
         free(path);
     }
@@ -352,8 +350,8 @@ static void test_stages(void)
 static _Noreturn void write_for_ever(const char *dir, int64_t step)
 {
     for (;; step++)
-        if (write_one(dir, step, 2, 1) < 0 ||
-            write_one(dir, step, 3, 2) < 0 || ckpt_prune(dir, 2, 0) < 0)
+        if (write_one(dir, step, 2, 1) < 0 || write_one(dir, step, 3, 2) < 0 ||
+            ckpt_prune(dir, 2, 0) < 0)
             _exit(1);
 }
 
@@ -471,14 +469,13 @@ static void refused(const char *dir, const char *why, const char *what)
 static void test_damaged_files(void)
 {
     char *dir = new_dir();
-    char *r0 = xstrfmt("%s/step-000000003/rank-00000-of-00002.safetensors",
-                       dir);
-    char *r1 = xstrfmt("%s/step-000000003/rank-00001-of-00002.safetensors",
-                       dir);
+    char *r0 =
+        xstrfmt("%s/step-000000003/rank-00000-of-00002.safetensors", dir);
+    char *r1 =
+        xstrfmt("%s/step-000000003/rank-00001-of-00002.safetensors", dir);
     struct frame_item it[N];
-    struct frame_pair meta[] = {{"format", CKPT_FORMAT},
-                                {"rank", "1"},
-                                {"world", "2"}};
+    struct frame_pair meta[] = {
+        {"format", CKPT_FORMAT}, {"rank", "1"}, {"world", "2"}};
     struct stat st;
 
     if (write_one(dir, 3, 2, 1) < 0 || stat(r1, &st) < 0)
@@ -610,7 +607,8 @@ static int make(int argc, char **argv)
     if (argc < 5)
         return 64;
     dir = xstrfmt("%s/ckpt", argv[2]);
-    if (write_one(dir, strtoll(argv[3], NULL, 10), (int)strtol(argv[4], NULL, 10),
+    if (write_one(dir, strtoll(argv[3], NULL, 10),
+                  (int)strtol(argv[4], NULL, 10),
                   argc > 5 ? strtod(argv[5], NULL) : 1) < 0)
         die();
     free(dir);

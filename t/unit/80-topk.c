@@ -124,8 +124,7 @@ static void bad_text(const char *text, const char *why, enum err_class cls)
     r = read_bytes(&p, text, strlen(text), "x");
     if (r == 0)
         r = preds_finish(&p);
-    ok(r == -1 && err_code() == cls, "\"%s\" is refused",
-       shown(text));
+    ok(r == -1 && err_code() == cls, "\"%s\" is refused", shown(text));
     has_str(err_text(), why, "the reason");
     preds_release(&p);
 }
@@ -189,21 +188,18 @@ static void test_text_wishes(void)
 struct stream {
     int64_t first, count, samples, classes;
     const char *dataset, *role;
-    int64_t batch;      /* rows of a frame */
-    int64_t label_add;  /* to every label */
-    int64_t bad_index;  /* in place of the last, unless -1 */
-    bool nan;           /* in the first row */
+    int64_t batch;     /* rows of a frame */
+    int64_t label_add; /* to every label */
+    int64_t bad_index; /* in place of the last, unless -1 */
+    bool nan;          /* in the first row */
 };
 
 static void write_stream(int fd, const struct stream *s)
 {
     char samples[24], classes[24], n[24];
-    struct frame_pair hello[] = {{"classes", classes},
-                                 {"dataset", s->dataset},
-                                 {"model", "resnet18"},
-                                 {"proto", "1.0"},
-                                 {"role", s->role},
-                                 {"samples", samples},
+    struct frame_pair hello[] = {{"classes", classes},  {"dataset", s->dataset},
+                                 {"model", "resnet18"}, {"proto", "1.0"},
+                                 {"role", s->role},     {"samples", samples},
                                  {"split", "val"}};
     struct frame_pair meta[] = {{"n", n}};
     int64_t *index = xcalloc((size_t)s->batch, 8), i, k;
@@ -482,14 +478,13 @@ static void recorded_cifar(const char *dir)
         topk_add(&single, topk_rank(DT_F32, row, 10, label[i]));
     }
     for (i = 0; i < 2; i++) {
-        char *key = xstrfmt("top%d_correct_lowest_index_wins_ties",
-                            i ? 5 : 1);
+        char *key = xstrfmt("top%d_correct_lowest_index_wins_ties", i ? 5 : 1);
 
         is_int(t.correct[i], json_integer_value(json_object_get(want, key)),
                "cifar10: %s", key);
         is_int(single.correct[i],
-               json_integer_value(json_object_get(
-                   json_object_get(j, "float32"), key)),
+               json_integer_value(
+                   json_object_get(json_object_get(j, "float32"), key)),
                "cifar10 in single precision: %s", key);
         free(key);
     }
@@ -523,8 +518,7 @@ static void recorded_imagenet(const char *dir)
     begin(&p, 1);
     ok(read_bytes(&p, text.data, text.len, "x") == 0 && preds_finish(&p) == 0,
        "ImageNet: read");
-    is_int(t.correct[0],
-           json_integer_value(json_object_get(j, "top1_correct")),
+    is_int(t.correct[0], json_integer_value(json_object_get(j, "top1_correct")),
            "as recorded");
     preds_release(&p);
     begin(&p, 1);
@@ -532,8 +526,7 @@ static void recorded_imagenet(const char *dir)
     p.samples = 50000;
     ok(read_bytes(&p, text.data, text.len, "x") == 0 && preds_finish(&p) == 0,
        "ImageNet with sets of classes: read");
-    is_int(t.correct[0],
-           json_integer_value(json_object_get(j, "real_correct")),
+    is_int(t.correct[0], json_integer_value(json_object_get(j, "real_correct")),
            "as recorded");
     is_int(t.n, json_integer_value(json_object_get(j, "real_samples")),
            "of as many");
@@ -550,9 +543,9 @@ static void recorded_imagenet(const char *dir)
 
 static int make(char **argv)
 {
-    struct stream s = STREAM(strtoll(argv[2], NULL, 10),
-                             strtoll(argv[3], NULL, 10),
-                             strtoll(argv[4], NULL, 10));
+    struct stream s =
+        STREAM(strtoll(argv[2], NULL, 10), strtoll(argv[3], NULL, 10),
+               strtoll(argv[4], NULL, 10));
 
     s.classes = strtoll(argv[5], NULL, 10);
     s.nan = argv[6] && strcmp(argv[6], "nan") == 0;
