@@ -22,6 +22,7 @@ static struct {
     bool force, dali;
 } set;
 
+/* clang-format off */
 struct opt index_opts[] = {
     {.name = "split", .type = OPT_STRING, .addr = &set.split, .arg = "NAME",
      .help = "name of the split; default: that of the first shard"},
@@ -42,6 +43,7 @@ struct opt index_opts[] = {
      .help = "replace a manifest that is there"},
     OPT_END,
 };
+/* clang-format on */
 
 /* What one thread finds in one shard. */
 struct scan {
@@ -100,8 +102,7 @@ static int add_row(struct scan *sc, const struct tar_sample *s,
 
     if (!image)
         return err_set(ERR_DATA, "%s: offset %llu: %s: no JPEG or PNG member",
-                       sc->path, (unsigned long long)s->part[0].offset,
-                       s->key);
+                       sc->path, (unsigned long long)s->part[0].offset, s->key);
     if (label_of(s, &row.label) < 0 ||
         probe_image(d, (enum probe_check)set.check, image->data.data,
                     image->data.len, &row) < 0)
@@ -173,35 +174,6 @@ static int scan_shard(void *arg, size_t i, int thread)
 
 /* ---- putting the shards together */
 
-/* Without a list: the first part of the keys, where each label has its own. */
-static void name_classes(struct shard_set *s, int32_t n)
-{
-    char **name = xcalloc((size_t)n + 1, sizeof(*name)), number[16];
-    bool good = true;
-
-    for (uint32_t i = 0; i < s->n && good; i++) {
-        size_t len;
-        const char *key = shard_key(s, i, &len);
-        const char *slash = memchr(key, '/', len);
-        char **mine = &name[s->label[i] < 0 ? n : s->label[i]];
-
-        good = slash && s->label[i] >= 0;
-        if (!good)
-            break;
-        len = (size_t)(slash - key);
-        if (!*mine)
-            *mine = xstrfmt("%.*s", (int)len, key);
-        good = strlen(*mine) == len && !memcmp(*mine, key, len);
-    }
-    for (int32_t c = 0; c < n; c++) {
-        snprintf(number, sizeof(number), "%ld", (long)c);
-        shard_set_class(s, good && name[c] ? name[c] : number, NULL, -1);
-    }
-    for (int32_t c = 0; c < n; c++)
-        free(name[c]);
-    free(name);
-}
-
 /* What the tars do not say: from an older manifest, if it can be read. */
 static void take_old(struct shard_set *s, const char *manifest)
 {
@@ -263,10 +235,10 @@ static int write_manifest(struct indexing *x, const char *dir,
         if (s->label[i] > most)
             most = s->label[i];
     if (!s->n_classes)
-        name_classes(s, most + 1);
+        shard_set_classes_of_keys(s, most + 1);
     if (most >= (int64_t)s->n_classes)
-        return err_set(ERR_DATA, "label %ld: there are %lu classes",
-                       (long)most, (unsigned long)s->n_classes);
+        return err_set(ERR_DATA, "label %ld: there are %lu classes", (long)most,
+                       (unsigned long)s->n_classes);
     if (shard_set_write(s, dir) < 0)
         return -1;
     printf("%s: %lu samples, %lu classes, %lu shards, %llu bytes, "
@@ -292,8 +264,7 @@ static char *split_of(const char *path)
 static int write_idx(struct scan *sc)
 {
     const char *base = base_of(sc->path), *dot = strrchr(base, '.');
-    size_t n = dot && dot != base ? (size_t)(dot - sc->path)
-                                  : strlen(sc->path);
+    size_t n = dot && dot != base ? (size_t)(dot - sc->path) : strlen(sc->path);
     char *path = xstrfmt("%.*s.idx", (int)n, sc->path);
     int r = shard_idx_write(&sc->idx, path);
 
@@ -308,8 +279,9 @@ static int check_dirs(int argc, char **argv)
     for (int i = 1; i < argc; i++)
         if ((size_t)(base_of(argv[i]) - argv[i]) != n ||
             strncmp(argv[0], argv[i], n) != 0)
-            return err_set(ERR_USAGE, "%s and %s: shards of a split lie in "
-                                      "one directory",
+            return err_set(ERR_USAGE,
+                           "%s and %s: shards of a split lie in "
+                           "one directory",
                            argv[0], argv[i]);
     return 0;
 }
@@ -317,8 +289,8 @@ static int check_dirs(int argc, char **argv)
 static int make_index(struct indexing *x, int argc, char **argv)
 {
     size_t dir_len = (size_t)(base_of(argv[0]) - argv[0]);
-    char *dir = dir_len ? xstrfmt("%.*s", (int)dir_len, argv[0])
-                        : xstrdup("./");
+    char *dir =
+        dir_len ? xstrfmt("%.*s", (int)dir_len, argv[0]) : xstrdup("./");
     char *manifest = NULL;
     int r = -1;
 
@@ -331,8 +303,8 @@ static int make_index(struct indexing *x, int argc, char **argv)
                 manifest);
         goto out;
     }
-    if (work_for(x->n_scans, set.jobs ? (int)set.jobs : work_cpus(),
-                 scan_shard, x) < 0)
+    if (work_for(x->n_scans, set.jobs ? (int)set.jobs : work_cpus(), scan_shard,
+                 x) < 0)
         goto out;
     for (size_t i = 0; i < x->n_scans; i++)
         if (write_idx(&x->scan[i]) < 0)

@@ -18,6 +18,7 @@ static struct {
     int64_t epoch;
 } walk;
 
+/* clang-format off */
 struct opt ls_opts[] = {
     {.name = "json", .type = OPT_FLAG, .addr = &list.json,
      .help = "one JSON object a line, with all columns"},
@@ -33,6 +34,7 @@ struct opt order_opts[] = {
     READING_ROWS,
     OPT_END,
 };
+/* clang-format on */
 
 /* ---- ls */
 
@@ -51,8 +53,7 @@ static void ls_json(const struct shard_set *s, uint32_t i, struct buf *b)
     json_object_set_new(o, "height", json_integer(s->height[i]));
     json_object_set_new(o, "flags", json_integer(s->flags[i]));
     json_object_set_new(o, "crc32", json_sprintf("%08x", s->crc32[i]));
-    json_object_set_new(o, "shard",
-                        json_string(s->shard[s->shard_of[i]].file));
+    json_object_set_new(o, "shard", json_string(s->shard[s->shard_of[i]].file));
     json_object_set_new(o, "offset", json_integer((json_int_t)s->offset[i]));
     buf_reset(b);
     json_canonical(b, o);
@@ -76,9 +77,8 @@ int imgshard_ls(const struct command *c, int argc, char **argv)
             ls_json(&s, i, &b);
             puts(b.data);
         } else {
-            printf("%.*s\t%ld\t%lu\t%u\t%u\n", (int)len, key,
-                   (long)s.label[i], (unsigned long)s.size[i], s.width[i],
-                   s.height[i]);
+            printf("%.*s\t%ld\t%lu\t%u\t%u\n", (int)len, key, (long)s.label[i],
+                   (unsigned long)s.size[i], s.width[i], s.height[i]);
         }
     }
     buf_release(&b);
@@ -99,8 +99,8 @@ static int find_sample(const struct shard_set *s, const char *word,
         *sample = strtoll(word + 1, &end, 10);
         if (!errno && !*end && *sample < s->n)
             return 0;
-        return err_set(ERR_NOINPUT, "%s: no sample %s: there are %lu",
-                       s->path, word, (unsigned long)s->n);
+        return err_set(ERR_NOINPUT, "%s: no sample %s: there are %lu", s->path,
+                       word, (unsigned long)s->n);
     }
     *sample = shard_find(s, word);
     if (*sample < 0)
@@ -151,8 +151,8 @@ int imgshard_order(const struct command *c, int argc, char **argv)
     if (walk.epoch >= 0) {
         if (reading.epochs)
             return err_set(ERR_USAGE, "--epoch and --epochs: one of them");
-        range = xstrfmt("%lld-%lld", (long long)walk.epoch,
-                        (long long)walk.epoch);
+        range =
+            xstrfmt("%lld-%lld", (long long)walk.epoch, (long long)walk.epoch);
         reading.epochs = range;
     }
     rc = reading_open(&r, argv[0]);

@@ -23,6 +23,7 @@ static struct {
     bool force;
 } set;
 
+/* clang-format off */
 struct opt pack_opts[] = {
     {.name = "output", .letter = 'o', .type = OPT_STRING, .addr = &set.out,
      .def = "shards", .arg = "DIR", .help = "where the shards go"},
@@ -59,6 +60,7 @@ struct opt pack_opts[] = {
      .help = "replace a split that is there"},
     OPT_END,
 };
+/* clang-format on */
 
 static void clean_and_die(int s)
 {
@@ -74,8 +76,7 @@ void clean_on_signals(void)
                      old;
 
     for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
-        if (sigaction(fatal[i], NULL, &old) == 0 &&
-            old.sa_handler != SIG_IGN)
+        if (sigaction(fatal[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
             sigaction(fatal[i], &a, NULL);
 }
 
@@ -171,12 +172,14 @@ static int left_out(struct pack *p, struct item *it)
     it->why = NULL;
     p->bad++;
     if (set.on_bad == 0 && p->bad >= BAD_SHOWN)
-        return err_set(ERR_DATA, "%zu files are no usable images; stopped "
-                                 "looking",
+        return err_set(ERR_DATA,
+                       "%zu files are no usable images; stopped "
+                       "looking",
                        p->bad);
     if (set.on_bad == 1 && p->bad > (size_t)set.max_bad)
-        return err_set(ERR_DATA, "more than %lld files are no usable images "
-                                 "(--max-bad)",
+        return err_set(ERR_DATA,
+                       "more than %lld files are no usable images "
+                       "(--max-bad)",
                        (long long)set.max_bad);
     return 0;
 }
@@ -192,14 +195,14 @@ static int pack_done(void *arg, void *item)
         return left_out(p, it);
     parts[0] = (struct shard_part){"cls", it->cls_path, TAR_BLOCK,
                                    strlen(it->tar.data + TAR_BLOCK)};
-    parts[1] = (struct shard_part){it->row.flags & SHARD_PNG ? "png" : "jpg",
-                                   it->image_path, it->row.offset,
-                                   it->row.size};
+    parts[1] =
+        (struct shard_part){it->row.flags & SHARD_PNG ? "png" : "jpg",
+                            it->image_path, it->row.offset, it->row.size};
     p->png += (it->row.flags & SHARD_PNG) != 0;
     r = set.on_bad == 0 && p->bad
             ? 0 /* nothing will be committed: only the checks go on */
-            : shard_out_add(&p->out, &it->row, it->tar.data, it->tar.len,
-                            parts, 2);
+            : shard_out_add(&p->out, &it->row, it->tar.data, it->tar.len, parts,
+                            2);
     free(it->cls_path);
     free(it->image_path);
     it->cls_path = it->image_path = NULL;
@@ -295,8 +298,9 @@ static int pack(struct pack *p, char **dirs, int n)
         run_pipeline(p, set.jobs ? (int)set.jobs : work_cpus()) < 0)
         return -1;
     if (p->bad && set.on_bad == 0)
-        return err_set(ERR_DATA, "%zu files are no usable images: nothing "
-                                 "written (--on-bad drop leaves them out)",
+        return err_set(ERR_DATA,
+                       "%zu files are no usable images: nothing "
+                       "written (--on-bad drop leaves them out)",
                        p->bad);
     if (s->n == 0)
         return err_set(ERR_DATA, "no usable image in %zu files", p->src.n);
@@ -308,9 +312,9 @@ static int pack(struct pack *p, char **dirs, int n)
     say_classes(s);
     printf("%s/%s.json: %lu samples, %lu classes, %lu shards, %llu bytes, "
            "%zu png, %zu dropped, dataset %s\n",
-           set.out, set.split, (unsigned long)s->n,
-           (unsigned long)s->n_classes, (unsigned long)s->n_shards,
-           (unsigned long long)s->bytes, p->png, p->bad, s->dataset);
+           set.out, set.split, (unsigned long)s->n, (unsigned long)s->n_classes,
+           (unsigned long)s->n_shards, (unsigned long long)s->bytes, p->png,
+           p->bad, s->dataset);
     return 0;
 }
 

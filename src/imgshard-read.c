@@ -15,12 +15,14 @@ static struct {
     int64_t threads;
 } set;
 
+/* clang-format off */
 struct opt read_opts[] = {
     READING_ROWS,
     {.name = "io-threads", .type = OPT_INT, .addr = &set.threads, .def = "8",
      .min = 1, .max = 256, .arg = "N", .help = "reads at the same time"},
     OPT_END,
 };
+/* clang-format on */
 
 /* ---- what the commands that walk epochs share */
 

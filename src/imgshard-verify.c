@@ -12,6 +12,7 @@ static struct {
     int64_t jobs;
 } set;
 
+/* clang-format off */
 struct opt verify_opts[] = {
     {.name = "full", .type = OPT_FLAG, .addr = &set.full,
      .help = "compare the SHA-256 of each shard too"},
@@ -20,6 +21,7 @@ struct opt verify_opts[] = {
      .help = "threads; 0: one per CPU"},
     OPT_END,
 };
+/* clang-format on */
 
 struct verifying {
     struct shard_set shards;

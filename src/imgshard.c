@@ -8,6 +8,7 @@
 
 struct reading reading;
 
+/* clang-format off */
 static struct command commands[] = {
     {.name = "pack", .operands = "SRC...", .help = "make shards of images",
      .opts = pack_opts, .n_fixed = 1, .max_operands = -1,
@@ -45,6 +46,7 @@ static struct command commands[] = {
      .max_operands = -1, .run = imgshard_bench},
     {.name = NULL},
 };
+/* clang-format on */
 
 static const struct program program = {
     .name = "imgshard",

@@ -37,8 +37,16 @@ int imgshard_feed(const struct command *c, int argc, char **argv);
 int imgshard_bench(const struct command *c, int argc, char **argv);
 
 /* imgshard-probe.c: what an image file is. */
-enum probe_check { PROBE_FULL, PROBE_HEADER, PROBE_NONE };
-enum probe_kind { PROBE_NEITHER, PROBE_JPEG, PROBE_PNG };
+enum probe_check {
+    PROBE_FULL,
+    PROBE_HEADER,
+    PROBE_NONE
+};
+enum probe_kind {
+    PROBE_NEITHER,
+    PROBE_JPEG,
+    PROBE_PNG
+};
 enum probe_kind probe_kind(const void *p, size_t n);
 /*
  * Fill width, height and flags of a row. PROBE_FULL decodes a JPEG file whole;
@@ -63,6 +71,7 @@ struct reading {
 extern struct reading reading;
 int reading_open(struct reader *r, const char *manifest) MUST_CHECK;
 
+/* clang-format off */
 #define READING_ROWS                                                           \
     {.name = "rank", .env = "RANK", .type = OPT_INT, .addr = &reading.rank,    \
      .def = "0", .min = 0, .max = 65535, .arg = "R",                           \
@@ -83,5 +92,6 @@ int reading_open(struct reader *r, const char *manifest) MUST_CHECK;
     {.name = "verify", .type = OPT_CHOICE, .addr = &reading.check,             \
      .def = "always", .choices = "always|never", .arg = "WHEN",                \
      .help = "compare the CRC-32 of what is read"}
+/* clang-format on */
 
 #endif

@@ -80,8 +80,8 @@ static int check_rows(const struct shard_set *s, uint64_t keys)
         if (s->key_end[i] <= key || s->key_end[i] > keys ||
             s->key_end[i] - key > SHARD_KEY_MAX)
             return bad_row(i, "key_end out of order");
-        if (s->label[i] < -1 || (s->label[i] >= 0 &&
-                                 (uint32_t)s->label[i] >= s->n_classes))
+        if (s->label[i] < -1 ||
+            (s->label[i] >= 0 && (uint32_t)s->label[i] >= s->n_classes))
             return bad_row(i, "label out of range");
         key = s->key_end[i];
     }

@@ -14,8 +14,7 @@ static int plain_name(const char *key, const char *v)
         return err_set(ERR_DATA, "%s \"%.80s\": not a relative file", key, v);
     for (const char *p = v; *p; p++)
         if ((unsigned char)*p < 0x20)
-            return err_set(ERR_DATA, "%s \"%.80s\": control character", key,
-                           v);
+            return err_set(ERR_DATA, "%s \"%.80s\": control character", key, v);
     for (const char *p = v; p; p = strchr(p, '/')) {
         p += *p == '/';
         if (!strncmp(p, "..", 2) && (!p[2] || p[2] == '/'))
@@ -64,7 +63,8 @@ static int parse_classes(struct shard_set *s, const json_t *root)
 
     if (json_get_array(root, "classes", &list) < 0)
         return -1;
-    json_array_foreach(list, i, c) {
+    json_array_foreach(list, i, c)
+    {
         const char *name, *label;
         int64_t id, source = -1;
 
@@ -75,8 +75,7 @@ static int parse_classes(struct shard_set *s, const json_t *root)
              json_get_int(c, "source_id", &source) < 0))
             return err_wrap("class %zu", i);
         if (id != (int64_t)i)
-            return err_set(ERR_DATA, "class %zu has id %lld", i,
-                           (long long)id);
+            return err_set(ERR_DATA, "class %zu has id %lld", i, (long long)id);
         shard_set_class(s, name, label, source);
     }
     return 0;
@@ -117,9 +116,8 @@ static int parse_shards(struct shard_set *s, const json_t *root)
         return err_set(ERR_DATA, "shards: %zu of them", n);
     s->shard = xcalloc(n, sizeof(*s->shard));
     s->shard_first = xcalloc(n + 1, sizeof(*s->shard_first));
-    json_array_foreach(list, i, o)
-        if (parse_shard(s, o) < 0)
-            return err_wrap("shard %zu", i);
+    json_array_foreach(list, i, o) if (parse_shard(s, o) <
+                                       0) return err_wrap("shard %zu", i);
     if (s->shard_first[n] != s->n)
         return err_set(ERR_DATA, "shards hold %llu samples, samples says %lu",
                        (unsigned long long)s->shard_first[n],
@@ -150,8 +148,9 @@ static int parse_root(struct shard_set *s, const json_t *root)
         get_range(root, "samples", UINT32_MAX, &n) < 0)
         return -1;
     if (strcmp(s->task, "classification"))
-        return err_set(ERR_DATA, "task \"%.40s\": this program knows "
-                                 "classification",
+        return err_set(ERR_DATA,
+                       "task \"%.40s\": this program knows "
+                       "classification",
                        s->task);
     if (n < 1)
         return err_set(ERR_DATA, "no samples");

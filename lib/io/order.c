@@ -48,8 +48,8 @@ int order_parse(struct order *o, const char *text)
     o->kind = ORDER_BLOCK;
     if (!strcmp(text, "block"))
         return 0;
-    if (!strncmp(text, "block:", 6) && take_number(&p, INT64_MAX / 4,
-                                                   &o->block_bytes) &&
+    if (!strncmp(text, "block:", 6) &&
+        take_number(&p, INT64_MAX / 4, &o->block_bytes) &&
         take_number(&p, UINT32_MAX, &o->window) &&
         take_number(&p, 65536, &o->lanes) && !*p)
         return 0;
@@ -156,8 +156,8 @@ static void shuffle_lane(const struct order *o, uint32_t *seq,
     for (uint32_t g = 0; at < range[1]; g++, take = o->window) {
         for (end = at; take > 0 && end < range[1]; take--)
             end = start[++b] < range[1] ? start[b] : range[1];
-        rng_init(&r, o->seed, (uint32_t)(g * o->lanes + q),
-                 (uint32_t)o->epoch, RNG_WINDOW);
+        rng_init(&r, o->seed, (uint32_t)(g * o->lanes + q), (uint32_t)o->epoch,
+                 RNG_WINDOW);
         shuffle(&r, seq + at, end - at);
         at = end;
     }

@@ -25,7 +25,11 @@
 
 #include <stdint.h>
 
-enum order_kind { ORDER_GLOBAL, ORDER_SEQ, ORDER_BLOCK };
+enum order_kind {
+    ORDER_GLOBAL,
+    ORDER_SEQ,
+    ORDER_BLOCK
+};
 
 /* What of a data set an order depends on; the arrays are lent. */
 struct order_set {

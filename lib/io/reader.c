@@ -251,8 +251,8 @@ static int token_number(const char *token, const char *key, int64_t *v)
     errno = 0;
     *v = strtoll(field, &end, 10);
     if (errno || *end || end == field || *v < 0)
-        return err_set(ERR_USAGE, "resume token: %s \"%s\": not a number",
-                       key, field);
+        return err_set(ERR_USAGE, "resume token: %s \"%s\": not a number", key,
+                       field);
     return 0;
 }
 
@@ -288,8 +288,9 @@ static int start_at_token(struct reader *r, const char *token)
         token_number(token, "group", &group) < 0)
         return -1;
     if (epoch > UINT32_MAX || next >= r->batch.epoch_samples)
-        return err_set(ERR_CONFIG, "resume token: place %lld of epoch %lld: an "
-                                   "epoch has %lld samples",
+        return err_set(ERR_CONFIG,
+                       "resume token: place %lld of epoch %lld: an "
+                       "epoch has %lld samples",
                        (long long)next, (long long)epoch,
                        (long long)r->batch.epoch_samples);
     if (next && group != r->batch.global &&
@@ -408,8 +409,7 @@ int reader_open(struct reader *r, const struct recipe *cfg,
                             .shard_first = r->set.shard_first,
                             .shards = r->set.n_shards};
     if (recipe_divide(cfg, r->set.n, w->world, &r->batch) < 0 ||
-        order_bind(&r->order, (uint64_t)cfg->seed, r->batch.global, &os) <
-            0 ||
+        order_bind(&r->order, (uint64_t)cfg->seed, r->batch.global, &os) < 0 ||
         check_shards(&r->set) < 0 || find_start(r, cfg, w) < 0) {
         reader_close(r);
         return -1;
@@ -442,12 +442,11 @@ int reader_next(struct reader *r, struct reader_step *st)
     st->step = epoch * b->epoch_steps + pos / b->global;
     st->micro = r->m;
     st->pos = pos;
-    st->total = b->epoch_samples - pos < b->global ? b->epoch_samples - pos
-                                                   : b->global;
+    st->total =
+        b->epoch_samples - pos < b->global ? b->epoch_samples - pos : b->global;
     st->samples = r->samples + st->total;
     st->epoch_begin = pos == 0 && r->m == 0;
-    st->epoch_end = pos + st->total == b->epoch_samples &&
-                    r->m + 1 == b->accum;
+    st->epoch_end = pos + st->total == b->epoch_samples && r->m + 1 == b->accum;
     recipe_rows(b, r->tail, pos, r->m, r->rank, &st->first, &st->count);
     for (int64_t j = 0; j < st->count; j++)
         r->rows[j] = order_at(&r->order, st->first + j);

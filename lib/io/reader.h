@@ -34,20 +34,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum reader_check { CHECK_ALWAYS, CHECK_NEVER };
+enum reader_check {
+    CHECK_ALWAYS,
+    CHECK_NEVER
+};
 
 /* What is wanted of a data set. */
 struct reader_want {
     const char *manifest;
-    const char *order;   /* order_parse; NULL: global */
+    const char *order; /* order_parse; NULL: global */
     int64_t rank, world;
     int64_t first_epoch; /* first and last epoch, both included; last -1: all
                             of the run, that is recipe.epochs */
     int64_t last_epoch;
-    const char *resume;  /* a token (reader_token), or NULL */
-    const char *from;    /* a checkpoint directory, one that holds some
+    const char *resume; /* a token (reader_token), or NULL */
+    const char *from;   /* a checkpoint directory, one that holds some
                             (RUN or RUN/ckpt), or NULL; none there: start */
-    int check;           /* enum reader_check */
+    int check;          /* enum reader_check */
 };
 
 struct reader {
@@ -59,7 +62,7 @@ struct reader {
     int64_t samples, end; /* progress of the next step; where to stop */
     int64_t m;            /* next micro-step in the step */
     int check;
-    uint32_t *rows;       /* sample numbers of the step handed out */
+    uint32_t *rows; /* sample numbers of the step handed out */
     struct reader_files *files;
 };
 

@@ -13,6 +13,7 @@ static char *config;
 
 /* ---- the rows */
 
+/* clang-format off */
 #define KEY(k, t, field, d)                                                    \
     .key = k, .type = t, .addr = &recipe.field, .def = d
 #define RANGE(a, b) .min = a, .max = b
@@ -129,6 +130,7 @@ struct opt recipe_opts[] = {
      .arg = "S", .help = "of everything random"},
     OPT_END,
 };
+/* clang-format on */
 
 /* ---- checks */
 
@@ -165,8 +167,8 @@ int recipe_check(const struct recipe *r)
                        r->warmup, r->epochs);
     if (r->sched != SCHED_STEP && r->lr_min > r->lr)
         return err_set(ERR_CONFIG,
-                       "SOLVER.LR_MIN %g is above SOLVER.BASE_LR %g",
-                       r->lr_min, r->lr);
+                       "SOLVER.LR_MIN %g is above SOLVER.BASE_LR %g", r->lr_min,
+                       r->lr);
     if (r->loss_scale != 0 && r->prec != PREC_FP16)
         return err_set(ERR_CONFIG,
                        "SOLVER.LOSS_SCALE is for SOLVER.PRECISION fp16 only");
@@ -220,17 +222,19 @@ int recipe_divide(const struct recipe *r, int64_t n, int64_t world,
             return indivisible(r, world, world * micro, "micro", micro);
         accum = r->batch / (world * micro);
     }
-    *b = (struct recipe_batch){.n = n, .world = world, .micro = micro,
-                               .accum = accum, .global = r->batch};
-    b->epoch_steps = r->tail == TAIL_DROP ? n / b->global
-                                          : (n + b->global - 1) / b->global;
+    *b = (struct recipe_batch){.n = n,
+                               .world = world,
+                               .micro = micro,
+                               .accum = accum,
+                               .global = r->batch};
+    b->epoch_steps =
+        r->tail == TAIL_DROP ? n / b->global : (n + b->global - 1) / b->global;
     if (b->epoch_steps == 0)
         return err_set(ERR_USAGE,
                        "global batch %lld: the data set has %lld samples and "
                        "SOLVER.TAIL drop leaves none",
                        (long long)b->global, (long long)n);
-    b->epoch_samples =
-        r->tail == TAIL_EXACT ? n : b->epoch_steps * b->global;
+    b->epoch_samples = r->tail == TAIL_EXACT ? n : b->epoch_steps * b->global;
     b->total_steps = llround(r->epochs * (double)b->epoch_steps);
     if (b->total_steps == 0 && r->epochs > 0)
         b->total_steps = 1;
@@ -269,11 +273,11 @@ void recipe_rows(const struct recipe_batch *b, int tail, int64_t pos, int64_t m,
 /* Keys that change how a run is cut or judged, not what it computes. */
 static bool is_arithmetic(const struct recipe *r, const char *key)
 {
-    static const char *const not[] = {"SOLVER.MICRO", "SOLVER.ACCUM",
-                                      "INPUT.RESIZE", "INPUT.SQUASH"};
+    static const char *const not [] = {"SOLVER.MICRO", "SOLVER.ACCUM",
+                                       "INPUT.RESIZE", "INPUT.SQUASH"};
 
-    for (size_t i = 0; i < sizeof(not) / sizeof(not[0]); i++)
-        if (!strcmp(key, not[i]))
+    for (size_t i = 0; i < sizeof(not ) / sizeof(not [0]); i++)
+        if (!strcmp(key, not [i]))
             return false;
     /* a longer run of steps is the same run; cosine and poly end at its end */
     return r->sched != SCHED_STEP || strcmp(key, "SOLVER.EPOCHS");
@@ -289,8 +293,7 @@ static void add_value(struct buf *b, enum opt_type type, const char *at)
         break;
     case OPT_INT:
     case OPT_SIZE:
-        buf_addf(b, "%lld",
-                 (long long)*(const int64_t *)(const void *)at);
+        buf_addf(b, "%lld", (long long)*(const int64_t *)(const void *)at);
         break;
     case OPT_CHOICE:
         buf_addf(b, "%d", *(const int *)(const void *)at);

@@ -7,6 +7,8 @@
 #include "util/json.h"
 
 #include <ctype.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -234,12 +236,38 @@ int shard_set_classes(struct shard_set *s, const char *file)
         }
         shard_set_class(s, line, label, -1);
     }
-    result = s->n_classes
-                 ? 0
-                 : err_set(ERR_DATA, "%s: no classes in it", file);
+    result = s->n_classes ? 0 : err_set(ERR_DATA, "%s: no classes in it", file);
 out:
     buf_release(&b);
     return result;
+}
+
+void shard_set_classes_of_keys(struct shard_set *s, int32_t n)
+{
+    char **name = xcalloc((size_t)n + 1, sizeof(*name)), number[16];
+    bool good = true;
+
+    for (uint32_t i = 0; i < s->n && good; i++) {
+        size_t len;
+        const char *key = shard_key(s, i, &len);
+        const char *slash = memchr(key, '/', len);
+        char **mine = &name[s->label[i] < 0 ? n : s->label[i]];
+
+        good = slash && s->label[i] >= 0;
+        if (!good)
+            break;
+        len = (size_t)(slash - key);
+        if (!*mine)
+            *mine = xstrfmt("%.*s", (int)len, key);
+        good = strlen(*mine) == len && !memcmp(*mine, key, len);
+    }
+    for (int32_t c = 0; c < n; c++) {
+        snprintf(number, sizeof(number), "%ld", (long)c);
+        shard_set_class(s, good && name[c] ? name[c] : number, NULL, -1);
+    }
+    for (int32_t c = 0; c < n; c++)
+        free(name[c]);
+    free(name);
 }
 
 /* SHA-256 over (crc32, size, label, ann_crc32) of each sample, half of it. */

@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SHARD_KEY_MAX 4096           /* bytes of a key */
+#define SHARD_KEY_MAX 4096            /* bytes of a key */
 #define SHARD_MEMBER_MAX (64LL << 20) /* bytes of an image */
 
 /* Column flags. */
@@ -35,8 +35,8 @@ enum shard_flag {
     SHARD_420 = 1 << 5,
     SHARD_422 = 1 << 6,
     SHARD_440 = 1 << 7,
-    SHARD_ROWS = 1 << 8,   /* a restart marker per MCU row */
-    SHARD_WARNED = 1 << 9, /* the decoder warned */
+    SHARD_ROWS = 1 << 8,     /* a restart marker per MCU row */
+    SHARD_WARNED = 1 << 9,   /* the decoder warned */
     SHARD_ROTATED = 1 << 10, /* EXIF orientation is not 1 */
     SHARD_EMPTY = 1 << 11,   /* no usable annotation */
     SHARD_16BIT = 1 << 12,
@@ -127,5 +127,8 @@ int shard_set_write(struct shard_set *s, const char *dir) MUST_CHECK;
 /* The lines of FILE (or the classes of a manifest, if it ends in .json) as
  * classes: "name" or "name<tab or spaces>label". */
 int shard_set_classes(struct shard_set *s, const char *file) MUST_CHECK;
+/* Without a list: n classes, named by the first part of their samples' keys if
+ * each label has one of its own, else by their numbers. */
+void shard_set_classes_of_keys(struct shard_set *s, int32_t n);
 
 #endif

@@ -19,9 +19,8 @@
 static int check_word(const char *w)
 {
     if (!*w || w[strcspn(w, " \t\n\r\v\f")])
-        return err_set(ERR_DATA,
-                       "\"%s\": white space, which DALI's index cannot hold",
-                       w);
+        return err_set(
+            ERR_DATA, "\"%s\": white space, which DALI's index cannot hold", w);
     return 0;
 }
 
@@ -31,8 +30,8 @@ int shard_idx_add(struct shard_idx *x, const struct shard_part *p, int n)
         if (check_word(p[i].ext) < 0 || check_word(p[i].path) < 0)
             return -1;
         buf_addf(&x->lines, "%s%s %llu %llu %s", i ? " " : "", p[i].ext,
-                 (unsigned long long)p[i].offset,
-                 (unsigned long long)p[i].size, p[i].path);
+                 (unsigned long long)p[i].offset, (unsigned long long)p[i].size,
+                 p[i].path);
     }
     buf_addch(&x->lines, '\n');
     x->n++;

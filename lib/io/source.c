@@ -77,8 +77,8 @@ static int walk_class(struct walk *w, const char *dir, int depth)
     }
     while (errno = 0, (e = readdir(d))) {
         if (e->d_name[0] == '.') {
-            w->src->ignored += strcmp(e->d_name, ".") != 0 &&
-                               strcmp(e->d_name, "..") != 0;
+            w->src->ignored +=
+                strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
             continue;
         }
         path = xstrfmt("%s/%s", dir, e->d_name);
@@ -105,7 +105,8 @@ static int by_name(const void *a, const void *b)
 }
 
 /* Names of the folders in dir, sorted; -1 on failure. */
-static int folders(struct source *src, const char *dir, char ***names, size_t *n)
+static int folders(struct source *src, const char *dir, char ***names,
+                   size_t *n)
 {
     DIR *d = opendir(dir);
     struct dirent *e;

@@ -87,8 +87,7 @@ static int check_components(const char *path)
         n = strcspn(p, "/");
         if (n == 0 || (n == 1 && p[0] == '.') ||
             (n == 2 && p[0] == '.' && p[1] == '.'))
-            return err_set(ERR_DATA, "\"%s\": not a plain relative path",
-                           path);
+            return err_set(ERR_DATA, "\"%s\": not a plain relative path", path);
         if (!p[n])
             return 0;
     }
@@ -294,9 +293,8 @@ static int check_pax(const struct tar_reader *r, const struct buf *b)
                 break;
             len = len * 10 + (size_t)(b->data[i] - '0');
         }
-        if (i == at || i >= b->len || b->data[i] != ' ' ||
-            len > b->len - at || len < i - at + 4 ||
-            b->data[at + len - 1] != '\n' ||
+        if (i == at || i >= b->len || b->data[i] != ' ' || len > b->len - at ||
+            len < i - at + 4 || b->data[at + len - 1] != '\n' ||
             !memchr(b->data + i + 1, '=', len - (i - at) - 2))
             return bad(r, r->offset, "pax record: malformed");
         if (!strncmp(b->data + i + 1, "GNU.sparse.", 11))
@@ -368,8 +366,7 @@ static int set_path(struct tar_reader *r, const unsigned char *block)
             buf_add(&r->path_buf, block + 345, prefix);
             buf_addch(&r->path_buf, '/');
         }
-        buf_add(&r->path_buf, block,
-                strnlen((const char *)block, NAME_LEN));
+        buf_add(&r->path_buf, block, strnlen((const char *)block, NAME_LEN));
     }
     if (r->path_buf.len > TAR_PATH_MAX)
         return bad(r, r->offset, "path over 4096 bytes");
@@ -389,8 +386,8 @@ static int extension(struct tar_reader *r, char type, uint64_t size)
 
     if (!b)
         return 0;
-    if (read_meta(r, b, size, type == 'L' || type == 'K' ? "long name"
-                                                         : "pax header") < 0)
+    if (read_meta(r, b, size,
+                  type == 'L' || type == 'K' ? "long name" : "pax header") < 0)
         return -1;
     if (b == &r->long_name)
         b->len = strlen(b->data);

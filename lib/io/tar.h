@@ -64,10 +64,10 @@ struct tar_reader {
     char *path; /* valid until the next call */
     uint64_t size, data_offset;
     /* state */
-    uint64_t offset; /* bytes consumed */
-    uint64_t left;   /* data and padding of the member not read yet */
+    uint64_t offset;    /* bytes consumed */
+    uint64_t left;      /* data and padding of the member not read yet */
     uint64_t file_size; /* of a regular file, else UINT64_MAX */
-    bool ended;      /* the two zero blocks were there */
+    bool ended;         /* the two zero blocks were there */
     struct buf global, local, long_name, path_buf, scratch;
 };
 

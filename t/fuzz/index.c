@@ -53,8 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (zero) {
         fd = memfd_create("index", 0);
         snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        if (fd < 0 ||
-            fd_write(fd, zero + 1, size - n - 1, FD_FOREVER) < 0)
+        if (fd < 0 || fd_write(fd, zero + 1, size - n - 1, FD_FOREVER) < 0)
             BUG("no memory file");
         if (shard_index_read(&s, path) < 0)
             refused();

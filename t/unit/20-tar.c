@@ -73,12 +73,28 @@ static void header_bytes(void)
 
     is_int(tar_header(b, "a/b.jpg", 1000), 0, "a header");
     is_str((char *)b, "a/b.jpg", "name");
-    ok(!memcmp(b + 100, "0000444\0" "0000000\0" "0000000\0", 24),
+    ok(!memcmp(b + 100,
+               "0000444\0"
+               "0000000\0"
+               "0000000\0",
+               24),
        "mode, owner, group");
-    ok(!memcmp(b + 124, "00000001750\0" "00000000000\0", 24), "size, time");
+    ok(!memcmp(b + 124,
+               "00000001750\0"
+               "00000000000\0",
+               24),
+       "size, time");
     ok(b[154] == 0 && b[155] == ' ' && b[156] == '0', "sum's end, type");
-    ok(!memcmp(b + 257, "ustar\0" "00", 8), "magic");
-    ok(!memcmp(b + 329, "0000000\0" "0000000\0", 16), "device numbers");
+    ok(!memcmp(b + 257,
+               "ustar\0"
+               "00",
+               8),
+       "magic");
+    ok(!memcmp(b + 329,
+               "0000000\0"
+               "0000000\0",
+               16),
+       "device numbers");
 
     memset(path, 'x', sizeof(path));
     path[120] = '/';
@@ -186,8 +202,7 @@ static void pax(void)
     is_int(tar_pax_find(records.data, records.len, "IMGSHARD.v", &v), 1,
            "a value");
     is_int(*v, '1', "its byte");
-    is_int(tar_pax_find(records.data, records.len, "none", &v), -1,
-           "no value");
+    is_int(tar_pax_find(records.data, records.len, "none", &v), -1, "no value");
     buf_reset(&archive);
     tar_pax_global(&archive, &records);
     member("a.jpg", "x", 1);

@@ -12,8 +12,8 @@ static uint64_t first[8];
 
 static struct order_set make_set(uint32_t n, uint32_t shards)
 {
-    struct order_set s = {.n = n, .size = sizes, .shard_first = first,
-                          .shards = shards};
+    struct order_set s = {
+        .n = n, .size = sizes, .shard_first = first, .shards = shards};
 
     for (uint32_t i = 0; i < n; i++)
         sizes[i] = 100 + i * 37 % 400;
@@ -63,9 +63,10 @@ static void vectors(void)
 
 static void names(void)
 {
-    static const char *const bad[] = {"", "block:", "block:0:1:1",
-                                      "block:1:2", "block:1:2:3x",
-                                      "block:-1:2:3", "globals"};
+    static const char *const bad[] = {
+        "",          "block:",       "block:0:1:1",
+        "block:1:2", "block:1:2:3x", "block:-1:2:3",
+        "globals"};
     struct order_set s = make_set(10, 1);
     struct buf b = BUF_INIT;
     struct order o;
@@ -111,8 +112,7 @@ static void block_bijection(void)
             for (int window = 1; window <= 9; window += 4) {
                 struct order_set s = make_set(lens[l], l < 3 ? 1 : 3);
 
-                snprintf(text, sizeof(text), "block:1000:%d:%d", window,
-                         lanes);
+                snprintf(text, sizeof(text), "block:1000:%d:%d", window, lanes);
                 if (order_parse(&o, text) < 0 ||
                     order_bind(&o, 7, 12, &s) < 0) {
                     wrong++;
@@ -153,8 +153,11 @@ static int cover(int64_t n, int64_t world, int64_t micro, int64_t accum,
                  int tail)
 {
     static unsigned char seen[8192];
-    struct recipe r = {.epochs = 1, .micro = micro, .accum = accum,
-                       .batch = micro * world * accum, .tail = tail};
+    struct recipe r = {.epochs = 1,
+                       .micro = micro,
+                       .accum = accum,
+                       .batch = micro * world * accum,
+                       .tail = tail};
     struct recipe_batch b;
     int64_t p0, count, want = 0, total = 0, last, next;
 
@@ -163,8 +166,8 @@ static int cover(int64_t n, int64_t world, int64_t micro, int64_t accum,
     memset(seen, 0, sizeof(seen));
     for (int64_t pos = 0; pos < b.epoch_samples; pos += b.global) {
         next = pos;
-        last = b.epoch_samples - pos < b.global ? b.epoch_samples - pos
-                                                : b.global;
+        last =
+            b.epoch_samples - pos < b.global ? b.epoch_samples - pos : b.global;
         for (int64_t m = 0; m < accum; m++)
             for (int64_t k = 0; k < world; k++) {
                 recipe_rows(&b, tail, pos, m, k, &p0, &count);
@@ -178,10 +181,9 @@ static int cover(int64_t n, int64_t world, int64_t micro, int64_t accum,
         if (next - pos != last)
             return 1;
     }
-    want = tail == TAIL_EXACT ? n
-           : tail == TAIL_WRAP
-               ? (n + b.global - 1) / b.global * b.global
-               : n / b.global * b.global;
+    want = tail == TAIL_EXACT  ? n
+           : tail == TAIL_WRAP ? (n + b.global - 1) / b.global * b.global
+                               : n / b.global * b.global;
     if (total != want || b.epoch_samples != want)
         return 1;
     for (int64_t p = 0; p < want; p++)
@@ -230,10 +232,14 @@ static void accelerate_lists(void)
         int64_t n, world, micro, rank;
         const char *want;
     } known[] = {
-        {11, 2, 2, 0, "[0,1][4,5][8,9]"}, {11, 2, 2, 1, "[2,3][6,7][10,0]"},
-        {10, 2, 3, 0, "[0,1,2][6,7,8]"},  {10, 2, 3, 1, "[3,4,5][9,0,1]"},
-        {3, 4, 2, 0, "[0,1]"},            {3, 4, 2, 1, "[2,0]"},
-        {3, 4, 2, 2, "[1,2]"},            {3, 4, 2, 3, "[0,1]"},
+        {11, 2, 2, 0, "[0,1][4,5][8,9]"},
+        {11, 2, 2, 1, "[2,3][6,7][10,0]"},
+        {10, 2, 3, 0, "[0,1,2][6,7,8]"},
+        {10, 2, 3, 1, "[3,4,5][9,0,1]"},
+        {3, 4, 2, 0, "[0,1]"},
+        {3, 4, 2, 1, "[2,0]"},
+        {3, 4, 2, 2, "[1,2]"},
+        {3, 4, 2, 3, "[0,1]"},
     };
     char text[200];
 

@@ -19,8 +19,11 @@ static void add_sample(struct shard_out *o, int i)
     struct buf b = BUF_INIT;
     char key[32], path[40], data[64];
     int n = snprintf(data, sizeof(data), "image %d", i);
-    struct shard_row row = {.key = key, .label = i % 3, .width = 10,
-                            .height = 20, .flags = SHARD_JPEG};
+    struct shard_row row = {.key = key,
+                            .label = i % 3,
+                            .width = 10,
+                            .height = 20,
+                            .flags = SHARD_JPEG};
     struct shard_part part = {"jpg", path, TAR_BLOCK, 0};
 
     snprintf(key, sizeof(key), "c%d/%04d", i % 3, i);
@@ -177,10 +180,12 @@ static void damaged_indexes(void)
 
 static void reading(void)
 {
-    struct recipe r = {.epochs = 2, .batch = 16, .tail = TAIL_EXACT,
-                       .seed = 3};
-    struct reader_want w = {.manifest = manifest, .order = "seq", .rank = 1,
-                            .world = 2, .last_epoch = -1};
+    struct recipe r = {.epochs = 2, .batch = 16, .tail = TAIL_EXACT, .seed = 3};
+    struct reader_want w = {.manifest = manifest,
+                            .order = "seq",
+                            .rank = 1,
+                            .world = 2,
+                            .last_epoch = -1};
     struct buf b = BUF_INIT, token = BUF_INIT;
     struct reader_step st;
     struct reader rd;
@@ -240,8 +245,7 @@ static void reading(void)
 static void damaged_shard(void)
 {
     struct recipe r = {.epochs = 1, .batch = 16};
-    struct reader_want w = {.manifest = manifest, .world = 1,
-                            .last_epoch = -1};
+    struct reader_want w = {.manifest = manifest, .world = 1, .last_epoch = -1};
     struct buf b = BUF_INIT, got = BUF_INIT;
     struct reader rd;
 
@@ -288,8 +292,7 @@ int main(void)
         return 1;
     tmp_register(dir);
     snprintf(manifest, sizeof(manifest), "%s/train.json", dir);
-    snprintf(index_path, sizeof(index_path), "%s/train.index.safetensors",
-             dir);
+    snprintf(index_path, sizeof(index_path), "%s/train.index.safetensors", dir);
     snprintf(shard0, sizeof(shard0), "%s/train-000000.tar", dir);
     write_split();
     read_split();

@@ -10,8 +10,8 @@ static int nothing(const struct command *c, int argc, char **argv)
     return 0;
 }
 
-static const struct command command = {.name = "", .shared = recipe_opts,
-                                       .run = nothing};
+static const struct command command = {
+    .name = "", .shared = recipe_opts, .run = nothing};
 
 static void set(const char *key, const char *text)
 {
@@ -33,8 +33,8 @@ static void defaults(void)
 static void divide(int64_t batch, int64_t micro, int64_t accum, int64_t world,
                    int64_t want_micro, int64_t want_accum, const char *says)
 {
-    struct recipe r = {.epochs = 2, .batch = batch, .micro = micro,
-                       .accum = accum};
+    struct recipe r = {
+        .epochs = 2, .batch = batch, .micro = micro, .accum = accum};
     struct recipe_batch b;
     int rc = recipe_divide(&r, 1000, world, &b);
 
@@ -145,8 +145,7 @@ static void refused(const char *key, const char *bad, const char *good)
 
 static void checks(void)
 {
-    is_int(recipe_check(&recipe), 0, "the defaults are sound: %s",
-           err_text());
+    is_int(recipe_check(&recipe), 0, "the defaults are sound: %s", err_text());
     refused("INPUT.MEAN", "1,2", "0.485,0.456,0.406");
     refused("INPUT.SCALE", "1,0.5", "0.5,1");
     refused("INPUT.RATIO", "1", "0.75,1.25");
