@@ -114,6 +114,97 @@ static void clip(void)
     is_double(stats[1], 0, 0, "all finite");
 }
 
+/* Image, sum and cast, by hand. */
+static void elements(void)
+{
+    static const double want[8] = {-1, 5, 0, 0, 1, 8, 0, 0};
+    const uint8_t bytes[4] = {0, 1, 1, 2};
+    double y[8], a[2] = {1, 2}, b[2] = {3, -5};
+    uint16_t half[2];
+    struct kern_image im = {.x = bytes, .y = y, .rows = 2, .c = 2, .cy = 4};
+    struct kern_add add = {a, b, y, 2, DT_F64};
+    struct kern_cast cast = {a, half, 2, DT_F64, DT_BF16};
+
+    im.dt = DT_F64;
+    im.mul[0] = 2, im.mul[1] = 3;
+    im.add[0] = -1, im.add[1] = 2;
+    go(KERN_IMAGE, &im);
+    ok(memcmp(y, want, sizeof(y)) == 0, "image: two channels into four");
+    go(KERN_ADD, &add);
+    ok(y[0] == 4 && y[1] == -3, "add");
+    a[0] = 1.01171875; /* above the middle of 1 + 1/128 and 1 + 2/128 */
+    a[1] = 1.00390625; /* the middle of 1 and 1 + 1/128: even is 1 */
+    go(KERN_CAST, &cast);
+    ok(half[0] == 0x3f82 && half[1] == 0x3f80, "cast to BF16: ties to even");
+}
+
+/* The forms of a 1x1 convolution of two pixels, two channels each. */
+static double form_x[4] = {1, -2, 3, 4}, form_w[4] = {1, 2, -1, 1};
+static double form_dy[4] = {1, -1, 2, 3};
+
+/* Run it: the result must be the four numbers. */
+static void form(struct conv_desc d, struct conv_args a, const double want[4],
+                 const char *what)
+{
+    double out[4], *scratch;
+    struct conv_needs needs;
+    struct conv_plan *p;
+
+    d.dtype = d.out = d.param = DT_F64;
+    d.n = d.h = d.r = d.s = 1;
+    d.w = d.c = d.k = 2;
+    d.stride = 1;
+    if (engine_conv_plan(e, &d, &p, &needs) < 0 ||
+        engine_alloc(e, needs.scratch_bytes, (void **)&scratch) < 0)
+        die();
+    a.x = d.kind == CONV_DGRAD ? NULL : form_x;
+    a.w = d.kind == CONV_WGRAD ? NULL : form_w;
+    a.dy = d.kind == CONV_FORWARD ? NULL : form_dy;
+    a.out = out;
+    a.scratch = scratch;
+    if (engine_conv_run(e, p, &a) < 0)
+        die();
+    engine_free(e, scratch);
+    engine_conv_free(e, p);
+    if (!ok(memcmp(out, want, sizeof(out)) == 0, "convolution: %s", what))
+        printf("# %g %g %g %g\n", out[0], out[1], out[2], out[3]);
+}
+
+static void forms(void)
+{
+    double scale[2] = {2, -1}, bias[2] = {-1, 3}, add[4] = {1, -9, 10, 2};
+    double sum[2], sumsq[2];
+    struct conv_args a = {.pro_scale = scale, .pro_bias = bias, .sum = sum};
+
+    a.pro_add = a.add = add;
+    a.bias = bias;
+    a.sumsq = sumsq;
+    /* x w' = (1 - 4, -1 - 2), (3 + 8, -3 + 4) */
+    form((struct conv_desc){.epi = EPI_STATS}, a,
+         (const double[]){-3, -3, 11, 1}, "forward and statistics");
+    ok(sum[0] == 8 && sum[1] == -2 && sumsq[0] == 130 && sumsq[1] == 10,
+       "convolution: sums and sums of squares");
+    form((struct conv_desc){.epi = EPI_BIAS}, a, (const double[]){-4, 0, 10, 4},
+         "bias");
+    form((struct conv_desc){.epi = EPI_ADD_BIAS, .relu = true}, a,
+         (const double[]){0, 0, 20, 6}, "addend, bias, relu");
+    /* z = relu(2x - 1), relu(3 - x) = (1, 5), (5, 0) */
+    form((struct conv_desc){.pro = PRO_SBR}, a, (const double[]){11, 4, 5, -5},
+         "prologue");
+    /* z = relu of (1 + 1, 5 - 9), (5 + 10, -1 + 2) = (2, 0), (15, 1) */
+    form((struct conv_desc){.pro = PRO_SBAR}, a,
+         (const double[]){2, -2, 17, -14}, "prologue with addend");
+    /* dw = dy' z = (1,-1)'(1,5) + (2,3)'(5,0) */
+    form((struct conv_desc){.kind = CONV_WGRAD, .pro = PRO_SBR}, a,
+         (const double[]){11, 5, 14, -5}, "wgrad with prologue");
+    /* dy w = (1 + 1, 2 - 1), (2 - 3, 4 + 3) */
+    form((struct conv_desc){.kind = CONV_DGRAD, .epi = EPI_ADD}, a,
+         (const double[]){3, -8, 9, 9}, "dgrad with addend");
+    a.y = form_x;
+    form((struct conv_desc){.kind = CONV_DGRAD, .epi = EPI_DACT}, a,
+         (const double[]){3, 0, 9, 9}, "dgrad through relu, with addend");
+}
+
 /* ---- refusals */
 
 static void refused(int r, enum err_class class, const char *part,
@@ -377,6 +468,8 @@ int main(void)
     sgd(false);
     sgd(true);
     clip();
+    elements();
+    forms();
     memory();
     bad_kernels();
     bad_convs();
