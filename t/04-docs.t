@@ -5,8 +5,8 @@
 #
 # A block of the README behind "<!-- test -->" and a display of a page's
 # EXAMPLES behind '.\" test' is executed; '.\" needs-data' is one that is not.
-# The README's come first, and the pages' run in the directory that they leave,
-# with configs/ in it. Where lines begin with "$ " those are the commands.
+# The README's come first, and those of each page run in a copy of the directory
+# that they leave, with configs/ in it. Where lines begin with "$ " those are the commands.
 . "${TOP:=$(cd "$(dirname "$0")/.." && pwd)}/t/lib/tap.sh"
 
 PATH=$BIN:$PATH
@@ -73,10 +73,12 @@ plain() {
 for page in "$TOP"/man/*.[157]; do
     name=$(basename "$page")
     is "$(examples "$name" "$page")" "" "$name: each example is marked"
+    rm -rf copy
+    cp -R place copy
     for block in "$name"-*.sh; do
         [ -e "$block" ] || continue
         plain "$block" > example.sh
-        (cd place && sh -eu ../example.sh) > out 2> err
+        (cd copy && sh -eu ../example.sh) > out 2> err
         is $? 0 "$name: example ${block#"$name"-} runs" ||
             tap_comment "$(cat example.sh; tail -n 5 err)"
     done
