@@ -40,7 +40,7 @@ static int64_t rank_f32(const float *v, int64_t n, int64_t label)
     float mine = v[label];
 
     for (i = 0; i < n; i++) {
-        before += v[i] > mine || (v[i] == mine && i < label);
+        before += v[i] > mine || (i < label && v[i] == mine);
         nan += v[i] != v[i];
     }
     return nan ? TOPK_NAN : before;
@@ -52,7 +52,7 @@ static int64_t rank_f64(const double *v, int64_t n, int64_t label)
     double mine = v[label];
 
     for (i = 0; i < n; i++) {
-        before += v[i] > mine || (v[i] == mine && i < label);
+        before += v[i] > mine || (i < label && v[i] == mine);
         nan += v[i] != v[i];
     }
     return nan ? TOPK_NAN : before;
