@@ -45,8 +45,10 @@ RANKN = $(BIN)/accel-launch -n $(NGPU) --retries $(RETRY) --logdir $(O)/log -- \
 	sh -c '$(call FEED,$(1)) --train --from $(O)/ckpt $(SETTINGS) | $(BIN)/allreduce-ring -- $(TRAIN) $(SETTINGS)'
 DEVICES = $(if $(GPUS),CUDA_VISIBLE_DEVICES=$(GPUS) )
 
+# Held in a variable, so that `make -n` shows this line and not what is below it.
+BUILD = $(MAKE) -s -C $(abspath ..) all
 programs:
-	@$(MAKE) -s -C .. all
+	@$(BUILD)
 clean: # what a run leaves, and nothing else that may lie in OUT
 	rm -rf $(addprefix $(O)/,made-up shards ckpt log settings metrics.jsonl \
 	    run.json model.safetensors predictions.sft score.json)

@@ -20,7 +20,7 @@ imagenet-pack: $(O)/shards/train.json $(O)/shards/val.json
 imagenet-merge: $(O)/model.safetensors
 imagenet-predict: $(O)/predictions.sft
 imagenet-score: $(O)/score.json
-	@$(if $(MADE_UP),echo 'made-up data (imgsynth): this score says that the pipeline works, nothing more' >&2)
+	@$(if $(MADE_UP),echo 'made-up data (imgsynth): this score says that the pipeline works and nothing more' >&2)
 	@cat $(O)/score.json
 	$(if $(REQUIRE),$(BIN)/evalacc top --require $(REQUIRE) $(O)/predictions.sft >/dev/null)
 .PHONY: imagenet imagenet-pack imagenet-train imagenet-merge imagenet-predict \
