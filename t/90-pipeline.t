@@ -1,0 +1,73 @@
+#!/bin/sh
+# make -C pipelines imagenet: from pictures to a score, interrupted and typed
+# again, with one rank and with two.
+. "${TOP:=$(cd "$(dirname "$0")/.." && pwd)}/t/lib/tap.sh"
+. "$TOP/t/lib/train.sh"
+
+# The programs are there: the pipeline is not to build while others test.
+pipeline() {
+    make --no-print-directory -C "$TOP/pipelines" "$@" BIN="$BIN" BUILD=: \
+        OUT="$PWD/out-dir" IMAGENET="$PWD/made-up" EPOCHS=3 BATCH=16 \
+        CONFIG="$CONFIG" SET="MODEL.WIDTH 8 INPUT.RESIZE 36" SIZE=32 \
+        > out 2> err
+}
+
+make_data
+rm -rf shards
+
+pipeline -n imagenet
+is $? 0 "make -n"
+is "$(ls -d out-dir 2> /dev/null)" "" "does nothing"
+sh -n out
+is $? 0 "prints commands that a shell reads"
+
+pipeline imagenet
+is $? 0 "make imagenet" || sed 's/^/# /' err | tail -n 20
+is "$(tail -n 1 out | jq -r '.n')" 16 "prints the score of all 16 images"
+is "$(jq -r '.n' out-dir/score.json)" 16 "and keeps it"
+is "$(ls out-dir | tr '\n' ' ')" \
+    "ckpt metrics.jsonl model.safetensors predictions.sft run.json score.json settings shards " \
+    "what a run leaves"
+before=$(cksum out-dir/model.safetensors)
+
+pipeline imagenet
+is $? 0 "typed again"
+unlike "$(cat out err)" 'accel-worker|imgshard' "nothing is done again"
+
+rm -rf out-dir/score.json out-dir/predictions.sft out-dir/model.safetensors
+pipeline imagenet
+is $? 0 "results lost: made again from the checkpoint"
+is "$(cksum out-dir/model.safetensors)" "$before" "the same model"
+
+pipeline imagenet REQUIRE=top1=1.01
+isnt=$?
+[ $isnt -ne 0 ]
+ok $? "a score that is required and not reached fails"
+like "$(cat err)" 'top1' "and says which"
+
+# interrupted in training, typed again: the same model
+rm -rf out-dir
+pipeline imagenet-pack
+is $? 0 "a stage alone"
+pipeline imagenet SAVE_EVERY=1it EPOCHS=300 &
+pid=$!
+i=0
+while [ -z "$(ls out-dir/ckpt 2> /dev/null)" ] && [ $i -lt 100 ]; do
+    sleep 0.1
+    i=$((i + 1))
+done
+pkill -9 -f "out-dir/ckpt" 2> /dev/null
+pkill -9 -f "accel-worker train.*$PWD/out-dir" 2> /dev/null
+wait $pid
+rm -rf out-dir/ckpt out-dir/metrics.jsonl
+pipeline imagenet
+is $? 0 "killed in training, and again"
+is "$(cksum out-dir/model.safetensors)" "$before" "the same model"
+
+rm -rf out-dir
+pipeline imagenet NGPU=2 OUT="$PWD/out-dir"
+is $? 0 "NGPU=2" || sed 's/^/# /' err | tail -n 20
+is "$(jq -r '.n' out-dir/score.json)" 16 "scores all images"
+like "$(cat err)" '8 micro x 2 ranks' "on two ranks"
+
+done_testing
