@@ -9,19 +9,19 @@ run straight
 is $? 0 "a run of 8 steps"
 like "$(cat straight.err)" '^accel-worker: batch 16 = 16 micro x 1 rank x 1 accum; lr 0.05 \(not scaled\); 4 steps/epoch, 8 total; 64 samples$' "the ledger"
 like "$(cat straight.err)" 'fresh start, seed 0$' "says that it starts anew"
-is "$(ls straight/ckpt)" step-000000008 "one checkpoint at the end"
+is "$(checkpoints straight)" "step-000000008 " "one checkpoint at the end"
 
 # ---- the same bits
 run again
 equal straight again "the same seed twice"
-run threads FEED="--threads 8"
+feed threads --threads 8 2> threads.feed | worker threads 2> threads.err
 equal straight threads "8 decoding threads"
-run other "SEED 1"
+run other SEED 1
 differ straight other "another seed"
 
-run cut TRAIN="--max-steps 3"
+worker_run cut --max-steps 3
 is $? 75 "stopped in order after 3 steps"
-run cut TRAIN="--max-steps 3"
+worker_run cut --max-steps 3
 is $? 75 "and after 3 more"
 like "$(cat cut.err)" 'resuming from step 3 of 8$' "says that it resumes"
 run cut
@@ -32,18 +32,18 @@ is $? 0 "started once more: nothing to do"
 like "$(cat cut.err)" 'already complete: 8 steps$' "and says so"
 is "$(jq -s 'map(select(.phase == "train")) | map(.attempt) | unique | length' cut/metrics.jsonl)" 3 "three attempts in the log"
 
-run saves TRAIN="--save-every 2it --keep 0"
-is "$(ls saves/ckpt | tr '\n' ' ')" "step-000000002 step-000000004 step-000000006 step-000000008 " "a checkpoint every 2 steps"
+worker_run saves --save-every 2it --keep 0
+is "$(checkpoints saves)" "step-000000002 step-000000004 step-000000006 step-000000008 " "a checkpoint every 2 steps"
 equal straight saves "saving changes nothing"
-run epochs TRAIN="--save-every 1ep --keep 1"
-is "$(ls epochs/ckpt)" step-000000008 "every epoch, the newest kept"
+worker_run epochs --save-every 1ep --keep 1
+is "$(checkpoints epochs)" "step-000000008 " "every epoch, the newest kept"
 
 # ---- another cut of the same batch
-run accum "SOLVER.ACCUM 4"
+run accum SOLVER.ACCUM 4
 like "$(cat accum.err)" 'batch 16 = 4 micro x 1 rank x 4 accum' "accumulation"
-run accum2 "SOLVER.MICRO 4"
+run accum2 SOLVER.MICRO 4
 equal accum accum2 "accumulation given and derived"
-run short "SOLVER.TAIL exact SOLVER.BATCH 24 SOLVER.ACCUM 3"
+run short SOLVER.TAIL exact SOLVER.BATCH 24 SOLVER.ACCUM 3
 is $? 0 "a short last group"
 is "$(jq -s 'map(select(.phase == "train")) | last | .samples' short/metrics.jsonl)" 128 "counts its true images"
 
@@ -58,7 +58,7 @@ signal_run() { # DIR SIGNAL: the signal once a step is done
     mkfifo "$1.fifo"
     (cat "$1.sft" && exec sleep 20) > "$1.fifo" 2> /dev/null &
     catter=$!
-    (WORKER=exec && worker "$1" SOLVER.EPOCHS 200) < "$1.fifo" 2> "$1.err" &
+    (AS="exec" && worker "$1" --log-every 1 SOLVER.EPOCHS 200) < "$1.fifo" 2> "$1.err" &
     pid=$!
     i=0
     while [ ! -s "$1/metrics.jsonl" ] && [ $i -lt 100 ]; do
@@ -72,7 +72,6 @@ signal_run() { # DIR SIGNAL: the signal once a step is done
     wait $catter 2> /dev/null
     return $status
 }
-TRAIN="--log-every 1"
 signal_run term TERM
 is $? 75 "TERM: status 75"
 "$BIN/ckpt-merge" verify term > /dev/null
@@ -81,7 +80,6 @@ signal_run int INT
 is $? 130 "INT: status 130"
 "$BIN/ckpt-merge" verify int > /dev/null
 is $? 0 "INT: a checkpoint was committed"
-TRAIN=
 
 # ---- what cannot be
 bad() { # STATUS PATTERN NAME: of the last run
@@ -98,36 +96,36 @@ fail -c nowhere.yaml
 bad 66 'nowhere.yaml: ' "no recipe"
 fail -c "$CONFIG" SOLVER.BASE_LRR 1
 bad 64 'SOLVER.BASE_LRR.*SOLVER.BASE_LR' "unknown key"
-fail -c "$CONFIG" -e cuda $SETTINGS
+fail -c "$CONFIG" -e cuda
 bad 69 'cuda' "engine that is not here"
-fail -c "$CONFIG" -e ref $SETTINGS MODEL.NAME resnet19
+fail -c "$CONFIG" -e ref MODEL.NAME resnet19
 bad 78 'resnet19.*resnet18' "unknown model"
-fail -c "$CONFIG" -e ref $SETTINGS MODEL.CLASSES 7
+fail -c "$CONFIG" -e ref MODEL.CLASSES 7
 bad 78 '7.*4 classes' "another number of classes"
-fail -c "$CONFIG" -e ref $SETTINGS SOLVER.ACCUM 3
+fail -c "$CONFIG" -e ref SOLVER.ACCUM 3
 bad 64 '16.*(15|18)' "impossible batch"
-"$BIN/accel-worker" train -c "$CONFIG" $SETTINGS < /dev/null > out 2> err
+"$BIN/accel-worker" train -c "$CONFIG" < /dev/null > out 2> err
 status=$?
 bad 74 'stdin' "empty input"
 feed none > in.sft 2> /dev/null
 size=$(wc -c < in.sft)
 head -c $((size / 2)) in.sft > half.sft
-"$BIN/accel-worker" train -q -c "$CONFIG" -e "$ENGINE" $SETTINGS < half.sft > out 2> err
+"$BIN/accel-worker" train -q -c "$CONFIG" -e "$ENGINE" < half.sft > out 2> err
 status=$?
 bad 74 'stdin|step' "truncated stream"
-"$BIN/accel-worker" train -q -c "$CONFIG" -e "$ENGINE" -o straight $SETTINGS SOLVER.BASE_LR 0.07 < in.sft > out 2> err
+"$BIN/accel-worker" train -q -c "$CONFIG" -e "$ENGINE" -o straight SOLVER.BASE_LR 0.07 < in.sft > out 2> err
 status=$?
 bad 78 'recipe' "another recipe in the same directory"
-"$BIN/accel-worker" train -q -c "$CONFIG" -e "$ENGINE" -o cut2 $SETTINGS SEED 3 SOLVER.BASE_LR 1e6 < in.sft > out 2> err
+"$BIN/accel-worker" train -q -c "$CONFIG" -e "$ENGINE" -o cut2 SEED 3 SOLVER.BASE_LR 1e6 < in.sft > out 2> err
 status=$?
 bad 70 'step [0-9]+: diverged' "a run that diverges"
-"$BIN/accel-worker" train -q -c "$CONFIG" -e cpu $SETTINGS SOLVER.PRECISION fp16 < in.sft > out 2> err
+"$BIN/accel-worker" train -q -c "$CONFIG" -e cpu SOLVER.PRECISION fp16 < in.sft > out 2> err
 status=$?
 bad 69 'F16|fp16' "fp16 on an engine without it"
-"$BIN/accel-worker" train -q -c "$CONFIG" -o /proc/none $SETTINGS < in.sft > out 2> err
+"$BIN/accel-worker" train -q -c "$CONFIG" -o /proc/none < in.sft > out 2> err
 status=$?
 bad 73 '/proc/none' "a run directory that cannot be"
-RANK=1 WORLD_SIZE=2 "$BIN/accel-worker" train -q -c "$CONFIG" $SETTINGS < in.sft > out 2> err
+RANK=1 WORLD_SIZE=2 "$BIN/accel-worker" train -q -c "$CONFIG" < in.sft > out 2> err
 status=$?
 is $status 78 "a rank of two without a ring: status 78"
 

@@ -4,10 +4,9 @@
 . "${TOP:=$(cd "$(dirname "$0")/.." && pwd)}/t/lib/tap.sh"
 . "$TOP/t/lib/train.sh"
 
-SETTINGS="$SETTINGS SOLVER.EPOCHS 400"
-SAVE="TRAIN=--save-every 25it --log-every 100"
+EPOCHS=400
 make_data
-run straight "$SAVE"
+worker_run straight --save-every 25it --log-every 100
 is $? 0 "1600 steps undisturbed"
 
 # hundredths of a second of life, from a generator with a fixed seed
@@ -18,22 +17,22 @@ broken=
 kills=0
 for life in $lives; do
     feed cut 2> /dev/null |
-        (WORKER=exec && TRAIN=${SAVE#TRAIN=} && worker cut) > /dev/null 2>&1 &
+        (AS="exec" && worker cut --save-every 25it --log-every 100) > /dev/null 2>&1 &
     pid=$!
     sleep "0.$life"
     kill -9 $pid 2> /dev/null && kills=$((kills + 1))
     wait $pid 2> /dev/null
-    if [ -n "$(ls cut/ckpt 2> /dev/null)" ] &&
+    if [ "$(checkpoints cut)" != '* ' ] &&
         ! "$BIN/ckpt-merge" verify -q cut > verify.out 2>&1; then
         broken="$broken $life"
     fi
 done 2> /dev/null
 is "$kills" 20 "killed 20 times"
 is "$broken" "" "every checkpoint that was left verifies"
-like "$(ls cut/ckpt)" 'step-[0-9]+' "some of it was done"
-run cut "$SAVE"
+like "$(checkpoints cut)" 'step-[0-9]+' "some of it was done"
+worker_run cut --save-every 25it --log-every 100
 is $? 0 "and then to the end"
 equal straight cut "killed and resumed"
-is "$(ls -A cut/ckpt | grep -c '^\.')" 0 "no leftovers"
+is "$(find cut/ckpt -name '.*' | wc -l)" 0 "no leftovers"
 
 done_testing

@@ -7,8 +7,8 @@
 # The programs are there: the pipeline is not to build while others test.
 pipeline() {
     make --no-print-directory -C "$TOP/pipelines" "$@" BIN="$BIN" BUILD=: \
-        OUT="$PWD/out-dir" IMAGENET="$PWD/made-up" EPOCHS=3 BATCH=16 \
-        CONFIG="$CONFIG" SET="MODEL.WIDTH 8 INPUT.RESIZE 36" SIZE=32 \
+        OUT="$PWD/out-dir" IMAGENET="$PWD/made-up" EPOCHS=3 \
+        CONFIG="$CONFIG" \
         > out 2> err
 }
 
@@ -17,7 +17,8 @@ rm -rf shards
 
 pipeline -n imagenet
 is $? 0 "make -n"
-is "$(ls -d out-dir 2> /dev/null)" "" "does nothing"
+[ ! -e out-dir ]
+ok $? "does nothing"
 sh -n out
 is $? 0 "prints commands that a shell reads"
 
@@ -25,8 +26,8 @@ pipeline imagenet
 is $? 0 "make imagenet" || sed 's/^/# /' err | tail -n 20
 is "$(tail -n 1 out | jq -r '.n')" 16 "prints the score of all 16 images"
 is "$(jq -r '.n' out-dir/score.json)" 16 "and keeps it"
-is "$(ls out-dir | tr '\n' ' ')" \
-    "ckpt metrics.jsonl model.safetensors predictions.sft run.json score.json settings shards " \
+is "$(cd out-dir && echo *)" \
+    "ckpt metrics.jsonl model.safetensors predictions.sft run.json score.json settings shards" \
     "what a run leaves"
 before=$(cksum out-dir/model.safetensors)
 
@@ -52,7 +53,7 @@ is $? 0 "a stage alone"
 pipeline imagenet SAVE_EVERY=1it EPOCHS=300 &
 pid=$!
 i=0
-while [ -z "$(ls out-dir/ckpt 2> /dev/null)" ] && [ $i -lt 100 ]; do
+while [ "$(checkpoints out-dir)" = '* ' ] && [ $i -lt 100 ]; do
     sleep 0.1
     i=$((i + 1))
 done

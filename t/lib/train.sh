@@ -1,10 +1,12 @@
 # train.sh - small training runs, for tests that source tap.sh.
 #
-# make_data draws 64 + 16 images of 4 classes into ./shards. run DIR [KEY VALUE
-# ...] trains in DIR; FEED=, TRAIN= give more options. Messages go to DIR.err.
+# make_data draws 64 + 16 images of 4 classes into ./shards and writes the recipe
+# ./small.yaml. run DIR [KEY VALUE]... trains in DIR; worker_run DIR [OPTION]...
+# does with options of the worker. Messages go to DIR.err.
+#
+# EPOCHS, set before make_data, is the length of a run (2).
 
-CONFIG=$TOP/configs/resnet18-demo.yaml
-SETTINGS="MODEL.WIDTH 8 INPUT.SIZE 32 INPUT.RESIZE 36 SOLVER.EPOCHS 2 SOLVER.BATCH 16 SOLVER.WARMUP_EPOCHS 0.5"
+CONFIG=$PWD/small.yaml
 if [ -e "$BIN/engine-cpu.so" ]; then
     ENGINE=cpu
 else
@@ -14,6 +16,15 @@ OMP_NUM_THREADS=1
 export OMP_NUM_THREADS
 
 make_data() {
+    cat > small.yaml << EOF
+_BASE_: $TOP/configs/resnet18-demo.yaml
+MODEL.WIDTH: 8
+INPUT.SIZE: 32
+INPUT.RESIZE: 36
+SOLVER.EPOCHS: ${EPOCHS:-2}
+SOLVER.BATCH: 16
+SOLVER.WARMUP_EPOCHS: 0.5
+EOF
     "$BIN/imgsynth" imagenet made-up --classes 4 --train 16 --val 4 \
         --size-min 40 --size-max 60 > data.log 2>&1 &&
         "$BIN/imgshard" pack --split train -o shards made-up/train >> data.log 2>&1 &&
@@ -22,42 +33,42 @@ make_data() {
     ok $? "a data set to train on"
 }
 
-# feed DIR [KEY VALUE...]: batches on stdout
+# feed DIR [OPTION|KEY VALUE]...: batches on stdout
 feed() {
     feed_dir=$1
     shift
-    # shellcheck disable=SC2086
     "$BIN/imgshard" feed shards/train.json -c "$CONFIG" --train \
-        --from "$feed_dir/ckpt" ${FEED:-} $SETTINGS "$@"
+        --from "$feed_dir/ckpt" "$@"
 }
 
-# worker DIR [KEY VALUE...]: trains on the batches of stdin. WORKER=exec in a
-# subshell makes that shell the worker, so that it can be signalled.
+# worker DIR [OPTION|KEY VALUE]...: trains on the batches of stdin. In a subshell
+# with AS=exec that shell becomes the worker, so that it can be signalled.
 worker() {
     worker_dir=$1
     shift
-    # shellcheck disable=SC2086
-    ${WORKER:-} "$BIN/accel-worker" train -c "$CONFIG" -o "$worker_dir" -e "$ENGINE" -t 1 \
-        ${TRAIN:-} $SETTINGS "$@"
+    ${AS:-} "$BIN/accel-worker" train -c "$CONFIG" -o "$worker_dir" -e "$ENGINE" \
+        -t 1 "$@"
 }
 
-# run DIR [FEED=OPTIONS] [TRAIN=OPTIONS] ["KEY VALUE..."]
 run() {
     run_dir=$1
     shift
-    FEED=
-    TRAIN=
-    run_more=
-    for word in "$@"; do
-        case $word in
-        FEED=*) FEED=${word#FEED=} ;;
-        TRAIN=*) TRAIN=${word#TRAIN=} ;;
-        *) run_more="$run_more $word" ;;
-        esac
+    feed "$run_dir" "$@" 2> "$run_dir.feed" |
+        worker "$run_dir" "$@" > "$run_dir.out" 2> "$run_dir.err"
+}
+
+worker_run() {
+    run_dir=$1
+    shift
+    feed "$run_dir" 2> "$run_dir.feed" |
+        worker "$run_dir" "$@" > "$run_dir.out" 2> "$run_dir.err"
+}
+
+# checkpoints DIR: their names, in one line
+checkpoints() {
+    for checkpoint in "$1"/ckpt/*; do
+        printf '%s ' "${checkpoint##*/}"
     done
-    # shellcheck disable=SC2086
-    feed "$run_dir" $run_more 2> "$run_dir.feed" |
-        worker "$run_dir" $run_more > "$run_dir.out" 2> "$run_dir.err"
 }
 
 # equal A B NAME, differ A B NAME: the newest checkpoints, bit for bit
