@@ -138,6 +138,29 @@ static void elements(void)
     ok(half[0] == 0x3f82 && half[1] == 0x3f80, "cast to BF16: ties to even");
 }
 
+/* Means, and gradients that are added to what is there. */
+static void additions(void)
+{
+    double x[6] = {1, 2, 3, 4, 5, 9}, y[2], out[2] = {10, 20};
+    double one[2] = {1, 1}, two[2] = {2, 3}, dg[2] = {7, 8}, db[2] = {5, 6};
+    double coef[6];
+    struct kern_avgpool mean = {x, y, 1, 3, 2, DT_F64};
+    struct kern_colsum sum = {x, out, 3, 2, DT_F64, DT_F64, true};
+    struct kern_norm_grad_final f = {one, two, one,   one,      one,
+                                     dg,  db,  coef,  coef + 2, coef + 4,
+                                     4,   2,   DT_F64};
+
+    go(KERN_AVGPOOL, &mean);
+    ok(y[0] == 3 && y[1] == 5, "mean over places");
+    go(KERN_COLSUM, &sum);
+    ok(out[0] == 19 && out[1] == 35, "sum of columns, added");
+    go(KERN_NORM_GRAD_FINAL, &f);
+    ok(dg[0] == 9 && dg[1] == 11 && db[0] == 6 && db[1] == 7,
+       "batch norm: gradients are added");
+    ok(coef[0] == 1 && coef[2] == -0.5 && coef[4] == -0.25 + 0.5,
+       "batch norm: coefficients of the gradient");
+}
+
 /* The forms of a 1x1 convolution of two pixels, two channels each. */
 static double form_x[4] = {1, -2, 3, 4}, form_w[4] = {1, 2, -1, 1};
 static double form_dy[4] = {1, -1, 2, 3};
@@ -146,7 +169,7 @@ static double form_dy[4] = {1, -1, 2, 3};
 static void form(struct conv_desc d, struct conv_args a, const double want[4],
                  const char *what)
 {
-    double out[4], *scratch;
+    double out[4] = {1, 1, 1, 1}, *scratch;
     struct conv_needs needs;
     struct conv_plan *p;
 
@@ -197,6 +220,10 @@ static void forms(void)
     /* dw = dy' z = (1,-1)'(1,5) + (2,3)'(5,0) */
     form((struct conv_desc){.kind = CONV_WGRAD, .pro = PRO_SBR}, a,
          (const double[]){11, 5, 14, -5}, "wgrad with prologue");
+    a.accumulate = true;
+    form((struct conv_desc){.kind = CONV_WGRAD, .pro = PRO_SBR}, a,
+         (const double[]){12, 6, 15, -4}, "wgrad adds to what is there");
+    a.accumulate = false;
     /* dy w = (1 + 1, 2 - 1), (2 - 3, 4 + 3) */
     form((struct conv_desc){.kind = CONV_DGRAD, .epi = EPI_ADD}, a,
          (const double[]){3, -8, 9, 9}, "dgrad with addend");
@@ -469,6 +496,7 @@ int main(void)
     sgd(true);
     clip();
     elements();
+    additions();
     forms();
     memory();
     bad_kernels();
