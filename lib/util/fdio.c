@@ -248,6 +248,19 @@ int fd_writev(int fd, struct iovec *v, int n, int64_t deadline)
     return 0;
 }
 
+int fd_standard(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd < 0)
+        return err_sys(ERR_SYSTEM, "/dev/null: open");
+    close(fd);
+    return 0;
+}
+
 int fd_cloexec(int fd)
 {
     int flags = fcntl(fd, F_GETFD);

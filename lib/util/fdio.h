@@ -36,6 +36,12 @@ int fd_pread(int fd, void *p, size_t n, uint64_t offset) MUST_CHECK;
 int fd_write(int fd, const void *p, size_t n, int64_t deadline) MUST_CHECK;
 /* Write all of n pieces; the array is used up (changed). */
 int fd_writev(int fd, struct iovec *v, int n, int64_t deadline) MUST_CHECK;
+/*
+ * Descriptors 0 to 2 that the caller closed become /dev/null opened for reading,
+ * so that no file of ours takes their place and writing to them still fails.
+ * The first act of main.
+ */
+int fd_standard(void) MUST_CHECK;
 int fd_cloexec(int fd) MUST_CHECK;
 /* Ask for a pipe of 1 MiB, halving down to the default; never fails. */
 void fd_grow_pipe(int fd);

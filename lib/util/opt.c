@@ -31,10 +31,19 @@ const struct opt opt_builtin[] = {
 
 /* Variables that launchers set for everything below them. */
 static const char *const launcher_env[] = {
-    "ACCEL_RANK",       "ACCEL_WORLD_SIZE", "ACCEL_LOCAL_RANK",
-    "ACCEL_NODE_RANK",  "ACCEL_MASTER",     "ACCEL_LOCAL_WORLD_SIZE",
-    "ACCEL_RUN_ID",     "ACCEL_ATTEMPT",    "ACCEL_RDZV",
-    "ACCEL_ENGINE_DIR", "ACCEL_FAULT",      NULL,
+    "ACCEL_RANK",
+    "ACCEL_WORLD_SIZE",
+    "ACCEL_LOCAL_RANK",
+    "ACCEL_NODE_RANK",
+    "ACCEL_MASTER",
+    "ACCEL_LOCAL_WORLD_SIZE",
+    "ACCEL_RUN_ID",
+    "ACCEL_ATTEMPT",
+    "ACCEL_RDZV",
+    "ACCEL_ENGINE_DIR",
+    "ACCEL_FAULT",
+    "ACCEL_RING",
+    NULL,
 };
 
 /* ---- rows ------------------------------------------------------------- */
@@ -63,7 +72,7 @@ static bool same(const char *a, const char *b)
     return a && b && !strcmp(a, b);
 }
 
-static struct opt *by_key(const struct command *c, const char *key)
+struct opt *opt_by_key(const struct command *c, const char *key)
 {
     struct opt_iter it = opt_rows(c);
     struct opt *o;
@@ -73,7 +82,7 @@ static struct opt *by_key(const struct command *c, const char *key)
     return o;
 }
 
-static struct opt *by_name(const struct command *c, const char *name)
+struct opt *opt_by_name(const struct command *c, const char *name)
 {
     struct opt_iter it = opt_rows(c);
     struct opt *o;
@@ -83,7 +92,7 @@ static struct opt *by_name(const struct command *c, const char *name)
     return o;
 }
 
-static struct opt *by_letter(const struct command *c, char letter)
+struct opt *opt_by_letter(const struct command *c, char letter)
 {
     struct opt_iter it = opt_rows(c);
     struct opt *o;
@@ -93,7 +102,7 @@ static struct opt *by_letter(const struct command *c, char letter)
     return o;
 }
 
-static int builtin_by(const char *name, char letter)
+int opt_builtin_by(const char *name, char letter)
 {
     for (int i = 0; opt_builtin[i].name; i++)
         if (same(opt_builtin[i].name, name) ||
@@ -104,9 +113,9 @@ static int builtin_by(const char *name, char letter)
 
 const struct opt *opt_find(const struct command *c, const char *name_or_key)
 {
-    const struct opt *o = by_key(c, name_or_key);
+    const struct opt *o = opt_by_key(c, name_or_key);
 
-    return o ? o : by_name(c, name_or_key);
+    return o ? o : opt_by_name(c, name_or_key);
 }
 
 bool opt_given(const struct command *c, const char *name_or_key)
@@ -139,8 +148,8 @@ void opt_each(const struct command *c,
 
 /* ---- unknown words ---------------------------------------------------- */
 
-static int unknown_key(const struct command *c, enum err_class cls,
-                       const char *where, const char *key)
+int opt_unknown_key(const struct command *c, enum err_class cls,
+                    const char *where, const char *key)
 {
     struct opt_iter it = opt_rows(c);
     struct nearest n = {.word = key};
@@ -151,7 +160,7 @@ static int unknown_key(const struct command *c, enum err_class cls,
     return nearest_fail(cls, where, "key", &n, "");
 }
 
-static int unknown_option(const struct command *c, const char *word)
+int opt_unknown_option(const struct command *c, const char *word)
 {
     struct opt_iter it = opt_rows(c);
     struct nearest n = {.word = word + 2};
@@ -176,8 +185,8 @@ static void forget(struct opt *o)
     o->where = o->text = NULL;
 }
 
-static int row_set(struct opt *o, const char *subject, const char *text,
-                   bool item, enum opt_origin origin, const char *where)
+int opt_row_set(struct opt *o, const char *subject, const char *text, bool item,
+                enum opt_origin origin, const char *where)
 {
     enum err_class cls = origin == ORIGIN_FILE ? ERR_CONFIG : ERR_USAGE;
     bool append = item && o->type == OPT_STRINGS && o->origin == origin &&
@@ -206,18 +215,18 @@ int opt_set(const struct command *c, const char *key, const char *text,
             enum opt_origin origin, const char *where)
 {
     enum err_class cls = origin == ORIGIN_FILE ? ERR_CONFIG : ERR_USAGE;
-    struct opt *o = by_key(c, key);
+    struct opt *o = opt_by_key(c, key);
     bool item = !o;
     char *subject;
     int r;
 
     if (!o)
-        o = by_name(c, key);
+        o = opt_by_name(c, key);
     if (!o)
-        return unknown_key(c, cls, where ? where : "", key);
+        return opt_unknown_key(c, cls, where ? where : "", key);
     subject = xstrfmt("%s%s%s%s", where ? where : "", where ? ": " : "",
                       item ? "--" : "", key);
-    r = row_set(o, subject, text, item, origin, where);
+    r = opt_row_set(o, subject, text, item, origin, where);
     free(subject);
     return r;
 }
@@ -240,11 +249,11 @@ static int set_from_file(void *arg, const char *key, const char *value,
 {
     const struct command *c = arg;
 
-    if (by_key(c, key))
+    if (opt_by_key(c, key))
         return opt_set(c, key, value, ORIGIN_FILE, where);
     if (!value && is_section(c, key))
         return 0;
-    return unknown_key(c, ERR_CONFIG, where, key);
+    return opt_unknown_key(c, ERR_CONFIG, where, key);
 }
 
 int opt_load_file(const struct command *c, const char *path)
@@ -265,12 +274,12 @@ static void check_row(const struct command *c, const struct opt *o)
     if (!o->addr || (o->type == OPT_CHOICE && !o->choices))
         BUG("row \"%s\": address or choices missing",
             o->name ? o->name : o->key);
-    if ((o->name && by_name(c, o->name) != o) ||
-        (o->key && by_key(c, o->key) != o) ||
-        (o->letter && by_letter(c, o->letter) != o))
+    if ((o->name && opt_by_name(c, o->name) != o) ||
+        (o->key && opt_by_key(c, o->key) != o) ||
+        (o->letter && opt_by_letter(c, o->letter) != o))
         BUG("row \"%s\": name, letter or key is used twice",
             o->name ? o->name : o->key);
-    if (o->name && builtin_by(o->name, o->letter) >= 0)
+    if (o->name && opt_builtin_by(o->name, o->letter) >= 0)
         BUG("row \"%s\": name or letter of every program", o->name);
 }
 
@@ -286,8 +295,8 @@ void opt_defaults(const struct command *c)
     while ((o = opt_next(&it))) {
         if (!o->def)
             opt_value_store(o, &zero, false);
-        else if (row_set(o, o->name ? o->name : o->key, o->def, false,
-                         ORIGIN_DEFAULT, NULL) < 0)
+        else if (opt_row_set(o, o->name ? o->name : o->key, o->def, false,
+                             ORIGIN_DEFAULT, NULL) < 0)
             BUG("default of row %s", err_text());
     }
 }
@@ -354,7 +363,7 @@ static int check_env(const struct program *p)
 }
 
 /* A variable that is set but empty counts as not set. */
-static int apply_env(const struct program *p, const struct command *c)
+int opt_apply_env(const struct program *p, const struct command *c)
 {
     struct opt_iter it = opt_rows(c);
     struct opt *o;
@@ -365,329 +374,8 @@ static int apply_env(const struct program *p, const struct command *c)
         const char *text = o->env ? getenv(o->env) : NULL;
 
         if (text && *text &&
-            row_set(o, o->env, text, false, ORIGIN_ENV, o->env) < 0)
+            opt_row_set(o, o->env, text, false, ORIGIN_ENV, o->env) < 0)
             return -1;
     }
     return 0;
-}
-
-/* ---- command line ----------------------------------------------------- */
-
-struct scan {
-    const struct program *p;
-    const struct command *c;
-    char **argv; /* words that are left, ended by NULL */
-    char **operand;
-    int n;           /* operands */
-    struct opt *key; /* waits for its VALUE */
-    bool print_config, done;
-};
-
-static void print_text(struct buf *b)
-{
-    fwrite(b->data, 1, b->len, stdout);
-    buf_release(b);
-}
-
-static int run_builtin(struct scan *s, int which)
-{
-    struct buf b = BUF_INIT;
-
-    switch (which) {
-    case BUILTIN_VERBOSE:
-        verbosity = verbosity < 0 ? 1 : verbosity + 1;
-        return 0;
-    case BUILTIN_QUIET:
-        verbosity = -1;
-        return 0;
-    case BUILTIN_PRINT_CONFIG:
-        s->print_config = true;
-        return 0;
-    case BUILTIN_HELP:
-        opt_help(&b, s->p, s->c);
-        break;
-    case BUILTIN_DUMP:
-        opt_dump(&b, s->p, s->c);
-        break;
-    default:
-        opt_version(&b, s->p);
-        break;
-    }
-    print_text(&b);
-    if (which == BUILTIN_VERSION && s->p->versions)
-        s->p->versions();
-    s->done = true;
-    return 0;
-}
-
-static int set_option(struct opt *o, const char *as, const char *text)
-{
-    return row_set(o, as, text, true, ORIGIN_COMMAND, NULL);
-}
-
-static int needs_value(const struct opt *o, const char *as)
-{
-    return err_set(ERR_USAGE, "%s: needs a value: %s", as, opt_placeholder(o));
-}
-
-/* word is "--name" or "--no-name", value what stood behind "=", or NULL. */
-static int set_long(struct scan *s, const char *word, const char *value)
-{
-    int which = builtin_by(word + 2, 0);
-    struct opt *o = by_name(s->c, word + 2);
-    bool negated = false;
-
-    if (!o && which < 0 && !strncmp(word, "--no-", 5)) {
-        o = by_name(s->c, word + 5);
-        if (o && o->type != OPT_FLAG)
-            return err_set(ERR_USAGE, "%s: --%s is not a flag", word, o->name);
-        negated = o != NULL;
-    }
-    if (!o && which < 0)
-        return unknown_option(s->c, word);
-    if ((which >= 0 || o->type == OPT_FLAG) && value)
-        return err_set(ERR_USAGE, "%s: takes no value", word);
-    if (which >= 0)
-        return run_builtin(s, which);
-    if (o->type == OPT_FLAG)
-        return set_option(o, word, negated ? "false" : "true");
-    if (!value && !*s->argv)
-        return needs_value(o, word);
-    return set_option(o, word, value ? value : *s->argv++);
-}
-
-/* "--name", "--no-name", "--name value", "--name=value" */
-static int scan_long(struct scan *s, const char *word)
-{
-    size_t n = strcspn(word, "=");
-    char *name = xstrdup(word);
-    int r;
-
-    name[n] = 0;
-    r = set_long(s, name, word[n] ? word + n + 1 : NULL);
-    free(name);
-    return r;
-}
-
-/* "-x", "-xyz" for flags, "-jN", "-j N" */
-static int scan_short(struct scan *s, const char *word)
-{
-    for (word++; *word && !s->done; word++) {
-        char as[] = {'-', *word, 0};
-        struct opt *o = by_letter(s->c, *word);
-        int which = builtin_by(NULL, *word), r;
-
-        if (o && o->type != OPT_FLAG) {
-            if (word[1])
-                return set_option(o, as, word + 1);
-            if (!*s->argv)
-                return needs_value(o, as);
-            return set_option(o, as, *s->argv++);
-        }
-        if (o)
-            r = set_option(o, as, "true");
-        else if (which >= 0)
-            r = run_builtin(s, which);
-        else
-            r = err_set(ERR_USAGE, "unknown option \"%s\"", as);
-        if (r < 0)
-            return -1;
-    }
-    return 0;
-}
-
-/* KEY and VALUE as two words or as KEY=VALUE. */
-static int scan_override(struct scan *s, const char *word)
-{
-    size_t n = strcspn(word, "=");
-    char *key;
-    int r = 0;
-
-    if (s->key) {
-        r = row_set(s->key, s->key->key, word, false, ORIGIN_COMMAND, NULL);
-        s->key = NULL;
-        return r;
-    }
-    key = xstrdup(word);
-    key[n] = 0;
-    s->key = by_key(s->c, key);
-    if (!s->key)
-        r = unknown_key(s->c, ERR_USAGE, "", key);
-    free(key);
-    if (r == 0 && word[n])
-        r = scan_override(s, word + n + 1);
-    return r;
-}
-
-static int scan_operand(struct scan *s, char *word)
-{
-    if (s->c->overrides && s->n >= s->c->n_fixed)
-        return scan_override(s, word);
-    s->operand[s->n++] = word;
-    return 0;
-}
-
-/* "-" and numbers such as "-0.5" are operands, unless a letter says no. */
-static bool is_option(const struct command *c, const char *word)
-{
-    if (word[0] != '-' || !word[1])
-        return false;
-    if (isdigit((unsigned char)word[1]) || word[1] == '.')
-        return by_letter(c, word[1]) != NULL;
-    return true;
-}
-
-static int scan_words(struct scan *s)
-{
-    bool ended = false;
-
-    while (*s->argv && !s->done) {
-        char *word = *s->argv++;
-        int r;
-
-        if (ended || !is_option(s->c, word))
-            r = scan_operand(s, word);
-        else if (word[1] != '-')
-            r = scan_short(s, word);
-        else if (word[2])
-            r = scan_long(s, word);
-        else
-            r = 0, ended = true;
-        if (r < 0)
-            return -1;
-    }
-    if (s->key && !s->done)
-        return err_set(ERR_USAGE, "%s: key without a value", s->key->key);
-    return 0;
-}
-
-static int check_operands(const struct scan *s)
-{
-    const struct command *c = s->c;
-    int most = c->max_operands;
-
-    if (s->n < c->n_fixed)
-        return err_set(ERR_USAGE, "operand missing: expected %s",
-                       c->operands ? c->operands : "more");
-    if (most >= 0 && most < c->n_fixed)
-        most = c->n_fixed;
-    if (most >= 0 && s->n > most)
-        return err_set(ERR_USAGE, "unexpected operand \"%.80s\"",
-                       s->operand[most]);
-    return 0;
-}
-
-/* ---- programs --------------------------------------------------------- */
-
-/* The one line of a failure; wrong usage points to --help. */
-static int fail(const struct program *p, const struct command *c)
-{
-    const char *sub = c ? c->name : "";
-
-    if (err_code() == ERR_NONE)
-        BUG("failed without saying why");
-    if (err_code() == ERR_USAGE)
-        warn("%s; see '%s%s%s --help'", err_text(), p->name, *sub ? " " : "",
-             sub);
-    else
-        warn("%s", err_text());
-    return (int)err_code();
-}
-
-/* A full disk behind stdout must not look like success. */
-static int close_out(int status)
-{
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return status;
-    err_sys(ERR_IO, "standard output: write");
-    warn("%s", err_text());
-    return status ? status : ERR_IO;
-}
-
-static int run_command(struct scan *s)
-{
-    const struct command *c = s->c;
-    const struct opt *config;
-    struct buf b = BUF_INIT;
-    int status;
-
-    opt_defaults(c);
-    if (scan_words(s) < 0)
-        return fail(s->p, c);
-    if (s->done)
-        return close_out(0);
-    if (apply_env(s->p, c) < 0)
-        return fail(s->p, c);
-    config = by_name(c, "config");
-    if (config && config->type == OPT_STRING && config->text &&
-        opt_load_file(c, config->text) < 0)
-        return fail(s->p, c);
-    if (s->print_config) {
-        opt_config(&b, c);
-        print_text(&b);
-        return close_out(0);
-    }
-    if (check_operands(s) < 0)
-        return fail(s->p, c);
-    status = c->run(c, s->n, s->operand);
-    if (status < 0)
-        status = fail(s->p, c);
-    return close_out(status);
-}
-
-/* What may stand before a command: the options about the program itself. */
-static int run_program(const struct program *p, const char *word)
-{
-    static const struct command none = {.name = ""};
-    struct scan s = {.p = p, .c = &none};
-    struct nearest n = {.word = word ? word : ""};
-    struct buf b = BUF_INIT;
-    int which = -1;
-
-    if (word && !strncmp(word, "--", 2))
-        which = builtin_by(word + 2, 0);
-    if (which == BUILTIN_HELP || which == BUILTIN_VERSION ||
-        which == BUILTIN_DUMP) {
-        s.c = NULL;
-        run_builtin(&s, which);
-        return close_out(0);
-    }
-    for (const struct command *c = p->commands; c->name; c++)
-        nearest_try(&n, c->name);
-    opt_usage(&b, p, NULL);
-    if (!word)
-        err_set(ERR_USAGE, "no command given: %s", b.data);
-    else if (*word == '-')
-        err_set(ERR_USAGE, "\"%.80s\": a command comes first: %s", word,
-                b.data);
-    else
-        nearest_fail(ERR_USAGE, "", "command", &n, "");
-    buf_release(&b);
-    return fail(p, NULL);
-}
-
-int program_main(const struct program *p, int argc, char **argv)
-{
-    const struct command *c, *nameless = NULL;
-    struct scan s = {.p = p, .argv = argv + (argc > 0)};
-    int status;
-
-    prog_set(p->name);
-    for (c = p->commands; c->name; c++) {
-        if (!*c->name)
-            nameless = c;
-        else if (argc > 1 && !strcmp(c->name, argv[1]))
-            break;
-    }
-    if (c->name)
-        s.argv++;
-    else
-        c = nameless;
-    if (!c)
-        return run_program(p, argc > 1 ? argv[1] : NULL);
-    s.c = c;
-    s.operand = xcalloc((size_t)argc + 1, sizeof *s.operand);
-    status = run_command(&s);
-    free(s.operand);
-    return status;
 }

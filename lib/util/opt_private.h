@@ -1,8 +1,8 @@
 /*
- * opt_private.h - what the three files of the settings table share.
+ * opt_private.h - what the files of the settings table share.
  *
- * optval.c turns text into values and back, opt.c holds the table, precedence
- * and the command line, opthelp.c prints. Nobody else includes this.
+ * optval.c turns text into values and back, opt.c holds the table and
+ * precedence, optline.c reads the command line and runs, opthelp.c prints. Nobody else includes this.
  */
 #ifndef UTIL_OPT_PRIVATE_H
 #define UTIL_OPT_PRIVATE_H
@@ -57,5 +57,18 @@ void opt_usage(struct buf *b, const struct program *p, const struct command *c);
 void opt_version(struct buf *b, const struct program *p);
 void opt_dump(struct buf *b, const struct program *p, const struct command *c);
 void opt_config(struct buf *b, const struct command *c);
+
+/* ---- opt.c, for the command line */
+struct opt *opt_by_name(const struct command *c, const char *name);
+struct opt *opt_by_key(const struct command *c, const char *key);
+struct opt *opt_by_letter(const struct command *c, char letter);
+int opt_builtin_by(const char *name, char letter);
+/* The value of a row from text; subject names it in errors. */
+int opt_row_set(struct opt *o, const char *subject, const char *text, bool item,
+                enum opt_origin origin, const char *where);
+int opt_unknown_key(const struct command *c, enum err_class cls,
+                    const char *where, const char *key);
+int opt_unknown_option(const struct command *c, const char *word);
+int opt_apply_env(const struct program *p, const struct command *c);
 
 #endif
