@@ -150,7 +150,7 @@ $(B)/t/%.t: $(OBJ)/t/unit/%.o $(foreach l,$(LINK_test),$(OBJ)/lib$(l).a)
 	@mkdir -p $(@D)
 	$(call say,LD $@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(foreach l,$(LINK_test),$(LIBS_$(l)))
-$(OBJ)/t/%.o: ALL_CFLAGS += -It
+$(OBJ)/t/%.o: private ALL_CFLAGS += -It
 tests: all $(UNIT)
 .PHONY: tests
 
