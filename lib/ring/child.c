@@ -31,6 +31,8 @@ _Noreturn static void become(char **argv, const sigset_t *mask, pid_t parent,
     memset(&a, 0, sizeof(a));
     a.sa_handler = SIG_DFL;
     sigaction(SIGPIPE, &a, NULL);
+    /* A shell starts background jobs with INT ignored; it is passed on here. */
+    sigaction(SIGINT, &a, NULL);
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)

@@ -34,6 +34,24 @@ struct ring {
     int64_t progress_at, told_at;
 };
 
+/* ---- words to the launcher */
+
+static void tell_launcher(struct ring *g, const char *line)
+{
+    if (g->launch >= 0)
+        (void)!send(g->launch, line, strlen(line), MSG_NOSIGNAL);
+}
+
+/* Rank it began with, class, sentence. */
+static void tell_cause(struct ring *g, enum err_class c, int origin,
+                       const char *text)
+{
+    char *line = xstrfmt("cause %d %d %s\n", origin, (int)c, text);
+
+    tell_launcher(g, line);
+    free(line);
+}
+
 /* ---- the run ends because of this rank or another */
 
 static void describe_worker(const struct ring *g, struct buf *b)
@@ -294,19 +312,6 @@ static bool finished(struct ring *g)
 
 /* ---- the two ends */
 
-/* One line to the launcher: rank it began with, class, sentence. */
-static void tell_launcher(struct ring *g, enum err_class c, int origin,
-                          const char *text)
-{
-    char *line;
-
-    if (g->launch < 0)
-        return;
-    line = xstrfmt("cause %d %d %s\n", origin, (int)c, text);
-    (void)!send(g->launch, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT);
-    free(line);
-}
-
 /* Some rank was lost: the worker learns it, ends or is ended. */
 static int leave(struct ring *g)
 {
@@ -316,8 +321,10 @@ static int leave(struct ring *g)
     enum err_class c = shm_cause(&g->shm, &origin, &text);
     int64_t end = clock_ms() + LEAVE_MS;
 
-    warn("%s", text);
-    tell_launcher(g, c, origin, text);
+    /* The launcher reports the cause once for all ranks. */
+    if (g->launch < 0 || origin == g->o->ranks.rank)
+        warn("%s", text);
+    tell_cause(g, c, origin, text);
     while (!g->gone && clock_ms() < end)
         turn(g, 50);
     killed = !g->gone;
@@ -380,7 +387,7 @@ static void find_launcher(struct ring *g)
     if (g->launch < 0)
         return;
     line = xstrfmt("rank %d\n", g->o->ranks.local_rank);
-    (void)!send(g->launch, line, strlen(line), MSG_NOSIGNAL);
+    tell_launcher(g, line);
     free(line);
 }
 
@@ -416,14 +423,21 @@ int ring_run(const struct ring_options *o)
                      .signals = -1,
                      .launch = -1};
     struct sigaction ignore;
+    char *text;
+    int status;
 
     memset(&ignore, 0, sizeof(ignore));
     ignore.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &ignore, NULL);
     if (start(&g) < 0) {
-        tell_launcher(&g, err_code(), o->ranks.rank, err_text());
+        tell_cause(&g, err_code(), o->ranks.rank, err_text());
         warn("%s", err_text());
-        return (int)err_code();
+        status = (int)err_code();
+    } else {
+        status = supervise(&g);
     }
-    return supervise(&g);
+    text = xstrfmt("status %d\n", status);
+    tell_launcher(&g, text);
+    free(text);
+    return status;
 }

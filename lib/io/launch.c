@@ -1,0 +1,414 @@
+#include "io/launch.h"
+
+#include "io/launchrank.h"
+#include "util/buf.h"
+#include "util/fdio.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SETTLE_MS 2000   /* rings, and ranks that stop early, end together */
+#define STOPPED_MS 30000 /* after a signal that asked all to end */
+#define LAST_MS 5000     /* for what is left after KILL */
+
+/* How far the ending of an attempt has come. */
+enum stage { RUNNING, ASKED, KILLED };
+
+struct launch {
+    const struct launch_options *o;
+    struct launch_rank *rank; /* [n] */
+    struct launch_hub hub;
+    int signals;
+    sigset_t mask; /* of the ranks */
+    int attempt;
+    enum stage stage;
+    int first;          /* rank that failed first by time, -1: none */
+    int64_t failed_at, asked_at;
+    bool stopping;      /* a signal asked for the end */
+    int interrupts;
+};
+
+/* ---- signals to ranks */
+
+static bool group_signal(pid_t pid, int sig)
+{
+    return pid > 0 && kill(-pid, sig) == 0;
+}
+
+/* To the ring if there is one, else to the whole group. */
+static void forward(struct launch *l, int sig)
+{
+    for (int r = 0; r < l->o->n; r++) {
+        struct launch_rank *k = &l->rank[r];
+        pid_t ring = launch_hub_ring(&l->hub, r);
+        if (k->ended)
+            continue;
+        if (ring > 0)
+            kill(ring, sig);
+        else
+            group_signal(k->pid, sig);
+    }
+}
+
+/* Every group, those of leaders that ended as well, and orphans. */
+static void signal_all(struct launch *l, int sig)
+{
+    for (int r = 0; r < l->o->n; r++)
+        group_signal(l->rank[r].pid, sig);
+    launch_orphans(sig);
+}
+
+static void take_signal(struct launch *l, int sig)
+{
+    if (sig == SIGINT && l->interrupts++ > 0) {
+        warn("interrupted twice: all ranks are killed");
+        signal_all(l, SIGKILL);
+        l->stage = KILLED;
+        l->asked_at = clock_ms();
+        return;
+    }
+    if (sig != SIGUSR2)
+        l->stopping = true;
+    note("signal %d (%s) goes to all ranks", sig, strsignal(sig));
+    forward(l, sig);
+}
+
+static void take_signals(struct launch *l)
+{
+    struct signalfd_siginfo s;
+
+    while (read(l->signals, &s, sizeof(s)) == (ssize_t)sizeof(s))
+        if (s.ssi_signo != SIGCHLD)
+            take_signal(l, (int)s.ssi_signo);
+}
+
+static int open_signals(struct launch *l)
+{
+    static const int all[] = {SIGTERM, SIGINT,  SIGUSR1,
+                              SIGUSR2, SIGCHLD, SIGHUP};
+    struct sigaction a;
+    sigset_t set;
+
+    memset(&a, 0, sizeof(a));
+    a.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &a, NULL);
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        /* nohup's wish is kept. */
+        if (all[i] != SIGHUP || sigaction(SIGHUP, NULL, &a) < 0 ||
+            a.sa_handler != SIG_IGN)
+            sigaddset(&set, all[i]);
+    if (sigprocmask(SIG_BLOCK, &set, &l->mask) < 0)
+        return err_sys(ERR_SYSTEM, "signal mask");
+    l->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (l->signals < 0)
+        return err_sys(ERR_SYSTEM, "signalfd");
+    return 0;
+}
+
+/* ---- watching */
+
+static void reap(struct launch *l)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        for (int r = 0; r < l->o->n; r++) {
+            struct launch_rank *k = &l->rank[r];
+            if (k->pid != pid || k->ended)
+                continue;
+            k->ended = true;
+            k->status = k->pressed ? l->hub.said[r]
+                        : WIFSIGNALED(status)
+                            ? 128 + WTERMSIG(status)
+                            : WEXITSTATUS(status);
+            k->after = l->stage != RUNNING && !k->pressed;
+            if (k->status && l->first < 0) {
+                l->first = r;
+                l->failed_at = clock_ms();
+            }
+        }
+    }
+}
+
+static bool all_ended(const struct launch *l)
+{
+    for (int r = 0; r < l->o->n; r++)
+        if (!l->rank[r].ended)
+            return false;
+    return true;
+}
+
+/* Wait for anything, at most ms, and take note of it. */
+static void turn(struct launch *l, int ms)
+{
+    int n = 2 * l->o->n, hub = launch_hub_fds(&l->hub, NULL);
+    struct pollfd *p = xcalloc((size_t)(1 + n + hub), sizeof(*p));
+
+    p[0] = (struct pollfd){.fd = l->signals, .events = POLLIN};
+    for (int i = 0; i < n; i++)
+        p[1 + i] = (struct pollfd){.fd = l->rank[i / 2].fd[i % 2],
+                                   .events = POLLIN};
+    launch_hub_fds(&l->hub, p + 1 + n);
+    if (poll(p, (nfds_t)(1 + n + hub), ms) > 0) {
+        if (p[0].revents)
+            take_signals(l);
+        /* What a rank said last is there before its end is judged. */
+        for (int i = 0; i < n; i++)
+            if (p[1 + i].revents)
+                launch_rank_read(&l->rank[i / 2], i % 2);
+        launch_hub_serve(&l->hub, p + 1 + n);
+    }
+    reap(l);
+    free(p);
+}
+
+/* A ring has ended and its rank goes on: its shell waits for a feeder that does
+ * not notice. The status is known; the rest of the group is ended. */
+static void press_groups(struct launch *l)
+{
+    int64_t now = clock_ms(), age;
+
+    for (int r = 0; r < l->o->n; r++) {
+        struct launch_rank *k = &l->rank[r];
+        if (k->ended || l->hub.said[r] < 0)
+            continue;
+        if (!k->said_at)
+            k->said_at = now;
+        age = now - k->said_at;
+        if (age >= SETTLE_MS && !k->pressed) {
+            k->pressed = true;
+            group_signal(k->pid, SIGTERM);
+        }
+        if (age >= SETTLE_MS + l->o->grace_ms)
+            group_signal(k->pid, SIGKILL);
+    }
+}
+
+/* A rank has failed: bring the others to their end, step by step. */
+static void press(struct launch *l)
+{
+    int64_t now = clock_ms();
+    bool together = l->hub.n_conns > 0 ||
+                    (l->first >= 0 && l->rank[l->first].status == ERR_AGAIN);
+    int64_t settle = l->stopping ? STOPPED_MS : together ? SETTLE_MS : 0;
+
+    if (l->stage == RUNNING && l->first >= 0 && now - l->failed_at >= settle) {
+        l->stage = ASKED;
+        l->asked_at = now;
+        signal_all(l, SIGTERM);
+    }
+    if (l->stage == ASKED && now - l->asked_at >= l->o->grace_ms) {
+        l->stage = KILLED;
+        l->asked_at = now;
+        signal_all(l, SIGKILL);
+    }
+}
+
+/* The leaders have ended; so must everything they started. */
+static void sweep(struct launch *l)
+{
+    int64_t begin = clock_ms();
+
+    while (waitpid(-1, NULL, WNOHANG) >= 0 || errno != ECHILD) {
+        int64_t age = clock_ms() - begin;
+        bool hard = l->stage == KILLED || age >= l->o->grace_ms;
+        if (age > l->o->grace_ms + LAST_MS)
+            break;
+        launch_orphans(hard ? SIGKILL : SIGTERM);
+        turn(l, 20);
+    }
+    turn(l, 0);
+}
+
+/* ---- the verdict */
+
+/* The rank it began with: as the rings say, else the first by time. One that
+ * stopped with its state saved (75) is not it if another really failed. */
+static int culprit(const struct launch *l)
+{
+    int origin = l->hub.origin;
+
+    if (origin >= 0 && origin < l->o->n && l->rank[origin].status)
+        return origin;
+    if (l->first < 0 || l->rank[l->first].status != ERR_AGAIN)
+        return l->first;
+    for (int r = 0; r < l->o->n; r++)
+        if (l->rank[r].status && l->rank[r].status != ERR_AGAIN &&
+            !l->rank[r].after)
+            return r;
+    return l->first;
+}
+
+static void describe_status(int status, struct buf *b)
+{
+    if (status <= 128 || status > 128 + SIGRTMAX) {
+        buf_addf(b, "exited with status %d", status);
+        return;
+    }
+    buf_addf(b, "killed by signal %d (%s)", status - 128,
+             strsignal(status - 128));
+    if (status == 128 + SIGKILL)
+        buf_addstr(b, ": out of memory? see dmesg");
+}
+
+static void report(const struct launch *l, int who)
+{
+    struct buf b = BUF_INIT;
+    const char *comma = "";
+
+    buf_addf(&b, "%s: rank %d failed first: pid %d: ", prog_name(), who,
+             (int)l->rank[who].pid);
+    describe_status(l->rank[who].status, &b);
+    buf_addch(&b, '\n');
+    if (l->hub.cause)
+        buf_addf(&b, "%s: cause: %s\n", prog_name(), l->hub.cause);
+    if (l->rank[who].out.n_lines) {
+        buf_addf(&b, "%s: last lines of rank %d:\n", prog_name(), who);
+        rankout_last(&l->rank[who].out, &b);
+    }
+    if (l->o->n > 1)
+        buf_addf(&b, "%s: status of the others: ", prog_name());
+    for (int r = 0; r < l->o->n; r++)
+        if (r != who) {
+            buf_addf(&b, "%srank %d %d", comma, r, l->rank[r].status);
+            comma = ", ";
+        }
+    if (l->o->n > 1)
+        buf_addch(&b, '\n');
+    (void)!fd_write(STDERR_FILENO, b.data, b.len, FD_FOREVER);
+    buf_release(&b);
+}
+
+/* ---- an attempt */
+
+static int start_ranks(struct launch *l, const char *rdzv, const char *run_id)
+{
+    for (int r = 0; r < l->o->n; r++) {
+        struct launch_start s = {.rank = r,
+                                 .n = l->o->n,
+                                 .attempt = l->attempt,
+                                 .rdzv = rdzv,
+                                 .run_id = run_id,
+                                 .logdir = l->o->logdir,
+                                 .mask = &l->mask,
+                                 .argv = l->o->argv};
+        if (launch_rank_start(&l->rank[r], &s) < 0)
+            return err_wrap("rank %d", r);
+    }
+    return 0;
+}
+
+static char *random_name(void)
+{
+    unsigned char bytes[16];
+    struct buf b = BUF_INIT;
+
+    if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+        return NULL;
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        buf_addf(&b, "%02x", bytes[i]);
+    return buf_detach(&b);
+}
+
+/* Start all, watch until nothing is left; the status of the attempt. */
+static int attempt(struct launch *l)
+{
+    const char *given = getenv("ACCEL_RUN_ID");
+    char *name = random_name(), *rdzv, *run_id;
+    int who, status = -1;
+
+    if (!name)
+        return err_sys(ERR_SYSTEM, "random numbers");
+    rdzv = xstrfmt("@millrace-%s", name);
+    run_id = xstrdup(given && *given ? given : name);
+    l->rank = xcalloc((size_t)l->o->n, sizeof(*l->rank));
+    for (int r = 0; r < l->o->n; r++)
+        launch_rank_init(&l->rank[r]);
+    l->stage = RUNNING;
+    l->first = -1;
+    if (launch_hub_open(&l->hub, rdzv, l->o->n) < 0)
+        goto out;
+    if (start_ranks(l, rdzv, run_id) < 0) {
+        signal_all(l, SIGKILL);
+        l->stage = KILLED;
+        sweep(l);
+        goto out;
+    }
+    while (!all_ended(l)) {
+        turn(l, l->first >= 0 || l->stage != RUNNING ? 50 : 500);
+        press(l);
+        press_groups(l);
+    }
+    sweep(l);
+    who = culprit(l);
+    status = who < 0 ? 0 : l->rank[who].status;
+    if (l->interrupts > 1)
+        status = 128 + SIGINT;
+    else if (who >= 0 && status != ERR_AGAIN && !l->stopping)
+        report(l, who);
+out:
+    for (int r = 0; r < l->o->n; r++)
+        launch_rank_release(&l->rank[r]);
+    free(l->rank);
+    launch_hub_close(&l->hub);
+    free(name);
+    free(rdzv);
+    free(run_id);
+    return status;
+}
+
+/* Worth another try, and nobody asked for the end. */
+static bool again(const struct launch *l, int status)
+{
+    return !l->stopping && l->interrupts == 0 && l->attempt < l->o->retries &&
+           (status == ERR_AGAIN || status == ERR_PEER || status > 128);
+}
+
+/* 1, 2, 4, ... 60 s; a signal ends the pause and the run. */
+static bool pause_before(struct launch *l)
+{
+    int seconds = l->attempt < 6 ? 1 << l->attempt : 60;
+    struct pollfd p = {.fd = l->signals, .events = POLLIN};
+    int64_t end = clock_ms() + seconds * 1000;
+    struct signalfd_siginfo s;
+
+    warn("restart %d of %lld in %d s", l->attempt + 1,
+         (long long)l->o->retries, seconds);
+    while (clock_ms() < end) {
+        poll(&p, 1, (int)(end - clock_ms()));
+        while (read(l->signals, &s, sizeof(s)) == (ssize_t)sizeof(s))
+            if (s.ssi_signo != SIGCHLD && s.ssi_signo != SIGUSR2)
+                return false;
+    }
+    return true;
+}
+
+int launch_run(const struct launch_options *o)
+{
+    struct launch l = {.o = o, .signals = -1};
+    int status;
+
+    if (o->logdir && make_dirs(o->logdir) < 0)
+        return -1;
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+        return err_sys(ERR_SYSTEM, "subreaper");
+    if (open_signals(&l) < 0)
+        return -1;
+    for (;;) {
+        status = attempt(&l);
+        if (status < 0 || !again(&l, status) || !pause_before(&l))
+            return status;
+        l.attempt++;
+    }
+}

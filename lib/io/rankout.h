@@ -1,0 +1,33 @@
+/*
+ * rankout.h - what a rank says: line by line, with its number in front, into a
+ * log file of its own, and the last lines kept for the report of a failure.
+ *
+ * Lines of several ranks never mix: each is one write. A carriage return ends
+ * a line, too; a line without end is passed on at 4 KiB and at the end.
+ */
+#ifndef IO_RANKOUT_H
+#define IO_RANKOUT_H
+
+#include "util/buf.h"
+#include "util/err.h"
+
+#define RANKOUT_LAST 20
+
+struct rankout {
+    int rank;
+    int log;               /* descriptor or -1 */
+    struct buf part[2];    /* of a line, for each of two streams */
+    struct buf line;
+    char *last[RANKOUT_LAST]; /* a ring; n_lines % RANKOUT_LAST is next */
+    unsigned n_lines;
+};
+
+/* dir may be NULL; else the file DIR/rank-N.log, appended to. */
+int rankout_init(struct rankout *o, int rank, const char *dir) MUST_CHECK;
+void rankout_release(struct rankout *o);
+/* n bytes of stream 0 or 1; n = 0: the stream has ended. */
+void rankout_add(struct rankout *o, int stream, const char *p, size_t n);
+/* The last lines, oldest first, each "[N] line\n", appended to b. */
+void rankout_last(const struct rankout *o, struct buf *b);
+
+#endif
