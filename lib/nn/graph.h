@@ -95,7 +95,7 @@ int graph_add(struct graph *g, int a, int b);
 int graph_maxpool(struct graph *g, int x, int r, int stride, int pad);
 int graph_avgpool(struct graph *g, int x);
 void graph_output(struct graph *g, int x);
-/* Mark what needs gradients; no more building after it. */
+/* Mark what needs gradients; no more building or freezing after it. */
 void graph_seal(struct graph *g);
 
 /* What a plan is for. */
@@ -120,11 +120,13 @@ struct plan_cost {
 int graph_cost(struct graph *g, struct engine *e, const struct plan_key *key,
                struct plan_cost *cost) MUST_CHECK;
 
-/* Engine memory of inputs and outputs; shapes in *t (data set). */
+/* Engine memory of inputs and outputs, [n,h,w,c]. Inputs stay as written;
+ * outputs stand until the next plan_forward. */
 struct tensor plan_input(struct plan *p, int i);
 struct tensor plan_output(struct plan *p, int i);
-/* Where the gradient of output i is to be written before plan_backward; dtype
- * as the output's. */
+/* Where the gradient of output i is to be written between plan_forward and
+ * plan_backward; dtype as the output's. An output that nobody asked this of
+ * since plan_forward has gradient zero. */
 struct tensor plan_output_grad(struct plan *p, int i);
 /* The gradient of input i after plan_backward (graph_input with needs_grad). */
 struct tensor plan_input_grad(struct plan *p, int i);

@@ -278,6 +278,36 @@ static void test_step(void)
     classifier_release(&b);
 }
 
+/* The smallest graph: its text, and an image that does not fit. */
+static void test_describe(void)
+{
+    struct plan_key key = {1, 5, 8, DT_F32, false};
+    struct buf b = BUF_INIT;
+    struct plan *p;
+    struct params ps;
+    struct graph g;
+
+    params_init(&ps);
+    graph_init(&g, &ps);
+    graph_output(&g, graph_conv(&g, graph_input(&g, 1, false), "stem", 1, 7,
+                                2, 0, false));
+    graph_seal(&g);
+    must(params_alloc(&ps, ref(), DT_F32, false));
+    ok(graph_plan(&g, ref(), &key, &p) < 0, "too small an image");
+    is_str(err_text(), "stem: image of 5x8 is smaller than the window of 7x7",
+           "and why");
+    key.h = 9;
+    must(graph_describe(&g, ref(), &key, &b));
+    has_str(b.data, "conv 7x7/2", "description: the node");
+    has_str(b.data, "49 parameters", "description: its parameters");
+    buf_release(&b);
+    must(graph_describe(&g, ref(), NULL, &b));
+    has_str(b.data, "stem", "description without a shape");
+    buf_release(&b);
+    graph_release(&g);
+    params_release(&ps);
+}
+
 int main(void)
 {
     const struct model_kind *k;
@@ -285,6 +315,7 @@ int main(void)
     test_counts();
     test_fresh();
     test_step();
+    test_describe();
     ok(model_find("resnet5", &k) < 0 && err_code() == ERR_CONFIG,
        "no such model");
     has_str(err_text(), "resnet50", "but one that is near: %s", err_text());
