@@ -66,6 +66,17 @@ static int find_plugin(const char *name, const char *dir, char *path)
                    have_exe ? exe : "any place");
 }
 
+/*
+ * Threads that wait for each other burn the cores that decoders and other ranks
+ * need: GNU OpenMP spins for milliseconds by default. It reads these variables
+ * when it is loaded, so they are set here, unless the user has set either.
+ */
+static void calm_threads(void)
+{
+    if (!getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT"))
+        setenv("GOMP_SPINCOUNT", "10000", 0);
+}
+
 static int load_plugin(struct backend *b, const char *name, const char *dir)
 {
     char path[PATH_MAX];
@@ -75,6 +86,7 @@ static int load_plugin(struct backend *b, const char *name, const char *dir)
 
     if (find_plugin(name, dir, path) < 0)
         return -1;
+    calm_threads();
     b->dl = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!b->dl) {
         why = dlerror();
