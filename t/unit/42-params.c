@@ -160,9 +160,9 @@ static void test_types(void)
     for (j = 0; j < 4; j++)
         ((uint16_t *)s->item[1].t.data)[j] = f32_to_bf16(2.5f);
     s->item[2].name = "module.n.weight";
-    s->f.n--; /* l.bias is the last */
-    s->item[6] = s->item[8];
-    s->f.n = 8; /* l.bias in the place of the counter */
+    free(s->item[6].t.data);
+    s->item[6] = s->item[8]; /* l.bias in the place of the counter */
+    s->f.n = 8;
     s->item[8].t.data = NULL;
     before = ps.version;
     must(params_load(&ps, &s->f));
