@@ -79,13 +79,24 @@ static struct turn any_turn(struct rng *g)
     }
 }
 
+/* At most 2 atan(most) away from upright. */
+static struct turn tilt(struct rng *g, double most)
+{
+    double t = within(g, -most, most), d = 1.0 + t * t;
+
+    return (struct turn){(1.0 - t * t) / d, 2.0 * t / d};
+}
+
+/* Light or dark first, a tint of up to 60 on top. */
 static struct colour any_colour(struct rng *g)
 {
+    int light = between(g, 20, 235), i;
     struct colour c;
-    int i;
 
-    for (i = 0; i < 3; i++)
-        c.c[i] = between(g, 10, 245);
+    for (i = 0; i < 3; i++) {
+        c.c[i] = light + between(g, -60, 60);
+        c.c[i] = c.c[i] < 0 ? 0 : c.c[i] > 255 ? 255 : c.c[i];
+    }
     return c;
 }
 
@@ -132,7 +143,7 @@ static void draw_ground(struct canvas *c, struct rng *g, struct colour *mean)
     struct colour a = any_colour(g), b = any_colour(g);
     struct turn t = any_turn(g);
     int cell[2] = {between(g, 12, 40), between(g, 2, 6)};
-    int amount[2] = {between(g, 10, 90), between(g, 0, 60)};
+    int amount[2] = {between(g, 10, 60), between(g, 0, 30)};
     int dx = (int)(t.x * 256.0) * 256 / (c->w + c->h);
     int dy = (int)(t.y * 256.0) * 256 / (c->w + c->h);
     int x, y, k, mix, n;
@@ -166,7 +177,7 @@ static void blend(uint8_t *p, struct colour c, int alpha)
 /* One faint thing that is no object: an ellipse or a long stroke. */
 static void draw_scrap(struct canvas *c, struct rng *g)
 {
-    int side = c->w < c->h ? c->w : c->h, alpha = between(g, 50, 190);
+    int side = c->w < c->h ? c->w : c->h, alpha = between(g, 50, 140);
     double cx = within(g, 0, c->w), cy = within(g, 0, c->h);
     double rx = within(g, 0.03, 0.12) * side, ry = within(g, 0.02, 0.09) * side;
     struct turn t = any_turn(g);
@@ -296,16 +307,16 @@ static void place_object(struct object *o, const struct canvas *c,
 {
     double side = c->w < c->h ? c->w : c->h, slack;
 
-    o->radius = within(g, 0.24, 0.4) * side;
+    o->radius = within(g, 0.32, 0.47) * side;
     slack = 0.5 * side - 0.95 * o->radius;
     o->cx = c->w * 0.5 + within(g, -slack, slack);
     o->cy = c->h * 0.5 + within(g, -slack, slack);
-    o->turn = any_turn(g);
-    o->grain = any_turn(g);
-    o->period = within(g, 0.36, 0.56);
+    o->turn = tilt(g, 0.22);
+    o->grain = tilt(g, 0.22);
+    o->period = within(g, 0.42, 0.56);
     o->phase = o->texture == 2 ? within(g, 0.0, 0.99) : rng_unit(g);
-    o->a = unlike(g, ground, 40);
-    o->b = unlike(g, o->a, 80);
+    o->a = unlike(g, ground, 50);
+    o->b = unlike(g, o->a, 100);
 }
 
 /* ---- light and camera */
@@ -403,17 +414,17 @@ static void draw(struct canvas *c, struct rng *g, int class_id)
         c->lattice[i] = (uint8_t)r;
     }
     draw_ground(c, g, &ground);
-    for (i = 0, n = between(g, 3, 12); i < n; i++)
+    for (i = 0, n = between(g, 2, 8); i < n; i++)
         draw_scrap(c, g);
     place_object(&o, c, g, ground);
     draw_object(c, &o);
-    for (i = 0, n = between(g, 0, 3); i < n; i++)
+    for (i = 0, n = between(g, 0, 2); i < n; i++)
         draw_scrap(c, g);
     shine(c, g);
-    for (i = 0, n = between(g, 0, 2); i < n; i++)
+    for (i = 0, n = between(g, 0, 1); i < n; i++)
         blur(c);
     c->grain = (uint32_t)rng_u64(g);
-    roughen(c, between(g, 0, 24));
+    roughen(c, between(g, 0, 16));
 }
 
 int synth_image(const struct synth *s, int split, int class_id, uint32_t number,
