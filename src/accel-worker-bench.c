@@ -20,16 +20,28 @@ static struct {
     bool forward;
 } o;
 
-struct opt bench_opts[] = {
-    {.name = "steps", .letter = 'n', .type = OPT_INT, .addr = &o.steps,
-     .def = "10", .min = 1, .max = 1e6, .arg = "N",
-     .help = "steps that are timed"},
-    {.name = "warm", .type = OPT_INT, .addr = &o.warm, .def = "2", .max = 1e6,
-     .arg = "N", .help = "steps before that"},
-    {.name = "forward", .type = OPT_FLAG, .addr = &o.forward,
-     .help = "prediction only"},
-    WORKER_ENGINE_ROWS,
-    OPT_END};
+struct opt bench_opts[] = {{.name = "steps",
+                            .letter = 'n',
+                            .type = OPT_INT,
+                            .addr = &o.steps,
+                            .def = "10",
+                            .min = 1,
+                            .max = 1e6,
+                            .arg = "N",
+                            .help = "steps that are timed"},
+                           {.name = "warm",
+                            .type = OPT_INT,
+                            .addr = &o.warm,
+                            .def = "2",
+                            .max = 1e6,
+                            .arg = "N",
+                            .help = "steps before that"},
+                           {.name = "forward",
+                            .type = OPT_FLAG,
+                            .addr = &o.forward,
+                            .help = "prediction only"},
+                           WORKER_ENGINE_ROWS,
+                           OPT_END};
 
 static void synthetic(struct input_batch *b, int64_t n, int64_t classes)
 {

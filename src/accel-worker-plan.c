@@ -19,15 +19,33 @@ static struct {
 } o;
 
 struct opt plan_opts[] = {
-    {.name = "samples", .letter = 'n', .type = OPT_INT, .addr = &o.samples,
-     .def = "1281167", .min = 1, .max = 4294967295.0, .arg = "N",
+    {.name = "samples",
+     .letter = 'n',
+     .type = OPT_INT,
+     .addr = &o.samples,
+     .def = "1281167",
+     .min = 1,
+     .max = 4294967295.0,
+     .arg = "N",
      .help = "size of the data set"},
-    {.name = "world", .type = OPT_INT, .addr = &o.world, .def = "1", .min = 1,
-     .max = 65536, .arg = "W", .help = "number of ranks"},
-    {.name = "rate", .type = OPT_FLOAT, .addr = &o.rate, .def = "0",
-     .max = 1e9, .arg = "IMG/S",
+    {.name = "world",
+     .type = OPT_INT,
+     .addr = &o.world,
+     .def = "1",
+     .min = 1,
+     .max = 65536,
+     .arg = "W",
+     .help = "number of ranks"},
+    {.name = "rate",
+     .type = OPT_FLOAT,
+     .addr = &o.rate,
+     .def = "0",
+     .max = 1e9,
+     .arg = "IMG/S",
      .help = "images per second of a rank, for the time; see bench"},
-    {.name = "json", .type = OPT_FLAG, .addr = &o.json,
+    {.name = "json",
+     .type = OPT_FLAG,
+     .addr = &o.json,
      .help = "one JSON object instead of text"},
     WORKER_ENGINE_ROWS,
     OPT_END};
@@ -68,13 +86,14 @@ static void print_plan(const struct recipe_batch *b, const struct plan_cost *c,
     row(j, "activations", (double)c->activations * mib, "MiB");
     row(j, "scratch", (double)c->scratch * mib, "MiB");
     row(j, "memory", (double)sum * mib, "MiB  of each rank");
-    row(j, "forward", c->forward_macs / (double)b->micro * 1e-9,
-        "GMAC/image");
+    row(j, "forward", c->forward_macs / (double)b->micro * 1e-9, "GMAC/image");
     row(j, "training",
         2e-9 * (c->forward_macs + c->backward_macs) / (double)b->micro,
         "GFLOP/image");
-    row(j, "run", 2e-15 * (c->forward_macs + c->backward_macs) /
-                      (double)b->micro * images, "PFLOP");
+    row(j, "run",
+        2e-15 * (c->forward_macs + c->backward_macs) / (double)b->micro *
+            images,
+        "PFLOP");
     row(j, "checkpoint", (state + (double)c->momentum) * mib,
         "MiB  on disk, each");
     if (o.rate > 0)
@@ -125,7 +144,9 @@ int worker_plan(const struct command *c, int argc, char **argv)
 /* ---- describe */
 
 struct opt describe_opts[] = {
-    {.name = "eval", .type = OPT_FLAG, .addr = &o.eval,
+    {.name = "eval",
+     .type = OPT_FLAG,
+     .addr = &o.eval,
      .help = "the plan of evaluation instead of training"},
     WORKER_ENGINE_ROWS,
     OPT_END};
@@ -159,11 +180,14 @@ int worker_describe(const struct command *c, int argc, char **argv)
 
 /* ---- init */
 
-struct opt init_opts[] = {
-    {.name = "out", .letter = 'o', .type = OPT_STRING, .addr = &o.out,
-     .arg = "FILE", .help = "the model file to write (required)"},
-    WORKER_ENGINE_ROWS,
-    OPT_END};
+struct opt init_opts[] = {{.name = "out",
+                           .letter = 'o',
+                           .type = OPT_STRING,
+                           .addr = &o.out,
+                           .arg = "FILE",
+                           .help = "the model file to write (required)"},
+                          WORKER_ENGINE_ROWS,
+                          OPT_END};
 
 int worker_init(const struct command *c, int argc, char **argv)
 {

@@ -58,9 +58,10 @@ int worker_model(struct classifier *m, struct engine *e, int64_t classes,
     int i;
 
     if (classes > 0 && c.classes > 0 && classes != c.classes)
-        return err_set(ERR_CONFIG, "MODEL.CLASSES: %lld, but the data set has "
-                                   "%lld classes", (long long)c.classes,
-                       (long long)classes);
+        return err_set(ERR_CONFIG,
+                       "MODEL.CLASSES: %lld, but the data set has "
+                       "%lld classes",
+                       (long long)c.classes, (long long)classes);
     if (c.classes <= 0)
         c.classes = classes;
     if (c.classes <= 0)

@@ -19,21 +19,43 @@ struct worker_engine {
 };
 extern struct worker_engine worker_engine;
 #define WORKER_ENGINE_ROWS                                                     \
-    {.name = "engine", .letter = 'e', .env = "ACCEL_ENGINE",                   \
-     .type = OPT_STRING, .addr = &worker_engine.name, .def = "auto",           \
-     .arg = "NAME", .help = "ref, cpu, cuda, or auto: the best that is here"}, \
-    {.name = "engine-dir", .env = "ACCEL_ENGINE_DIR", .type = OPT_STRING,      \
-     .addr = &worker_engine.dir, .arg = "DIR",                                 \
-     .help = "look for engine plugins here first"},                            \
-    {.name = "threads", .letter = 't', .env = "ACCEL_THREADS",                 \
-     .type = OPT_INT, .addr = &worker_engine.threads, .def = "0", .min = 0,    \
-     .max = 4096, .arg = "N",                                                  \
-     .help = "threads; 0: OMP_NUM_THREADS, or all CPUs allowed"},              \
-    {.name = "device", .letter = 'd', .type = OPT_INT,                         \
-     .addr = &worker_engine.device, .def = "-1", .min = -1, .max = 1024,       \
-     .arg = "N", .help = "device among those visible; -1: by local rank"},     \
-    {.name = "trace", .type = OPT_STRING, .addr = &worker_engine.trace,        \
-     .arg = "FILE", .help = "write every call of the engine to FILE"}
+    {.name = "engine",                                                         \
+     .letter = 'e',                                                            \
+     .env = "ACCEL_ENGINE",                                                    \
+     .type = OPT_STRING,                                                       \
+     .addr = &worker_engine.name,                                              \
+     .def = "auto",                                                            \
+     .arg = "NAME",                                                            \
+     .help = "ref, cpu, cuda, or auto: the best that is here"},                \
+        {.name = "engine-dir",                                                 \
+         .env = "ACCEL_ENGINE_DIR",                                            \
+         .type = OPT_STRING,                                                   \
+         .addr = &worker_engine.dir,                                           \
+         .arg = "DIR",                                                         \
+         .help = "look for engine plugins here first"},                        \
+        {.name = "threads",                                                    \
+         .letter = 't',                                                        \
+         .env = "ACCEL_THREADS",                                               \
+         .type = OPT_INT,                                                      \
+         .addr = &worker_engine.threads,                                       \
+         .def = "0",                                                           \
+         .min = 0,                                                             \
+         .max = 4096,                                                          \
+         .arg = "N",                                                           \
+         .help = "threads; 0: OMP_NUM_THREADS, or all CPUs allowed"},          \
+        {.name = "device",                                                     \
+         .letter = 'd',                                                        \
+         .type = OPT_INT,                                                      \
+         .addr = &worker_engine.device,                                        \
+         .def = "-1",                                                          \
+         .min = -1,                                                            \
+         .max = 1024,                                                          \
+         .arg = "N",                                                           \
+         .help = "device among those visible; -1: by local rank"},             \
+    {                                                                          \
+        .name = "trace", .type = OPT_STRING, .addr = &worker_engine.trace,     \
+        .arg = "FILE", .help = "write every call of the engine to FILE"        \
+    }
 
 extern struct opt train_opts[], predict_opts[], plan_opts[], describe_opts[],
     bench_opts[], init_opts[];

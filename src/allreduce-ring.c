@@ -94,6 +94,7 @@ static int run(const struct command *c, int argc, char **argv)
                              .argv = argv};
     const char *run_id = getenv("ACCEL_RUN_ID");
     char *place, *launch = NULL, number[16];
+    int status;
 
     (void)c;
     if (argc < 1)
@@ -121,7 +122,10 @@ static int run(const struct command *c, int argc, char **argv)
     o.launch = launch;
     note("rank %d/%d engine shm (from %s)", o.ranks.rank, o.ranks.world,
          o.ranks.family);
-    return ring_run(&o);
+    status = ring_run(&o);
+    free(place);
+    free(launch);
+    return status;
 }
 
 static const struct command commands[] = {

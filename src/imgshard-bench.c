@@ -176,7 +176,6 @@ int imgshard_bench(const struct command *c, int argc, char **argv)
     if (rc == 0) {
         json_canonical(&line, j);
         printf("%s\n", line.data);
-        rc = close_stdout(0);
     }
     buf_release(&line);
     json_decref(j);

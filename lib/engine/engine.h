@@ -39,12 +39,12 @@
 struct engine; /* an open device */
 
 struct engine_config {
-    int device;           /* ordinal among visible devices; -1: choose */
-    int threads;          /* CPU engines; 0: OMP_NUM_THREADS or all allowed */
-    const char *dir;      /* where plugins are looked for first; NULL: none */
-    const char *trace;    /* path of a trace of every call; NULL: none */
-    bool deterministic;   /* only kernels whose bits are repeatable */
-    int level;            /* 'B', 'C' or 0: richest fused forms to offer */
+    int device;         /* ordinal among visible devices; -1: choose */
+    int threads;        /* CPU engines; 0: OMP_NUM_THREADS or all allowed */
+    const char *dir;    /* where plugins are looked for first; NULL: none */
+    const char *trace;  /* path of a trace of every call; NULL: none */
+    bool deterministic; /* only kernels whose bits are repeatable */
+    int level;          /* 'B', 'C' or 0: richest fused forms to offer */
 };
 
 /* ---- convolution plans (gpu-engine 2.5)
@@ -74,8 +74,16 @@ struct engine_config {
  * to its decomposition into plain convolution and kernels; ref has all that are
  * implemented anywhere, by that decomposition.
  */
-enum conv_kind { CONV_FORWARD, CONV_DGRAD, CONV_WGRAD };
-enum conv_pro { PRO_NONE, PRO_SBR, PRO_SBAR };
+enum conv_kind {
+    CONV_FORWARD,
+    CONV_DGRAD,
+    CONV_WGRAD
+};
+enum conv_pro {
+    PRO_NONE,
+    PRO_SBR,
+    PRO_SBAR
+};
 enum conv_epi {
     EPI_NONE,
     EPI_STATS,
@@ -107,9 +115,9 @@ double conv_macs(const struct conv_desc *d);
 
 /* What a plan wants from its owner. */
 struct conv_needs {
-    size_t packed_bytes;  /* FORWARD, DGRAD: of the weights in its own layout;
+    size_t packed_bytes; /* FORWARD, DGRAD: of the weights in its own layout;
                              0: it takes the master weights as they are */
-    uint64_t layout;      /* equal numbers: the packed forms are the same bytes */
+    uint64_t layout; /* equal numbers: the packed forms are the same bytes */
     size_t scratch_bytes; /* for the time of a run; 64-byte aligned */
 };
 
@@ -159,7 +167,7 @@ struct engine_ops {
     int (*fill)(void *dev, void *dst, int byte, size_t n);
 
     /* Queue: a mark is passed when all work enqueued before it is done. */
-    int (*mark)(void *dev, int mark);  /* mark 0..63, may be set again */
+    int (*mark)(void *dev, int mark);   /* mark 0..63, may be set again */
     int (*passed)(void *dev, int mark); /* 1, 0, -1 */
     int (*finish)(void *dev);
 

@@ -35,8 +35,8 @@ void frame_release(struct frame *f)
 static int number_of(const json_t *j, const char *what, int64_t *v)
 {
     if (json_is_real(j))
-        return err_set(ERR_DATA,
-                       "%s: a number with a fraction or an exponent", what);
+        return err_set(ERR_DATA, "%s: a number with a fraction or an exponent",
+                       what);
     if (!json_is_integer(j))
         return err_set(ERR_DATA, "%s: not a number", what);
     *v = json_integer_value(j);
@@ -50,10 +50,9 @@ static int number_of(const json_t *j, const char *what, int64_t *v)
 /* Types the format knows and this toolkit does not compute with. */
 static bool known_elsewhere(const char *name)
 {
-    static const char *const names[] = {"F4",      "F6_E2M3",     "F6_E3M2",
-                                        "F8_E5M2", "F8_E4M3",     "F8_E8M0",
-                                        "C64",     "F8_E4M3FNUZ",
-                                        "F8_E5M2FNUZ"};
+    static const char *const names[] = {
+        "F4",      "F6_E2M3", "F6_E3M2",     "F8_E5M2",    "F8_E4M3",
+        "F8_E8M0", "C64",     "F8_E4M3FNUZ", "F8_E5M2FNUZ"};
     size_t i;
 
     for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -111,7 +110,8 @@ static int offsets_of(const json_t *j, struct frame_tensor *ft)
     if (end < begin)
         return err_set(ERR_DATA,
                        "data_offsets end before they begin: %" PRId64
-                       ", %" PRId64, begin, end);
+                       ", %" PRId64,
+                       begin, end);
     ft->begin = (uint64_t)begin;
     ft->end = (uint64_t)end;
     return 0;
@@ -136,7 +136,8 @@ static int tensor_entry(const json_t *j, struct frame_tensor *ft)
     if (bytes != ft->end - ft->begin)
         return err_set(ERR_DATA,
                        "shape needs %" PRIu64 " bytes, data_offsets span "
-                       "%" PRIu64, bytes, ft->end - ft->begin);
+                       "%" PRIu64,
+                       bytes, ft->end - ft->begin);
     return 0;
 }
 
@@ -168,20 +169,22 @@ static int measure(json_t *root, json_t *meta, enum frame_kind kind,
     json_t *v;
 
     *bytes = 0;
-    json_object_foreach(meta, key, v) {
+    json_object_foreach(meta, key, v)
+    {
         if (!json_is_string(v))
             return err_set(ERR_DATA, "__metadata__: \"%.80s\": not a string",
                            key);
         n = json_string_length(v);
         len = strlen(key);
-        if (kind == FRAME_STREAM && (n > META_VALUE_MAX ||
-                                     len > META_VALUE_MAX))
+        if (kind == FRAME_STREAM &&
+            (n > META_VALUE_MAX || len > META_VALUE_MAX))
             return err_set(ERR_DATA,
-                           "__metadata__: \"%.80s\": longer than %d bytes",
-                           key, META_VALUE_MAX);
+                           "__metadata__: \"%.80s\": longer than %d bytes", key,
+                           META_VALUE_MAX);
         *bytes += n + len + 2;
     }
-    json_object_foreach(root, key, v) {
+    json_object_foreach(root, key, v)
+    {
         n = strlen(key);
         if (v != meta && n > limits[kind].name)
             return err_set(ERR_DATA,
@@ -227,7 +230,8 @@ static int check_tiling(struct frame *f)
         if (t->begin != at)
             return err_set(ERR_DATA,
                            "tensor \"%.80s\": data begins at %" PRIu64
-                           ", %s: expected %" PRIu64, t->name, t->begin,
+                           ", %s: expected %" PRIu64,
+                           t->name, t->begin,
                            t->begin < at ? "an overlap" : "a hole", at);
         at = t->end;
     }
@@ -254,11 +258,13 @@ static int fill(struct frame *f, json_t *root, enum frame_kind kind)
     f->key = (char **)(void *)(f->tensor + n_tensors);
     f->value = f->key + n_meta;
     at = (char *)(f->value + n_meta);
-    json_object_foreach(meta, key, v) {
+    json_object_foreach(meta, key, v)
+    {
         f->key[f->n_meta] = keep(&at, key);
         f->value[f->n_meta++] = keep(&at, json_string_value(v));
     }
-    json_object_foreach(root, key, v) {
+    json_object_foreach(root, key, v)
+    {
         if (v == meta)
             continue;
         f->tensor[f->n_tensors].name = keep(&at, key);
@@ -359,8 +365,8 @@ int frame_want(const struct frame *f, const char *name, enum dtype dtype,
         tensor_describe(t, &b);
         if (rank >= 0)
             err_set(ERR_DATA,
-                    "tensor \"%s\": expected %s of %d dimensions, got %s",
-                    name, dtype_name(dtype), rank, b.data);
+                    "tensor \"%s\": expected %s of %d dimensions, got %s", name,
+                    dtype_name(dtype), rank, b.data);
         else
             err_set(ERR_DATA, "tensor \"%s\": expected %s, got %s", name,
                     dtype_name(dtype), b.data);

@@ -53,9 +53,15 @@ struct frame {
     uint64_t data_bytes;
     void *memory; /* what the strings lie in */
 };
-#define FRAME_INIT {0, NULL, NULL, 0, NULL, 0, 0, NULL}
+#define FRAME_INIT                                                             \
+    {                                                                          \
+        0, NULL, NULL, 0, NULL, 0, 0, NULL                                     \
+    }
 
-enum frame_kind { FRAME_STREAM, FRAME_FILE }; /* which limits hold */
+enum frame_kind {
+    FRAME_STREAM,
+    FRAME_FILE
+}; /* which limits hold */
 
 void frame_release(struct frame *f);
 /*
@@ -70,7 +76,7 @@ const char *frame_meta(const struct frame *f, const char *key);
 /* As a decimal number; ERR_DATA if missing or not one. */
 int frame_meta_int(const struct frame *f, const char *key,
                    int64_t *v) MUST_CHECK;
-const char *frame_type(const struct frame *f); /* metadata t, or "" */
+const char *frame_type(const struct frame *f);           /* metadata t, or "" */
 int frame_find(const struct frame *f, const char *name); /* index or -1 */
 /* As frame_find; ERR_DATA if it is not there or not of that dtype and rank
  * (rank -1: any). */
@@ -81,13 +87,13 @@ int frame_want(const struct frame *f, const char *name, enum dtype dtype,
 
 struct frame_stream {
     int fd;
-    const char *name;   /* for messages; not owned */
-    uint64_t seq;       /* of the next frame */
-    uint64_t offset;    /* bytes read so far */
-    uint64_t pos, left; /* in the data of the current frame */
-    int64_t deadline_ms;/* for one frame, 0: none */
+    const char *name;    /* for messages; not owned */
+    uint64_t seq;        /* of the next frame */
+    uint64_t offset;     /* bytes read so far */
+    uint64_t pos, left;  /* in the data of the current frame */
+    int64_t deadline_ms; /* for one frame, 0: none */
     int ended;
-    uint64_t max_frame; /* data bytes allowed, default 4 GiB */
+    uint64_t max_frame;     /* data bytes allowed, default 4 GiB */
     unsigned char first[8]; /* the first bytes, if the caller has read them */
     bool have_first;
 };
@@ -151,7 +157,10 @@ struct frame_file {
     char *path;
     struct frame f;
 };
-#define FRAME_FILE_INIT {-1, NULL, FRAME_INIT}
+#define FRAME_FILE_INIT                                                        \
+    {                                                                          \
+        -1, NULL, FRAME_INIT                                                   \
+    }
 /* Open and check against the size of the file. */
 int frame_file_open(struct frame_file *ff, const char *path) MUST_CHECK;
 int frame_file_data(struct frame_file *ff, int i, void *dst) MUST_CHECK;

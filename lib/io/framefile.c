@@ -58,11 +58,10 @@ static int read_file_header(struct frame_file *ff, uint64_t size)
         return -1;
     data = size - ff->f.header_bytes;
     if (data != ff->f.data_bytes)
-        return err_set(ERR_DATA,
-                       "%s: expected %" PRIu64 " bytes of data, got %" PRIu64,
-                       data < ff->f.data_bytes ? "truncated"
-                                               : "bytes after the data",
-                       ff->f.data_bytes, data);
+        return err_set(
+            ERR_DATA, "%s: expected %" PRIu64 " bytes of data, got %" PRIu64,
+            data < ff->f.data_bytes ? "truncated" : "bytes after the data",
+            ff->f.data_bytes, data);
     return 0;
 }
 

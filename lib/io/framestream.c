@@ -8,7 +8,7 @@
 #include <string.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "frames and tensors are little-endian in memory"
+#    error "frames and tensors are little-endian in memory"
 #endif
 
 #define STREAM_HEADER_MAX (1 << 20)
@@ -45,8 +45,7 @@ static int take(struct frame_stream *s, void *p, size_t n, int64_t deadline)
     int r = fd_read(s->fd, p, n, deadline);
 
     if (r == 0 && n > 0)
-        return err_set(ERR_IO, "expected %zu bytes, got 0: the writer died",
-                       n);
+        return err_set(ERR_IO, "expected %zu bytes, got 0: the writer died", n);
     if (r < 0)
         return -1;
     s->offset += n;
@@ -64,8 +63,7 @@ static int skip_to(struct frame_stream *s, uint64_t pos)
     r = fd_skip(s->fd, n, deadline_of(s));
     if (r == 0)
         return err_set(ERR_IO,
-                       "expected %" PRIu64 " bytes, got 0: the writer died",
-                       n);
+                       "expected %" PRIu64 " bytes, got 0: the writer died", n);
     if (r < 0)
         return -1;
     s->offset += n;
@@ -95,7 +93,8 @@ static int read_header(struct frame_stream *s, struct frame *f)
     if (n < 2 || n > STREAM_HEADER_MAX)
         return err_set(ERR_DATA,
                        "header of %" PRIu64 " bytes: not a tensor stream, "
-                       "2 to %d are allowed", n, STREAM_HEADER_MAX);
+                       "2 to %d are allowed",
+                       n, STREAM_HEADER_MAX);
     text = xmalloc((size_t)n);
     r = take(s, text, (size_t)n, deadline);
     if (r == 0)
@@ -120,9 +119,9 @@ static int check_stream(const struct frame_stream *s, const struct frame *f)
     if (seq < 0 || (uint64_t)seq != s->seq)
         return err_set(ERR_DATA,
                        "sequence number %" PRId64 ", expected %" PRIu64
-                       ": frames were lost or repeated", seq, s->seq);
-    if (s->seq == 0 && strcmp(type, "hello") != 0 &&
-        strcmp(type, "error") != 0)
+                       ": frames were lost or repeated",
+                       seq, s->seq);
+    if (s->seq == 0 && strcmp(type, "hello") != 0 && strcmp(type, "error") != 0)
         return err_set(ERR_DATA, "stream begins with \"%.40s\", not \"hello\"",
                        type);
     if (s->seq > 0 && strcmp(type, "hello") == 0)
@@ -130,7 +129,8 @@ static int check_stream(const struct frame_stream *s, const struct frame *f)
     if (f->data_bytes > s->max_frame)
         return err_set(ERR_DATA,
                        "%" PRIu64 " bytes of data, at most %" PRIu64
-                       " are allowed", f->data_bytes, s->max_frame);
+                       " are allowed",
+                       f->data_bytes, s->max_frame);
     return 0;
 }
 
@@ -161,7 +161,8 @@ static int check_end(const struct frame_stream *s, const struct frame *f)
     if (frames < 0 || (uint64_t)frames != s->seq)
         return err_set(ERR_DATA,
                        "end frame counts %" PRId64 " frames, %" PRIu64
-                       " were read", frames, s->seq);
+                       " were read",
+                       frames, s->seq);
     return 0;
 }
 
@@ -205,8 +206,7 @@ int frame_data(struct frame_stream *s, const struct frame *f, int i, void *dst)
         return err_set(ERR_INTERNAL,
                        "%s: tensor \"%s\" was asked for after a later one",
                        s->name, t->name);
-    if (skip_to(s, t->begin) < 0 ||
-        take(s, dst, n, deadline_of(s)) < 0)
+    if (skip_to(s, t->begin) < 0 || take(s, dst, n, deadline_of(s)) < 0)
         return err_wrap("%s: frame %" PRIu64 ": tensor \"%s\"", s->name,
                         s->seq - 1, t->name);
     s->pos += n;

@@ -111,8 +111,7 @@ out:
     return r;
 }
 
-static int add_tensor(struct buf *out, const struct frame_item *it,
-                      int64_t *at)
+static int add_tensor(struct buf *out, const struct frame_item *it, int64_t *at)
 {
     int64_t end;
     uint64_t bytes;
@@ -289,8 +288,7 @@ int frame_write(struct frame_writer *w, const char *type,
                 struct frame_item *items, int n_items, int64_t deadline_ms)
 {
     frame_sort(items, n_items);
-    if (w->seq == 0 && strcmp(type, "hello") != 0 &&
-        strcmp(type, "error") != 0)
+    if (w->seq == 0 && strcmp(type, "hello") != 0 && strcmp(type, "error") != 0)
         return err_set(ERR_INTERNAL,
                        "%s: stream begins with \"%s\", not \"hello\"", w->name,
                        type);
@@ -316,12 +314,12 @@ int frame_write_end(struct frame_writer *w)
 static const char *class_word(enum err_class c)
 {
     static const char *const words[] = {
-        [ERR_USAGE] = "usage",             [ERR_DATA] = "data",
-        [ERR_NOINPUT] = "noinput",         [ERR_UNAVAILABLE] = "unavailable",
-        [ERR_INTERNAL] = "internal",       [ERR_SYSTEM] = "system",
-        [ERR_CANTCREAT] = "cantcreat",     [ERR_IO] = "io",
-        [ERR_AGAIN] = "again",             [ERR_PEER] = "peer",
-        [ERR_NOPERM] = "noperm",           [ERR_CONFIG] = "config",
+        [ERR_USAGE] = "usage",         [ERR_DATA] = "data",
+        [ERR_NOINPUT] = "noinput",     [ERR_UNAVAILABLE] = "unavailable",
+        [ERR_INTERNAL] = "internal",   [ERR_SYSTEM] = "system",
+        [ERR_CANTCREAT] = "cantcreat", [ERR_IO] = "io",
+        [ERR_AGAIN] = "again",         [ERR_PEER] = "peer",
+        [ERR_NOPERM] = "noperm",       [ERR_CONFIG] = "config",
     };
 
     if (c >= ERR_USAGE && c <= ERR_CONFIG && words[c])

@@ -16,8 +16,8 @@ static int address_of(const char *text, struct sockaddr_un *a, socklen_t *n)
     memset(a, 0, sizeof(*a));
     a->sun_family = AF_UNIX;
     if (len < 2 || len >= sizeof(a->sun_path))
-        return err_set(ERR_USAGE, "socket \"%.120s\": 2 to %zu bytes",
-                       text, sizeof(a->sun_path) - 1);
+        return err_set(ERR_USAGE, "socket \"%.120s\": 2 to %zu bytes", text,
+                       sizeof(a->sun_path) - 1);
     memcpy(a->sun_path, text, len);
     *n = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
     if (text[0] == '@')
@@ -95,8 +95,7 @@ int local_user(int fd, pid_t *pid)
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &n) < 0)
         return err_sys(ERR_SYSTEM, "socket: who is there");
     if (c.uid != geteuid())
-        return err_set(ERR_NOPERM,
-                       "process %d belongs to user %u, not %u",
+        return err_set(ERR_NOPERM, "process %d belongs to user %u, not %u",
                        (int)c.pid, (unsigned)c.uid, (unsigned)geteuid());
     *pid = c.pid;
     return 0;

@@ -25,54 +25,71 @@
 
 #include <stdint.h>
 
-enum recipe_tail { TAIL_WRAP, TAIL_DROP, TAIL_EXACT };
-enum recipe_sched { SCHED_STEP, SCHED_COSINE, SCHED_POLY };
-enum recipe_warmup { WARMUP_LINEAR, WARMUP_CONSTANT };
-enum recipe_prec { PREC_FP32, PREC_BF16, PREC_FP16, PREC_FP64 };
+enum recipe_tail {
+    TAIL_WRAP,
+    TAIL_DROP,
+    TAIL_EXACT
+};
+enum recipe_sched {
+    SCHED_STEP,
+    SCHED_COSINE,
+    SCHED_POLY
+};
+enum recipe_warmup {
+    WARMUP_LINEAR,
+    WARMUP_CONSTANT
+};
+enum recipe_prec {
+    PREC_FP32,
+    PREC_BF16,
+    PREC_FP16,
+    PREC_FP64
+};
 
 struct recipe {
     /* MODEL */
-    char *model;        /* MODEL.NAME resnet18|34|50|101|152 */
-    int64_t classes;    /* MODEL.CLASSES 0: from the data set */
-    int64_t width;      /* MODEL.WIDTH: channels of the stem */
-    bool zero_init;     /* MODEL.ZERO_INIT_RESIDUAL */
+    char *model;     /* MODEL.NAME resnet18|34|50|101|152 */
+    int64_t classes; /* MODEL.CLASSES 0: from the data set */
+    int64_t width;   /* MODEL.WIDTH: channels of the stem */
+    bool zero_init;  /* MODEL.ZERO_INIT_RESIDUAL */
     /* INPUT */
-    int64_t size;       /* INPUT.SIZE: side of the crop */
-    int64_t resize;     /* INPUT.RESIZE: short side at evaluation; 0: size*256/224 */
-    bool squash;        /* INPUT.SQUASH: evaluation resizes to a square */
+    int64_t size; /* INPUT.SIZE: side of the crop */
+    int64_t
+        resize;  /* INPUT.RESIZE: short side at evaluation; 0: size*256/224 */
+    bool squash; /* INPUT.SQUASH: evaluation resizes to a square */
     struct opt_list mean, std; /* INPUT.MEAN, INPUT.STD of x/255, RGB */
     struct opt_list scale;     /* INPUT.SCALE 0.08,1 area of a train crop */
     struct opt_list ratio;     /* INPUT.RATIO 0.75,1.3333333333333333 */
     double flip;               /* INPUT.FLIP probability */
     /* SOLVER */
-    double epochs;       /* SOLVER.EPOCHS (whole or fractional) */
-    int64_t batch;       /* SOLVER.BATCH global */
-    int64_t micro;       /* SOLVER.MICRO 0: derived */
-    int64_t accum;       /* SOLVER.ACCUM 0: derived, or 1 */
-    int tail;            /* SOLVER.TAIL wrap|drop|exact */
-    double lr;           /* SOLVER.BASE_LR, for the global batch */
+    double epochs; /* SOLVER.EPOCHS (whole or fractional) */
+    int64_t batch; /* SOLVER.BATCH global */
+    int64_t micro; /* SOLVER.MICRO 0: derived */
+    int64_t accum; /* SOLVER.ACCUM 0: derived, or 1 */
+    int tail;      /* SOLVER.TAIL wrap|drop|exact */
+    double lr;     /* SOLVER.BASE_LR, for the global batch */
     double momentum, weight_decay;
     bool nesterov;
     bool decay_norm, decay_bias; /* SOLVER.DECAY_NORM, _BIAS */
-    double clip_norm;    /* SOLVER.CLIP_NORM 0: off */
-    double smoothing;    /* SOLVER.LABEL_SMOOTHING */
-    int sched;           /* SOLVER.SCHED step|cosine|poly */
-    double gamma;        /* SOLVER.GAMMA factor of step */
+    double clip_norm;            /* SOLVER.CLIP_NORM 0: off */
+    double smoothing;            /* SOLVER.LABEL_SMOOTHING */
+    int sched;                   /* SOLVER.SCHED step|cosine|poly */
+    double gamma;                /* SOLVER.GAMMA factor of step */
     struct opt_list steps; /* SOLVER.STEP_EPOCHS: one number: every so many;
                               several: at these epochs */
-    double poly_power;   /* SOLVER.POLY_POWER */
-    double lr_min;       /* SOLVER.LR_MIN end of cosine and poly */
-    double warmup;       /* SOLVER.WARMUP_EPOCHS */
-    double warmup_factor;/* SOLVER.WARMUP_FACTOR */
-    int warmup_method;   /* SOLVER.WARMUP_METHOD linear|constant */
-    bool warmup_shift;   /* SOLVER.WARMUP_SHIFT: the main schedule starts
+    double poly_power;     /* SOLVER.POLY_POWER */
+    double lr_min;         /* SOLVER.LR_MIN end of cosine and poly */
+    double warmup;         /* SOLVER.WARMUP_EPOCHS */
+    double warmup_factor;  /* SOLVER.WARMUP_FACTOR */
+    int warmup_method;     /* SOLVER.WARMUP_METHOD linear|constant */
+    bool warmup_shift;     /* SOLVER.WARMUP_SHIFT: the main schedule starts
                             counting after the warm-up (SequentialLR) */
-    bool per_epoch;      /* SOLVER.PER_EPOCH: rate constant inside an epoch, as
+    bool per_epoch;    /* SOLVER.PER_EPOCH: rate constant inside an epoch, as
                             torchvision steps it; else per optimizer step */
-    int prec;            /* SOLVER.PRECISION fp32|bf16|fp16|fp64 (ref only) */
-    double loss_scale;   /* SOLVER.LOSS_SCALE 0: dynamic (fp16) */
+    int prec;          /* SOLVER.PRECISION fp32|bf16|fp16|fp64 (ref only) */
+    double loss_scale; /* SOLVER.LOSS_SCALE 0: dynamic (fp16) */
     double bn_momentum, bn_eps; /* MODEL.BN_MOMENTUM 0.1, MODEL.BN_EPS 1e-5 */
-    int64_t seed;        /* SEED */
+    int64_t seed;               /* SEED */
 };
 
 /* The one recipe of the process and the rows that fill it. */
@@ -81,10 +98,10 @@ extern struct opt recipe_opts[];
 
 /* How a run is cut on a given world. */
 struct recipe_batch {
-    int64_t n;        /* samples of the data set */
+    int64_t n; /* samples of the data set */
     int64_t world, micro, accum, global;
-    int64_t epoch_samples; /* consumed per epoch */
-    int64_t epoch_steps;   /* optimizer steps per epoch */
+    int64_t epoch_samples;              /* consumed per epoch */
+    int64_t epoch_steps;                /* optimizer steps per epoch */
     int64_t total_samples, total_steps; /* of the whole run */
 };
 /*
@@ -97,12 +114,12 @@ int recipe_divide(const struct recipe *r, int64_t n, int64_t world,
 /* Check what can be checked of one recipe alone (ranges between keys). */
 int recipe_check(const struct recipe *r) MUST_CHECK;
 /* epoch and position inside it of progress number samples. */
-void recipe_place(const struct recipe_batch *b, int64_t samples,
-                  int64_t *epoch, int64_t *pos);
+void recipe_place(const struct recipe_batch *b, int64_t samples, int64_t *epoch,
+                  int64_t *pos);
 /* Rows of micro-step m (0..accum-1) for rank r in the step that begins at
  * position pos of an epoch: first position and count (0..micro). */
-void recipe_rows(const struct recipe_batch *b, int tail, int64_t pos,
-                 int64_t m, int64_t rank, int64_t *first, int64_t *count);
+void recipe_rows(const struct recipe_batch *b, int tail, int64_t pos, int64_t m,
+                 int64_t rank, int64_t *first, int64_t *count);
 /*
  * Digest (32 hex digits and 0) of every setting that changes the arithmetic:
  * not of paths, device, threads; of the world and micro-batch neither, since

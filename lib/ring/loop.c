@@ -350,7 +350,10 @@ static int supervise(struct ring *g)
         check_lag(g);
     }
     status = finished(g) ? child_exit_status(g->status) : leave(g);
-    if (!serve_stop(&g->serve, 1000))
+    /* A thread that is stuck at a pipe goes with the process. */
+    if (serve_stop(&g->serve, 1000))
+        shm_release(&g->shm);
+    else
         note("a thread is stuck at the worker's pipe");
     return status;
 }
@@ -439,5 +442,8 @@ int ring_run(const struct ring_options *o)
     text = xstrfmt("status %d\n", status);
     tell_launcher(&g, text);
     free(text);
+    peers_release(&g.peers);
+    if (g.launch >= 0)
+        close(g.launch);
     return status;
 }

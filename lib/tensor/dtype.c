@@ -7,10 +7,10 @@ static const struct {
     const char *name;
     size_t size;
 } types[DT_N] = {
-    [DT_U8] = {"U8", 1},   [DT_I8] = {"I8", 1},     [DT_U16] = {"U16", 2},
-    [DT_I16] = {"I16", 2}, [DT_F16] = {"F16", 2},   [DT_BF16] = {"BF16", 2},
-    [DT_U32] = {"U32", 4}, [DT_I32] = {"I32", 4},   [DT_F32] = {"F32", 4},
-    [DT_U64] = {"U64", 8}, [DT_I64] = {"I64", 8},   [DT_F64] = {"F64", 8},
+    [DT_U8] = {"U8", 1},     [DT_I8] = {"I8", 1},   [DT_U16] = {"U16", 2},
+    [DT_I16] = {"I16", 2},   [DT_F16] = {"F16", 2}, [DT_BF16] = {"BF16", 2},
+    [DT_U32] = {"U32", 4},   [DT_I32] = {"I32", 4}, [DT_F32] = {"F32", 4},
+    [DT_U64] = {"U64", 8},   [DT_I64] = {"I64", 8}, [DT_F64] = {"F64", 8},
     [DT_BOOL] = {"BOOL", 1},
 };
 
@@ -60,8 +60,7 @@ float f16_to_f32(uint16_t h)
     float f;
 
     if (e == 31)
-        return f32_of_bits(sign | 0x7f800000u | m << 13 |
-                           (m ? 0x400000u : 0));
+        return f32_of_bits(sign | 0x7f800000u | m << 13 | (m ? 0x400000u : 0));
     if (e)
         return f32_of_bits(sign | (e + 112) << 23 | m << 13);
     f = (float)m * 0x1p-24f;

@@ -34,6 +34,7 @@ struct bucket {
     enum bucket_state state;
     float *g;
     int64_t numel;
+    unsigned number; /* of its request */
 };
 
 struct pipe_comm {
@@ -46,9 +47,10 @@ struct pipe_comm {
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t wake;
     struct request queue[QUEUE];
-    unsigned head, tail; /* of queue: next to write, next free */
+    unsigned head, tail; /* numbers of requests: next to write, next free */
     struct bucket bucket[COMM_BUCKETS];
     struct request sync; /* the request that is waited for */
+    unsigned sync_number;
     bool answered;
     bool stopping;       /* the writer ends when its queue is empty */
     int running;         /* threads */
@@ -60,6 +62,7 @@ struct pipe_comm {
 
 /* Those whose threads could not be ended; kept until the process ends. */
 static struct pipe_comm *stuck;
+static pthread_mutex_t stuck_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct pipe_comm *self(struct comm *c)
 {
@@ -202,6 +205,14 @@ static void *run_writer(void *arg)
 
 /* ---- reader */
 
+/* With the lock held: until the writer has let go of the data of a request,
+ * which it does at once when the ring has taken them. */
+static void wait_written(struct pipe_comm *p, unsigned number)
+{
+    while ((int)(p->head - number) <= 0 && !p->failed)
+        wait_until(p, NULL);
+}
+
 static int take_sum(struct pipe_comm *p, struct frame_stream *s,
                     const struct frame *f)
 {
@@ -218,8 +229,10 @@ static int take_sum(struct pipe_comm *p, struct frame_stream *s,
         return err_set(ERR_DATA, "sum of bucket %" PRId64, bucket);
     b = &p->bucket[bucket];
     pthread_mutex_lock(&p->lock);
-    if (b->state == POSTED && b->numel == tensor_count(&f->tensor[i].t))
+    if (b->state == POSTED && b->numel == tensor_count(&f->tensor[i].t)) {
+        wait_written(p, b->number);
         g = b->g;
+    }
     pthread_mutex_unlock(&p->lock);
     if (!g)
         return err_set(ERR_DATA, "sum of bucket %" PRId64
@@ -280,6 +293,8 @@ static int take_answer(struct pipe_comm *p, struct frame_stream *s,
     pthread_mutex_lock(&p->lock);
     r = p->sync;
     waiting = !p->answered;
+    if (waiting)
+        wait_written(p, p->sync_number);
     pthread_mutex_unlock(&p->lock);
     if (!waiting || r.kind > BARRIER ||
         strcmp(frame_type(f), types[r.kind]) != 0)
@@ -359,6 +374,7 @@ static int ask(struct pipe_comm *p, const struct request *r, const char *what)
     deadline_in(&t, p->timeout_ms);
     pthread_mutex_lock(&p->lock);
     p->sync = *r;
+    p->sync_number = p->tail;
     p->answered = false;
     result = post(p, r);
     while (result == 0 && !p->answered && !p->failed)
@@ -384,7 +400,7 @@ static int pipe_start(struct comm *c, int bucket, float *g, int64_t numel)
     pthread_mutex_lock(&p->lock);
     if (p->bucket[bucket].state != IDLE)
         BUG("bucket %d is started twice", bucket);
-    p->bucket[bucket] = (struct bucket){POSTED, g, numel};
+    p->bucket[bucket] = (struct bucket){POSTED, g, numel, p->tail};
     result = post(p, &r);
     pthread_mutex_unlock(&p->lock);
     return result;
@@ -495,8 +511,10 @@ static void pipe_free(struct comm *c)
     if (running) {
         pthread_detach(p->reader);
         pthread_detach(p->writer);
+        pthread_mutex_lock(&stuck_lock);
         p->next = stuck;
         stuck = p;
+        pthread_mutex_unlock(&stuck_lock);
         return;
     }
     pthread_join(p->reader, NULL);

@@ -36,7 +36,7 @@ struct input_hello {
 };
 
 struct input_batch {
-    struct tensor image; /* u8 [micro,h,w,3] */
+    struct tensor image;    /* u8 [micro,h,w,3] */
     int64_t *label, *index; /* [micro]; -1 in rows of padding */
     int64_t n;              /* rows that count, the first ones */
     int64_t epoch, micro;   /* number of the micro-step in its step */

@@ -23,7 +23,7 @@ struct optim {
     struct optim_range {
         int64_t begin, end; /* arena elements */
         double decay;
-    } *range;
+    } * range;
 };
 
 void optim_init(struct optim *o, struct params *ps, const struct recipe *r);

@@ -9,12 +9,9 @@ static int begin(struct frame_writer *w, struct classifier *m,
                  const char *model, const struct input_hello *h)
 {
     char classes[24], samples[24];
-    struct frame_pair meta[] = {{"classes", classes},
-                                {"dataset", h->dataset},
-                                {"model", model},
-                                {"proto", "1.0"},
-                                {"role", "predict"},
-                                {"samples", samples},
+    struct frame_pair meta[] = {{"classes", classes}, {"dataset", h->dataset},
+                                {"model", model},     {"proto", "1.0"},
+                                {"role", "predict"},  {"samples", samples},
                                 {"split", h->split}};
 
     snprintf(classes, sizeof classes, "%lld", (long long)m->classes);
@@ -38,8 +35,8 @@ static int one(struct frame_writer *w, struct classifier *m,
     snprintf(n, sizeof n, "%lld", (long long)b->n);
     items[0] = (struct frame_item){"index", TENSOR1(DT_I64, b->index, b->n)};
     items[1] = (struct frame_item){"label", TENSOR1(DT_I64, b->label, b->n)};
-    items[2] = (struct frame_item){
-        "logits", TENSOR2(DT_F32, logits, b->n, m->classes)};
+    items[2] = (struct frame_item){"logits",
+                                   TENSOR2(DT_F32, logits, b->n, m->classes)};
     w->rows += (uint64_t)b->n;
     return frame_write(w, "pred", meta, 1, items, 3, 0);
 }

@@ -102,18 +102,20 @@ static int check_state(const struct run *t, const struct ckpt *c)
     if (strcmp(digest, s->recipe) != 0)
         return err_set(ERR_CONFIG,
                        "%s: made by another recipe: its settings are in "
-                       "state.json", c->path);
+                       "state.json",
+                       c->path);
     if (s->n != t->batch.n || s->global != t->batch.global)
         return err_set(ERR_CONFIG,
                        "%s: made with %lld samples and batch %lld, now %lld "
-                       "and %lld", c->path, (long long)s->n,
-                       (long long)s->global, (long long)t->batch.n,
-                       (long long)t->batch.global);
+                       "and %lld",
+                       c->path, (long long)s->n, (long long)s->global,
+                       (long long)t->batch.n, (long long)t->batch.global);
     if (*s->dataset && *t->hello->dataset &&
         strcmp(s->dataset, t->hello->dataset) != 0)
-        return err_set(ERR_CONFIG, "%s: trained on another data set (%s, "
-                                   "now %s)", c->path, s->dataset,
-                       t->hello->dataset);
+        return err_set(ERR_CONFIG,
+                       "%s: trained on another data set (%s, "
+                       "now %s)",
+                       c->path, s->dataset, t->hello->dataset);
     return 0;
 }
 
@@ -177,13 +179,16 @@ static int check_hello(const struct run *t)
                        (long long)h->accum, (long long)b->global,
                        (long long)b->micro, (long long)b->accum);
     if (h->rank != t->comm->rank || h->world != t->comm->world)
-        return err_set(ERR_CONFIG, "batches: made for rank %lld of %lld, this "
-                                   "is rank %d of %d", (long long)h->rank,
-                       (long long)h->world, t->comm->rank, t->comm->world);
+        return err_set(ERR_CONFIG,
+                       "batches: made for rank %lld of %lld, this "
+                       "is rank %d of %d",
+                       (long long)h->rank, (long long)h->world, t->comm->rank,
+                       t->comm->world);
     if (h->start != t->samples)
-        return err_set(ERR_CONFIG, "batches: begin at sample %lld, but the run "
-                                   "stands at %lld", (long long)h->start,
-                       (long long)t->samples);
+        return err_set(ERR_CONFIG,
+                       "batches: begin at sample %lld, but the run "
+                       "stands at %lld",
+                       (long long)h->start, (long long)t->samples);
     return 0;
 }
 
@@ -231,8 +236,8 @@ static int commit(struct run *t)
                            .classes = t->m->classes,
                            .seed = t->o->r->seed,
                            .attempt = t->attempt,
-                           .loss_scale = t->step.scaler.on
-                                             ? t->step.scaler.scale : 0,
+                           .loss_scale =
+                               t->step.scaler.on ? t->step.scaler.scale : 0,
                            .scale_good = t->step.scaler.good,
                            .skipped = t->step.scaler.skipped};
     int r;
@@ -272,18 +277,25 @@ static bool due(const struct run *t)
 /* ---- the loop */
 
 /* Sums over the ranks: loss and counts; who wants to stop or to save. */
-enum { SUM_LOSS, SUM_C1, SUM_C5, SUM_N, SUM_INT, SUM_TERM, SUM_SAVE, SUMS };
+enum {
+    SUM_LOSS,
+    SUM_C1,
+    SUM_C5,
+    SUM_N,
+    SUM_INT,
+    SUM_TERM,
+    SUM_SAVE,
+    SUMS
+};
 
 static int agree(struct run *t, struct step_result *res, int *flags)
 {
     int f = stop_flags();
-    double v[SUMS] = {[SUM_LOSS] = res->stats.loss,
-                      [SUM_C1] = res->stats.correct1,
-                      [SUM_C5] = res->stats.correct5,
-                      [SUM_N] = res->stats.n,
-                      [SUM_INT] = f & STOP_INT ? 1 : 0,
-                      [SUM_TERM] = f & STOP_TERM ? 1 : 0,
-                      [SUM_SAVE] = f & STOP_SAVE ? 1 : 0};
+    double v[SUMS] = {
+        [SUM_LOSS] = res->stats.loss,      [SUM_C1] = res->stats.correct1,
+        [SUM_C5] = res->stats.correct5,    [SUM_N] = res->stats.n,
+        [SUM_INT] = f & STOP_INT ? 1 : 0,  [SUM_TERM] = f & STOP_TERM ? 1 : 0,
+        [SUM_SAVE] = f & STOP_SAVE ? 1 : 0};
 
     /* only rank 0's clock decides about saving by time */
     if (t->comm->rank == 0 && due(t))
@@ -383,9 +395,9 @@ static int loop(struct run *t, struct input *in)
         if (r < 0)
             return err_wrap("step %lld", (long long)t->steps + 1);
         if (r == 0)
-            return err_set(ERR_DATA,
-                           "batches ended at step %lld of %lld",
-                           (long long)t->steps, (long long)t->batch.total_steps);
+            return err_set(ERR_DATA, "batches ended at step %lld of %lld",
+                           (long long)t->steps,
+                           (long long)t->batch.total_steps);
         if (r == 2)
             flags = stop_flags();
         else if (after_step(t, &res, &flags) < 0)
@@ -416,9 +428,9 @@ static int write_run_json(struct run *t)
     json_object_set_new(j, "ledger", json_string(ledger.data));
     json_object_set_new(j, "attempt", json_integer(t->attempt));
     json_object_set_new(j, "dataset", json_string(t->hello->dataset));
-    json_object_set_new(j, "settings",
-                        json_loads(t->o->settings ? t->o->settings : "{}", 0,
-                                   NULL));
+    json_object_set_new(
+        j, "settings",
+        json_loads(t->o->settings ? t->o->settings : "{}", 0, NULL));
     json_canonical(&out, j);
     buf_addch(&out, '\n');
     r = atomic_write(path, out.data, out.len);
@@ -447,11 +459,15 @@ static int open_dir(struct run *t)
 }
 
 int run_train(const struct run_options *o, struct classifier *m,
-              struct comm *comm, struct input *in,
-              const struct input_hello *h)
+              struct comm *comm, struct input *in, const struct input_hello *h)
 {
-    struct run t = {.o = o, .m = m, .comm = comm, .hello = h, .attempt = 1,
-                    .saved_step = -1, .log = {.fd = -1}};
+    struct run t = {.o = o,
+                    .m = m,
+                    .comm = comm,
+                    .hello = h,
+                    .attempt = 1,
+                    .saved_step = -1,
+                    .log = {.fd = -1}};
     int r = -1;
 
     if (step_init(&t.step, m, comm, o->r) < 0 ||

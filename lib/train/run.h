@@ -35,12 +35,12 @@ int cadence_parse(const char *text, struct cadence *c) MUST_CHECK;
 
 struct run_options {
     const struct recipe *r;
-    const char *dir;      /* run directory; NULL: nothing is kept */
-    const char *weights;  /* model file to begin with, or NULL */
+    const char *dir;     /* run directory; NULL: nothing is kept */
+    const char *weights; /* model file to begin with, or NULL */
     struct cadence save;
     int64_t keep, keep_every;
     int64_t log_every;
-    int64_t max_steps;    /* stop in order (status 75) after so many; 0: no */
+    int64_t max_steps; /* stop in order (status 75) after so many; 0: no */
     bool progress;
     const char *settings; /* JSON object of the effective settings */
     const char *program;  /* "accel-worker 0.1" */

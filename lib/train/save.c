@@ -116,8 +116,10 @@ static int restore_one(struct ckpt *c, struct params *ps, struct items *it,
                        it->item[i].name);
     have = ckpt_tensor(c, at);
     if (have->dtype != want->dtype || !tensor_same_shape(have, want))
-        return err_set(ERR_DATA, "%s: %s: another dtype or shape than the "
-                                 "model's", c->path, it->item[i].name);
+        return err_set(ERR_DATA,
+                       "%s: %s: another dtype or shape than the "
+                       "model's",
+                       c->path, it->item[i].name);
     data = xmalloc(tensor_bytes(want) + 1);
     r = ckpt_read(c, at, data);
     if (r == 0 && i >= it->n_state)

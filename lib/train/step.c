@@ -113,11 +113,11 @@ static int exchange(struct step *s)
 static int check_range(struct step *s, int64_t begin, int64_t n, double out[2])
 {
     const struct params *ps = &s->m->params;
-    struct kern_grad_check a = {
-        .g = (const char *)ps->g + (size_t)begin * dtype_size(ps->pt),
-        .stats = s->check,
-        .n = n,
-        .pt = ps->pt};
+    struct kern_grad_check a = {.g = (const char *)ps->g +
+                                     (size_t)begin * dtype_size(ps->pt),
+                                .stats = s->check,
+                                .n = n,
+                                .pt = ps->pt};
 
     if (engine_fill(s->m->e, s->check, 0, 2 * sizeof(double)) < 0 ||
         engine_run(s->m->e, KERN_GRAD_CHECK, &a) < 0 ||
@@ -229,14 +229,18 @@ int step_run(struct step *s, struct input *in, double lr, int interrupts,
         if (m == 0 && r != 1)
             return r;
         if (r == 0)
-            return err_set(ERR_DATA, "batches ended inside a step, after %d "
-                                     "of its micro-batches", m);
+            return err_set(ERR_DATA,
+                           "batches ended inside a step, after %d "
+                           "of its micro-batches",
+                           m);
         res->data_s += clock_s() - t;
         t = clock_s();
         last = b->last;
         if (b->micro != m || b->rows <= 0)
-            e = err_set(ERR_DATA, "batch: micro-step %lld of a step where %d "
-                                  "was expected", (long long)b->micro, m);
+            e = err_set(ERR_DATA,
+                        "batch: micro-step %lld of a step where %d "
+                        "was expected",
+                        (long long)b->micro, m);
         else
             e = m == 0 ? begin(s) : 0;
         res->rows = b->rows;

@@ -45,7 +45,7 @@ struct step_result {
     int64_t samples;          /* progress after the step, as the data says */
     double grad_norm;         /* global, unscaled, before clipping */
     double lr;
-    bool skipped;             /* not finite: nothing was updated */
+    bool skipped; /* not finite: nothing was updated */
     double data_s, compute_s, comm_s, update_s;
 };
 

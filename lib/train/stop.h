@@ -11,7 +11,11 @@
 
 #include "util/err.h"
 
-enum { STOP_INT = 1, STOP_TERM = 2, STOP_SAVE = 4 };
+enum {
+    STOP_INT = 1,
+    STOP_TERM = 2,
+    STOP_SAVE = 4
+};
 
 /* grace in seconds, 0: for ever. Ignores SIGPIPE. */
 int stop_install(int grace) MUST_CHECK;

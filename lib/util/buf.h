@@ -16,7 +16,10 @@ struct buf {
     char *data;
     size_t len, cap;
 };
-#define BUF_INIT {NULL, 0, 0}
+#define BUF_INIT                                                               \
+    {                                                                          \
+        NULL, 0, 0                                                             \
+    }
 
 void buf_release(struct buf *b); /* free the contents; b is empty again */
 void buf_reset(struct buf *b);   /* length 0, memory kept */
@@ -26,8 +29,7 @@ void buf_add(struct buf *b, const void *p, size_t n);
 void buf_addstr(struct buf *b, const char *s);
 void buf_addch(struct buf *b, char c);
 void buf_addf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void buf_vaddf(struct buf *b, const char *fmt, va_list ap)
-    PRINTF_LIKE(2, 0);
+void buf_vaddf(struct buf *b, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
 /* n bytes of value c */
 void buf_addfill(struct buf *b, char c, size_t n);
 /* The contents, owned by the caller from now on (free); b is empty again. */

@@ -40,11 +40,11 @@ enum err_class {
 };
 
 #if defined(__GNUC__)
-#define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
-#define MUST_CHECK __attribute__((warn_unused_result))
+#    define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
+#    define MUST_CHECK __attribute__((warn_unused_result))
 #else
-#define PRINTF_LIKE(f, a)
-#define MUST_CHECK
+#    define PRINTF_LIKE(f, a)
+#    define MUST_CHECK
 #endif
 
 /* Leave a sentence and its class; returns -1. */

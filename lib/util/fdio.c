@@ -141,8 +141,7 @@ int fd_skip(int fd, uint64_t n, int64_t deadline)
             return -1;
         if (r == 0)
             return done == 0 ? 0
-                             : err_set(ERR_IO,
-                                       "expected %llu bytes, got %llu",
+                             : err_set(ERR_IO, "expected %llu bytes, got %llu",
                                        (unsigned long long)n,
                                        (unsigned long long)done);
         done += part;
@@ -283,21 +282,4 @@ void fd_grow_pipe(int fd)
 #else
     (void)fd;
 #endif
-}
-
-int close_stdout(int status)
-{
-    bool bad = ferror(stdout) != 0;
-
-    errno = 0;
-    if (fclose(stdout) != 0) {
-        /* A stdout that was closed from the start and not used is fine. */
-        if (errno != EBADF || bad)
-            bad = true;
-    }
-    if (bad && errno)
-        die_with(ERR_IO, "stdout: write: %s", strerror(errno));
-    if (bad)
-        die_with(ERR_IO, "stdout: write failed");
-    return status;
 }

@@ -61,7 +61,10 @@ struct atomic_file {
     int fd; /* -1: not open */
     char *path, *tmp;
 };
-#define ATOMIC_INIT {-1, NULL, NULL}
+#define ATOMIC_INIT                                                            \
+    {                                                                          \
+        -1, NULL, NULL                                                         \
+    }
 int atomic_open(struct atomic_file *f, const char *path) MUST_CHECK;
 int atomic_commit(struct atomic_file *f) MUST_CHECK;
 void atomic_abort(struct atomic_file *f);
@@ -88,11 +91,5 @@ void tmp_forget(const char *path);
  * async-signal-safe, so a program's handler may call it before it dies.
  */
 void tmp_cleanup(void);
-
-/*
- * The last act of main: flush and close stdout; a full disk is not success.
- * Returns status, or dies with ERR_IO if stdout could not be written.
- */
-int close_stdout(int status);
 
 #endif

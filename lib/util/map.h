@@ -17,7 +17,10 @@ struct map {
     struct map_slot *slot;
     size_t n, cap;
 };
-#define MAP_INIT {NULL, 0, 0}
+#define MAP_INIT                                                               \
+    {                                                                          \
+        NULL, 0, 0                                                             \
+    }
 
 void map_release(struct map *m);
 /* Returns true and sets *value if the key is there. value may be NULL. */

@@ -16,10 +16,10 @@
 #include <stdint.h>
 
 enum rng_domain {
-    RNG_ORDER = 1,   /* global order of an epoch */
-    RNG_BLOCK = 2,   /* block order */
-    RNG_WINDOW = 3,  /* shuffle inside a window */
-    RNG_PACK = 8,    /* order of packing */
+    RNG_ORDER = 1,  /* global order of an epoch */
+    RNG_BLOCK = 2,  /* block order */
+    RNG_WINDOW = 3, /* shuffle inside a window */
+    RNG_PACK = 8,   /* order of packing */
     RNG_AUGMENT = 16,
     RNG_BATCH = 17,  /* mixup and cutmix, per batch */
     RNG_INIT = 32,   /* fresh weights */

@@ -10,9 +10,9 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -179,8 +179,7 @@ static char *dir_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
 
-    return slash ? xstrfmt("%.*s", (int)(slash - path + 1), path)
-                 : xstrdup("");
+    return slash ? xstrfmt("%.*s", (int)(slash - path + 1), path) : xstrdup("");
 }
 
 int atomic_open(struct atomic_file *f, const char *path)
@@ -194,8 +193,7 @@ int atomic_open(struct atomic_file *f, const char *path)
         return err_set(ERR_CANTCREAT, "%s: create: not a regular file", path);
     dir = dir_of(path);
     f->path = xstrdup(path);
-    f->tmp = xstrfmt("%s.%s.%ld.tmp", dir, path + strlen(dir),
-                     (long)getpid());
+    f->tmp = xstrfmt("%s.%s.%ld.tmp", dir, path + strlen(dir), (long)getpid());
     free(dir);
     /* One left by a dead process of the same number would be in the way. */
     unlink(f->tmp);
@@ -280,7 +278,7 @@ int make_dirs(const char *path)
     int r = -1;
     char c;
 
-    for (p = copy; *p; ) {
+    for (p = copy; *p;) {
         p += strspn(p, "/");
         p += strcspn(p, "/");
         c = *p;

@@ -110,8 +110,7 @@ static int quota_cpus(void)
         v2 = names[0] == 0;
         if (!v2 && strncmp(names, "cpu", 3) != 0 && !strstr(names, ",cpu"))
             continue;
-        n = least_quota(v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu", path,
-                        v2);
+        n = least_quota(v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu", path, v2);
         if (n > 0 && (least == 0 || n < least))
             least = n;
     }
@@ -253,7 +252,12 @@ int work_for(size_t n, int threads, int (*fn)(void *arg, size_t i, int t),
 
 /* ---- pipeline */
 
-enum slot_state { SLOT_FREE, SLOT_FILLED, SLOT_WORKED, SLOT_FAILED };
+enum slot_state {
+    SLOT_FREE,
+    SLOT_FILLED,
+    SLOT_WORKED,
+    SLOT_FAILED
+};
 
 struct slot {
     void *item;

@@ -28,8 +28,8 @@ static int tap_count, tap_failed;
 #define TAP_UNUSED __attribute__((unused))
 #define TAP_PRINTF(f, a) __attribute__((unused, format(printf, f, a)))
 
-__attribute__((format(printf, 2, 0)))
-static inline int tap_result(int good, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static inline int
+tap_result(int good, const char *fmt, va_list ap)
 {
     tap_count++;
     if (!good)
@@ -98,8 +98,8 @@ static int has_str(const char *got, const char *part, const char *fmt, ...)
 TAP_PRINTF(4, 5)
 static int is_double(double got, double want, double tol, const char *fmt, ...)
 {
-    int good = got == want || fabs(got - want) <= tol ||
-               (isnan(got) && isnan(want));
+    int good =
+        got == want || fabs(got - want) <= tol || (isnan(got) && isnan(want));
     va_list ap;
 
     va_start(ap, fmt);

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Twenty runs of two ranks on one host at once, as one user.
-. "${TOP:-$(dirname "$0")/../..}/t/lib/tap.sh"
+TOP=${TOP:-$(dirname "$0")/../..}
+. "$TOP/t/lib/tap.sh"
 
 i=0
 while [ $i -lt 20 ]; do

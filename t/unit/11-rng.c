@@ -15,7 +15,8 @@ static void test_known(void)
     static const struct {
         uint32_t ctr[4], key[2], out[4];
     } v[] = {
-        {{0, 0, 0, 0}, {0, 0},
+        {{0, 0, 0, 0},
+         {0, 0},
          {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
         {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
          {0xffffffff, 0xffffffff},
@@ -71,7 +72,9 @@ static void test_order(uint64_t seed, uint32_t epoch, const char *want)
 
 static void test_permute(void)
 {
-    enum { N = 100000 };
+    enum {
+        N = 100000
+    };
     static uint32_t p[N];
     static bool seen[N];
     struct rng r;
@@ -119,8 +122,7 @@ static void test_below(void)
         low += got < (uint64_t)1 << 62;
     }
     is_int(bad, 0, "10000 draws below 3*2^62 as defined");
-    ok(redraws > 3000 && redraws < 3700, "%d redraws, about a third",
-       redraws);
+    ok(redraws > 3000 && redraws < 3700, "%d redraws, about a third", redraws);
     ok(low > 3150 && low < 3520, "%d in the lowest third", low);
     for (i = 0; i < 100; i++)
         bad += rng_below(&r, 1) != 0;
@@ -129,7 +131,9 @@ static void test_below(void)
 
 static void test_real(void)
 {
-    enum { N = 200000 };
+    enum {
+        N = 200000
+    };
     double x, sum = 0, squares = 0, cubes = 0, least = 1, most = 0;
     struct rng r;
     int i;

@@ -101,7 +101,7 @@ struct item {
 struct pipe_test {
     uint32_t n, next, done; /* items; counters of the serial stages */
     uint32_t fail_next, fail_work[2], fail_done;
-    int in_next, in_done;   /* unguarded: the stages are serial */
+    int in_next, in_done; /* unguarded: the stages are serial */
     bool disorder;
     bool dozing;
     uint64_t sum;
@@ -174,9 +174,11 @@ static int run_pipe(struct pipe_test *p, int n_items, int threads)
 
 static struct pipe_test fresh(uint32_t n, bool dozing)
 {
-    return (struct pipe_test){.n = n, .fail_next = NEVER,
+    return (struct pipe_test){.n = n,
+                              .fail_next = NEVER,
                               .fail_work = {NEVER, NEVER},
-                              .fail_done = NEVER, .dozing = dozing};
+                              .fail_done = NEVER,
+                              .dozing = dozing};
 }
 
 static void test_pipe(int n_items, int threads)

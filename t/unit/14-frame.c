@@ -1,4 +1,4 @@
-/* Frames: headers, streams, files. */
+/* Frames: headers and streams. */
 #include "lib/tap.h"
 
 #include "io/frame.h"
@@ -49,8 +49,8 @@ static void test_accepted(void)
         "{" T("a", "F32", "[]", "[0,4]") "}",
         "{" T("a", "F32", "[2,3]", "[0,24]") "}",
         "{" T("b", "F32", "[1]", "[4,8]") "," T("a", "F32", "[1]", "[0,4]") "}",
-        "{" T("a", "F32", "[0]", "[0,0]") "," T("b", "U8", "[3]", "[0,3]")
-            "," T("c", "I64", "[5,0]", "[3,3]") "}",
+        "{" T("a", "F32", "[0]", "[0,0]") "," T(
+            "b", "U8", "[3]", "[0,3]") "," T("c", "I64", "[5,0]", "[3,3]") "}",
         "{" T("\\u00e9\\\"", "BOOL", "[1,1,1,1,1,1,1,1]", "[0,1]") "}",
         "{ " T("a", "U8", "[ 1 ]", "[0 , 1]") "\n}\t\r\n ",
         "{" T("a", "U8", "[9007199254740992]", "[0,9007199254740992]") "}",
@@ -75,8 +75,7 @@ static void test_syntax(void)
     refused("{\"a\":[]}", "not an object", "a list for a tensor");
     refused("{\"__metadata__\":[]}", "not an object", "metadata list");
     refused("{\"__metadata__\":{\"a\":1}}", "not a string", "metadata number");
-    refused("{\"__metadata__\":{\"a\":null}}", "not a string",
-            "metadata null");
+    refused("{\"__metadata__\":{\"a\":null}}", "not a string", "metadata null");
     refused("{\"__metadata__\":{\"a\":\"\xff\"}}", "header", "bad UTF-8");
     refused("{" T("\xc3", "U8", "[1]", "[0,1]") "}", "header",
             "half of a UTF-8 sequence");
@@ -84,12 +83,14 @@ static void test_syntax(void)
             "a lone surrogate");
     refused("{" T("a\\u0000b", "U8", "[1]", "[0,1]") "}", "header",
             "a NUL in a name");
-    refused("{" T("a", "U8", "[1]", "[0,1]") "," T("a", "U8", "[1]", "[1,2]")
-            "}", "duplicate", "a name twice");
+    refused(
+        "{" T("a", "U8", "[1]", "[0,1]") "," T("a", "U8", "[1]", "[1,2]") "}",
+        "duplicate", "a name twice");
     refused("{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}", "duplicate",
             "a metadata key twice");
     refused("{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],"
-            "\"data_offsets\":[0,1]}}", "duplicate", "dtype twice");
+            "\"data_offsets\":[0,1]}}",
+            "duplicate", "dtype twice");
     refused("{\"__metadata__\":{},\"__metadata__\":{}}", "duplicate",
             "metadata twice");
 }
@@ -100,10 +101,11 @@ static void test_members(void)
             "no dtype");
     refused("{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}",
             "shape is miss", "no shape");
-    refused("{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}",
-            "data_offsets is miss", "no data_offsets");
+    refused("{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", "data_offsets is miss",
+            "no data_offsets");
     refused("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],"
-            "\"strides\":[1]}}", "unknown member", "a member too many");
+            "\"strides\":[1]}}",
+            "unknown member", "a member too many");
     refused("{\"a\":{\"dtype\":8,\"shape\":[1],\"data_offsets\":[0,1]}}",
             "not a string", "dtype as a number");
     refused("{" T("a", "F33", "[1]", "[0,4]") "}", "unknown dtype",
@@ -145,14 +147,16 @@ static void test_numbers(void)
 
 static void test_offsets(void)
 {
-    refused("{" T("a", "U8", "[1]", "[1,2]") "}", "a hole",
-            "not from 0 on");
-    refused("{" T("a", "U8", "[1]", "[0,1]") "," T("b", "U8", "[1]", "[2,3]")
-            "}", "a hole", "a hole");
-    refused("{" T("a", "U8", "[2]", "[0,2]") "," T("b", "U8", "[2]", "[1,3]")
-            "}", "an overlap", "an overlap");
-    refused("{" T("a", "U8", "[2]", "[0,2]") "," T("b", "U8", "[2]", "[0,2]")
-            "}", "an overlap", "the same data twice");
+    refused("{" T("a", "U8", "[1]", "[1,2]") "}", "a hole", "not from 0 on");
+    refused(
+        "{" T("a", "U8", "[1]", "[0,1]") "," T("b", "U8", "[1]", "[2,3]") "}",
+        "a hole", "a hole");
+    refused(
+        "{" T("a", "U8", "[2]", "[0,2]") "," T("b", "U8", "[2]", "[1,3]") "}",
+        "an overlap", "an overlap");
+    refused(
+        "{" T("a", "U8", "[2]", "[0,2]") "," T("b", "U8", "[2]", "[0,2]") "}",
+        "an overlap", "the same data twice");
     refused("{" T("a", "U8", "[2]", "[2,0]") "}", "before they begin",
             "reversed");
     refused("{" T("a", "F32", "[2]", "[0,4]") "}", "span", "too short");
@@ -162,9 +166,9 @@ static void test_offsets(void)
             "three offsets");
     refused("{" T("a", "U8", "[1]", "{}") "}", "two numbers",
             "offsets as an object");
-    refused("{" T("b", "U8", "[1]", "[1,2]") "," T("z", "U8", "[0]", "[5,5]")
-            "," T("a", "U8", "[1]", "[0,1]") "}", "a hole",
-            "an empty tensor behind the end");
+    refused("{" T("b", "U8", "[1]", "[1,2]") "," T(
+                "z", "U8", "[0]", "[5,5]") "," T("a", "U8", "[1]", "[0,1]") "}",
+            "a hole", "an empty tensor behind the end");
 }
 
 /* Deep nesting, long names, many pairs: limits, not crashes. */
@@ -209,8 +213,10 @@ static void test_limits(void)
     buf_reset(&b);
     buf_addch(&b, '{');
     for (i = 0; i < 4097; i++)
-        buf_addf(&b, "%s\"%d\":{\"dtype\":\"U8\",\"shape\":[1],"
-                 "\"data_offsets\":[%d,%d]}", i ? "," : "", i, i, i + 1);
+        buf_addf(&b,
+                 "%s\"%d\":{\"dtype\":\"U8\",\"shape\":[1],"
+                 "\"data_offsets\":[%d,%d]}",
+                 i ? "," : "", i, i, i + 1);
     buf_addch(&b, '}');
     is_int(parses(b.data, FRAME_STREAM), -1, "4097 tensors in a stream");
     is_int(parses(b.data, FRAME_FILE), 0, "but in a file");
@@ -250,9 +256,10 @@ static void test_header(void)
     b.data[n] = 0;
     is_str(b.data,
            "{\"__metadata__\":{\"a\":\"\xc3\xa9\\u0001\","
-           "\"z\":\"tab\\tquote\\\"\"}," T("l", "I64", "[2]", "[0,16]") ","
-           T("f", "F32", "[2,3]", "[16,40]") "," T("u", "U8", "[3]", "[40,43]")
-           "}", "the text: metadata in order, falling element size");
+           "\"z\":\"tab\\tquote\\\"\"}," T("l", "I64", "[2]", "[0,16]") "," T(
+               "f", "F32", "[2,3]", "[16,40]") "," T("u", "U8", "[3]",
+                                                     "[40,43]") "}",
+           "the text: metadata in order, falling element size");
     is_int(frame_parse(&f, b.data, n, FRAME_STREAM), 0, "it parses");
     is_int((long long)f.header_bytes, (long long)n + 8, "header_bytes");
     is_int((long long)f.data_bytes, 43, "data_bytes");
@@ -264,8 +271,10 @@ static void test_header(void)
     is_int(i, 1, "its index");
     is_int(frame_want(&f, "f", DT_F32, -1, &i), 0, "want of any rank");
     is_int(frame_want(&f, "f", DT_F32, 1, &i), -1, "want of another rank");
-    is_str(err_text(), "tensor \"f\": expected F32 of 1 dimensions, got "
-           "F32 [2,3]", "the reason");
+    is_str(err_text(),
+           "tensor \"f\": expected F32 of 1 dimensions, got "
+           "F32 [2,3]",
+           "the reason");
     is_int(frame_want(&f, "f", DT_F16, 2, &i), -1, "want of another dtype");
     is_int(frame_want(&f, "x", DT_F16, 2, &i), -1, "want of nothing");
     for (cut = 0; cut < n; cut++)
@@ -366,7 +375,8 @@ static void test_stream(void)
     ok(frame_next(&s, &f) == 1 && frame_next(&s, &f) == 1, "again");
     is_int(frame_data_all(&s, &f, all), 0, "all data at once");
     ok(memcmp(all, l_data, 16) == 0 && memcmp(all + 16, f_data, 24) == 0 &&
-           memcmp(all + 40, u_data, 3) == 0, "every byte of it");
+           memcmp(all + 40, u_data, 3) == 0,
+       "every byte of it");
     ok(frame_next(&s, &f) == 1 && frame_next(&s, &f) == 0, "to the end");
 
     lseek(fd, 0, SEEK_SET);
@@ -405,9 +415,8 @@ static struct buf bytes_of(int fd)
     struct buf b = BUF_INIT;
     struct stat st;
 
-    if (fstat(fd, &st) < 0 ||
-        fd_pread(fd, buf_reserve(&b, (size_t)st.st_size),
-                 (size_t)st.st_size, 0) < 0)
+    if (fstat(fd, &st) < 0 || fd_pread(fd, buf_reserve(&b, (size_t)st.st_size),
+                                       (size_t)st.st_size, 0) < 0)
         die();
     b.len = (size_t)st.st_size;
     return b;
@@ -456,8 +465,7 @@ static void test_change(const char *from, const char *to, int count,
     char *p = b.data;
 
     do {
-        p = memmem(p + 1, b.len - (size_t)(p + 1 - b.data), from,
-                   strlen(from));
+        p = memmem(p + 1, b.len - (size_t)(p + 1 - b.data), from, strlen(from));
     } while (p && --count > 0);
     if (p)
         memcpy(p, to, strlen(to));
@@ -555,8 +563,7 @@ static void test_writer_failures(void)
         die_with(ERR_SYSTEM, "pipe");
     frame_writer_init(&w, p[1], "stdout");
     is_int(frame_write(&w, "hello", NULL, 0, NULL, 0, 0), 0, "hello");
-    is_int(frame_write(&w, "batch", NULL, 0, &it, 1, 50), -1,
-           "nobody reads");
+    is_int(frame_write(&w, "batch", NULL, 0, &it, 1, 50), -1, "nobody reads");
     is_int(err_code(), ERR_PEER, "until the deadline");
     it.name = "a b";
     is_int(frame_write(&w, "batch", NULL, 0, &it, 1, 50), -1, "a bad name");
@@ -574,151 +581,6 @@ static void test_writer_failures(void)
     is_int(err_code(), ERR_PEER, "until the deadline");
     close(p[0]);
     close(p[1]);
-}
-
-/* ---- files */
-
-static void cut_file(const char *path, off_t size, const char *name)
-{
-    struct frame_file ff = FRAME_FILE_INIT;
-
-    if (truncate(path, size) < 0)
-        die_with(ERR_SYSTEM, "truncate");
-    is_int(frame_file_open(&ff, path), -1, "%s", name);
-    is_int(err_code(), ERR_DATA, "is bad data");
-    frame_file_close(&ff);
-}
-
-static void test_file(void)
-{
-    struct frame_pair meta[] = {{"format", "pt"}};
-    struct frame_file ff = FRAME_FILE_INIT;
-    char *path = xstrfmt("%s/a.safetensors", dir);
-    struct frame_item it[3];
-    struct stat st;
-    float x[6];
-
-    three_items(it);
-    is_int(frame_file_write(path, meta, 1, it, 3), 0, "write a file");
-    is_int(stat(path, &st), 0, "it is there");
-    is_int(st.st_size, 4096 + 43, "data from 4096 on");
-    is_int(frame_file_open(&ff, path), 0, "open");
-    is_str(frame_meta(&ff.f, "format"), "pt", "metadata");
-    is_int(frame_file_data(&ff, frame_find(&ff.f, "f"), x), 0, "data");
-    ok(memcmp(x, f_data, sizeof(x)) == 0, "every byte");
-    frame_file_close(&ff);
-    frame_file_close(&ff);
-    cut_file(path, st.st_size + 1, "one byte more");
-    has_str(err_text(), "after the data", "the reason");
-    cut_file(path, st.st_size - 1, "one byte less");
-    has_str(err_text(), "truncated", "the reason");
-    cut_file(path, 4095, "cut in the header");
-    cut_file(path, 7, "cut in the length");
-    cut_file(path, 0, "empty");
-    is_int(frame_file_open(&ff, dir), -1, "a directory");
-    is_int(frame_file_open(&ff, "/nonexistent"), -1, "no file");
-    is_int(err_code(), ERR_NOINPUT, "is missing input");
-    is_int(frame_file_write("/nonexistent/a", meta, 1, it, 3), -1,
-           "no directory");
-    is_int(err_code(), ERR_CANTCREAT, "cannot be created");
-    free(path);
-}
-
-/* ---- files of others */
-
-static int same_tensor(struct frame_file *ff, const char *name, json_t *want)
-{
-    const char *dtype;
-    json_t *shape, *first;
-    const struct frame_tensor *t;
-    double sum = 0, want_sum;
-    size_t n, k;
-    char *data;
-    int i = frame_find(&ff->f, name), good;
-
-    if (i < 0 || json_get_str(want, "dtype", &dtype) < 0 ||
-        json_get_array(want, "shape", &shape) < 0)
-        return 0;
-    t = &ff->f.tensor[i];
-    good = strcmp(dtype, dtype_name(t->t.dtype)) == 0 &&
-           (int)json_array_size(shape) == t->t.rank;
-    for (i = 0; good && i < t->t.rank; i++)
-        good = json_integer_value(json_array_get(shape, (size_t)i)) ==
-               t->t.shape[i];
-    data = xmalloc((size_t)(t->end - t->begin));
-    if (frame_file_data(ff, frame_find(&ff->f, name), data) < 0)
-        good = 0;
-    n = (size_t)tensor_count(&t->t);
-    for (k = 0; good && k < n; k++)
-        sum += dtype_load(t->t.dtype, data, k);
-    first = json_object_get(want, "first");
-    for (k = 0; good && k < json_array_size(first) && k < n; k++)
-        good = dtype_load(t->t.dtype, data, k) ==
-               json_number_value(json_array_get(first, k));
-    if (good && json_is_number(json_object_get(want, "sum")) &&
-        json_get_real(want, "sum", &want_sum) == 0)
-        good = fabs(sum - want_sum) <= 1e-5 * (1 + fabs(want_sum));
-    free(data);
-    return good;
-}
-
-static int same_content(struct frame_file *ff, json_t *want)
-{
-    json_t *tensors = json_object_get(want, "tensors"), *v;
-    json_t *meta = json_object_get(want, "metadata");
-    const char *key, *got;
-    int bad = 0;
-
-    if (json_object_size(tensors) != (size_t)ff->f.n_tensors)
-        return 0;
-    json_object_foreach(tensors, key, v)
-        bad += !same_tensor(ff, key, v);
-    json_object_foreach(meta, key, v) {
-        got = frame_meta(&ff->f, key);
-        bad += !got || strcmp(got, json_string_value(v)) != 0;
-    }
-    return bad == 0;
-}
-
-/* 'v' valid: contents as recorded. 'i' invalid: refused. 'a': either. */
-static void test_foreign_file(const char *top, const char *name, json_t *want)
-{
-    struct frame_file ff = FRAME_FILE_INIT;
-    char *path = xstrfmt("%s/%s", top, name);
-    int r;
-
-    err_clear();
-    r = frame_file_open(&ff, path);
-    if (name[0] == 'v')
-        ok(r == 0 && same_content(&ff, want), "%s", name);
-    else if (name[0] == 'i')
-        ok(r == -1 && err_code() == ERR_DATA, "%s", name);
-    else
-        ok(r == 0 || err_code() == ERR_DATA, "%s", name);
-    if (r < 0)
-        printf("# %s\n", err_text() + strlen(top) + 1);
-    frame_file_close(&ff);
-    free(path);
-}
-
-static void test_foreign(void)
-{
-    const char *top = tap_data("safetensors"), *name;
-    json_t *all, *want;
-    char *path;
-
-    if (!top) {
-        skip(1, "data safetensors is not there");
-        return;
-    }
-    path = xstrfmt("%s/expected.json", top);
-    all = json_file(path, 1 << 24);
-    if (!all)
-        die();
-    json_object_foreach(all, name, want)
-        test_foreign_file(top, name, want);
-    json_decref(all);
-    free(path);
 }
 
 int main(void)
@@ -743,7 +605,5 @@ int main(void)
     test_changes();
     test_error_frames();
     test_writer_failures();
-    test_file();
-    test_foreign();
     return done_testing();
 }

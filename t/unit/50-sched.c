@@ -30,8 +30,9 @@ static double at(const struct recipe *r, int64_t epoch, int last)
 
     if (recipe_divide(r, 1281167, 1, &b) < 0)
         BUG("%s", err_text());
-    return sched_lr(r, &b, epoch * b.epoch_samples +
-                               (last ? b.epoch_samples - b.global : 0));
+    return sched_lr(r, &b,
+                    epoch * b.epoch_samples +
+                        (last ? b.epoch_samples - b.global : 0));
 }
 
 static void check(const struct recipe *r, int64_t epoch, double want,

@@ -63,8 +63,8 @@ static void modes(void)
 
 static void periods(void)
 {
-    static const char *const bad[] = {"", "ep", "-1it", "2 ep", "3x", "1e30it",
-                                      "nan", "5"};
+    static const char *const bad[] = {"",   "ep",     "-1it", "2 ep",
+                                      "3x", "1e30it", "nan",  "5"};
     struct cadence c;
     size_t i;
 

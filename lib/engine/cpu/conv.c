@@ -18,20 +18,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 64, ROLES = 4 };
-enum role { IN_X, IN_W, IN_DY, RESULT }; /* of a conv_args */
+enum {
+    ALIGN = 64,
+    ROLES = 4
+};
+enum role {
+    IN_X,
+    IN_W,
+    IN_DY,
+    RESULT
+}; /* of a conv_args */
 
 struct conv_plan {
     struct conv_desc d;    /* as asked for */
     struct conv_desc core; /* what is run: d, or 1x1 on columns of d */
     bool product, columns, fold;
-    int arg[ROLES];               /* oneDNN's name of each role, 0: none */
-    struct dnn_prim run, run_sum; /* run_sum: out += */
-    struct dnn_prim pack;         /* master -> own layout */
+    int arg[ROLES];                 /* oneDNN's name of each role, 0: none */
+    struct dnn_prim run, run_sum;   /* run_sum: out += */
+    struct dnn_prim pack;           /* master -> own layout */
     struct dnn_prim back, back_sum; /* own layout -> master (+=) */
-    struct dnn_md *master;        /* the weights as the caller has them */
+    struct dnn_md *master;          /* the weights as the caller has them */
     size_t columns_bytes;
-    size_t columns_at, grad_at;   /* places in the scratch memory */
+    size_t columns_at, grad_at; /* places in the scratch memory */
     struct conv_needs needs;
     struct conv_plan *ref; /* not NULL: oneDNN has nothing, ref works */
     char name[64];
@@ -158,8 +166,7 @@ static void scatter(const struct conv_desc *d, const void *y, void *out)
         if (h % d->stride != 0 || p >= np)
             continue;
         for (q = 0; q < nq; q++)
-            memcpy(t + (size_t)(q * d->stride) * row, f + (size_t)q * row,
-                   row);
+            memcpy(t + (size_t)(q * d->stride) * row, f + (size_t)q * row, row);
     }
 }
 
@@ -290,12 +297,11 @@ static int plan_product(struct conv_plan *p, struct cpu *c)
     int status = -1;
 
     s.x = x = dnn_md_new(2, dims[0], t, wgrad ? dnnl_ba : dnnl_ab);
-    s.w = w = dnn_md_new(2, dims[1], t,
-                         wgrad ? dnnl_ab : dnnl_format_tag_any);
+    s.w = w = dnn_md_new(2, dims[1], t, wgrad ? dnnl_ab : dnnl_format_tag_any);
     s.y = y = dnn_md_new(2, dims[2], dnn_type(d->out), dnnl_ab);
     if (!wgrad)
-        p->master = dnn_md_new(2, dims[1], dnnl_f32,
-                               forward ? dnnl_ba : dnnl_ab);
+        p->master =
+            dnn_md_new(2, dims[1], dnnl_f32, forward ? dnnl_ba : dnnl_ab);
     if (has_bias(d))
         s.bias = bias = dnn_md_new(2, bd, dnnl_f32, dnnl_ab);
     if (dnn_matmul(&p->run, &c->dnn, &s, &own) < 0 ||
@@ -373,8 +379,8 @@ static void set_core(struct conv_plan *p)
                                 dtype_size(p->fold ? DT_F32 : d->dtype));
 }
 
-int cpu_conv_plan(void *dev, const struct conv_desc *d,
-                  struct conv_plan **plan, struct conv_needs *needs)
+int cpu_conv_plan(void *dev, const struct conv_desc *d, struct conv_plan **plan,
+                  struct conv_needs *needs)
 {
     struct cpu *c = dev;
     struct conv_plan *p = xcalloc(1, sizeof(*p));

@@ -11,7 +11,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { CHUNK = 1 << 20 }; /* bytes copied by one thread at a time */
+enum {
+    CHUNK = 1 << 20
+}; /* bytes copied by one thread at a time */
 #define HUGE_PAGE ((size_t)2 << 20)
 
 /* ---- the device */
@@ -52,8 +54,8 @@ static int cpu_open(const struct engine_config *config, void **dev)
     struct cpu *c = xcalloc(1, sizeof(*c));
 
     /* without a number: OMP_NUM_THREADS, else the CPUs allowed */
-    c->threads = config && config->threads > 0 ? config->threads
-                                               : omp_get_max_threads();
+    c->threads =
+        config && config->threads > 0 ? config->threads : omp_get_max_threads();
     omp_set_num_threads(c->threads);
     choose_loops(c);
     if (dnn_open(&c->dnn) < 0) {
@@ -81,8 +83,8 @@ static void cpu_describe(void *dev, char *text, size_t n)
     char lib[80];
 
     dnn_describe(lib, sizeof(lib));
-    snprintf(text, n, "cpu: %s, loops %s, %d thread%s", lib, c->isa,
-             c->threads, c->threads == 1 ? "" : "s");
+    snprintf(text, n, "cpu: %s, loops %s, %d thread%s", lib, c->isa, c->threads,
+             c->threads == 1 ? "" : "s");
 }
 
 static void cpu_last_error(enum err_class *c, const char **text)

@@ -40,8 +40,8 @@ void cpu_fold_avx512(const struct conv_desc *d, const float *columns, void *dx);
 
 /* Entries of the table. */
 int cpu_conv_available(void *dev, const struct conv_desc *d);
-int cpu_conv_plan(void *dev, const struct conv_desc *d,
-                  struct conv_plan **plan, struct conv_needs *needs);
+int cpu_conv_plan(void *dev, const struct conv_desc *d, struct conv_plan **plan,
+                  struct conv_needs *needs);
 int cpu_conv_pack(void *dev, struct conv_plan *plan, const void *weights,
                   void *packed);
 int cpu_conv_run(void *dev, struct conv_plan *plan, const struct conv_args *a);

@@ -7,7 +7,9 @@
 #include <string.h>
 
 /* Primitives are kept by oneDNN in a cache; a detector has thousands. */
-enum { CACHE = 8192 };
+enum {
+    CACHE = 8192
+};
 
 /* A struct in 2, a pointer in 3. */
 struct dnn_md {
@@ -22,7 +24,7 @@ struct layout {
 
 static int fail(dnnl_status_t s, const char *what)
 {
-    return err_set(s == dnnl_out_of_memory ? ERR_SYSTEM
+    return err_set(s == dnnl_out_of_memory   ? ERR_SYSTEM
                    : s == dnnl_unimplemented ? ERR_UNAVAILABLE
                                              : ERR_INTERNAL,
                    "oneDNN: %s: %s", what, dnnl_status2str(s));
@@ -99,26 +101,25 @@ static dnnl_status_t conv_desc(dnnl_primitive_desc_t *pd, const struct dnn *d,
     switch (s->kind) {
     case DNN_BACKWARD_DATA:
         return dnnl_convolution_backward_data_primitive_desc_create(
-            pd, d->engine, dnnl_convolution_direct, x, w, y, s->stride,
-            dilate, s->pad_left, s->pad_right, hint, attr);
+            pd, d->engine, dnnl_convolution_direct, x, w, y, s->stride, dilate,
+            s->pad_left, s->pad_right, hint, attr);
     case DNN_BACKWARD_WEIGHTS:
         return dnnl_convolution_backward_weights_primitive_desc_create(
-            pd, d->engine, dnnl_convolution_direct, x, w, NULL, y,
-            s->stride, dilate, s->pad_left, s->pad_right, hint, attr);
+            pd, d->engine, dnnl_convolution_direct, x, w, NULL, y, s->stride,
+            dilate, s->pad_left, s->pad_right, hint, attr);
     default:
         return dnnl_convolution_forward_primitive_desc_create(
-            pd, d->engine, dnnl_forward_training, dnnl_convolution_direct, x,
-            w, b, y, s->stride, dilate, s->pad_left, s->pad_right, attr);
+            pd, d->engine, dnnl_forward_training, dnnl_convolution_direct, x, w,
+            b, y, s->stride, dilate, s->pad_left, s->pad_right, attr);
     }
 }
 
-static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *pd,
-                                 const struct dnn *d, const struct dnn_spec *s,
+static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *pd, const struct dnn *d,
+                                 const struct dnn_spec *s,
                                  dnnl_primitive_attr_t attr)
 {
-    return dnnl_matmul_primitive_desc_create(pd, d->engine, lend(s->x),
-                                             lend(s->w), lend(s->bias),
-                                             lend(s->y), attr);
+    return dnnl_matmul_primitive_desc_create(
+        pd, d->engine, lend(s->x), lend(s->w), lend(s->bias), lend(s->y), attr);
 }
 
 #else /* 2.x */
@@ -186,14 +187,13 @@ static dnnl_status_t conv_desc(dnnl_primitive_desc_t *pd, const struct dnn *d,
         break;
     case DNN_BACKWARD_WEIGHTS:
         e = dnnl_convolution_backward_weights_desc_init(
-            &c, dnnl_convolution_direct, x, w, NULL, y, s->stride,
-            s->pad_left, s->pad_right);
+            &c, dnnl_convolution_direct, x, w, NULL, y, s->stride, s->pad_left,
+            s->pad_right);
         break;
     default:
-        e = dnnl_convolution_forward_desc_init(&c, dnnl_forward_training,
-                                               dnnl_convolution_direct, x, w,
-                                               b, y, s->stride, s->pad_left,
-                                               s->pad_right);
+        e = dnnl_convolution_forward_desc_init(
+            &c, dnnl_forward_training, dnnl_convolution_direct, x, w, b, y,
+            s->stride, s->pad_left, s->pad_right);
         break;
     }
     if (e != dnnl_success)
@@ -201,8 +201,8 @@ static dnnl_status_t conv_desc(dnnl_primitive_desc_t *pd, const struct dnn *d,
     return dnnl_primitive_desc_create(pd, &c, attr, d->engine, hint);
 }
 
-static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *pd,
-                                 const struct dnn *d, const struct dnn_spec *s,
+static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *pd, const struct dnn *d,
+                                 const struct dnn_spec *s,
                                  dnnl_primitive_attr_t attr)
 {
     dnnl_matmul_desc_t c;
@@ -499,8 +499,7 @@ void dnn_set(struct dnn_prim *p, int which, const void *data)
 
 int dnn_run(const struct dnn *d, const struct dnn_prim *p)
 {
-    dnnl_status_t e =
-        dnnl_primitive_execute(p->prim, d->stream, p->n, p->arg);
+    dnnl_status_t e = dnnl_primitive_execute(p->prim, d->stream, p->n, p->arg);
 
     if (e == dnnl_success)
         e = dnnl_stream_wait(d->stream);

@@ -27,7 +27,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { DNN_ARGS = 6 };
+enum {
+    DNN_ARGS = 6
+};
 
 struct dnn {
     dnnl_engine_t engine;
@@ -52,7 +54,11 @@ struct dnn_post {
 
 /* A convolution or matrix product; descriptors are lent. */
 struct dnn_spec {
-    enum { DNN_FORWARD, DNN_BACKWARD_DATA, DNN_BACKWARD_WEIGHTS } kind;
+    enum {
+        DNN_FORWARD,
+        DNN_BACKWARD_DATA,
+        DNN_BACKWARD_WEIGHTS
+    } kind;
     /* convolution: source, weights and destination of the forward pass;
      * fwd_w: the weights as a forward pass would have them, for the hint */
     const struct dnn_md *x, *w, *fwd_w, *y, *bias;

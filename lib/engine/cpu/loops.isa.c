@@ -5,8 +5,8 @@
 #include "engine/cpu/cpu.h"
 #include "engine/kern/elem.h"
 #include "engine/kern/norm.h"
-#include "engine/kern/optim.h"
 #include "engine/kern/pool.h"
+#include "engine/kern/sgd.h"
 
 #include <string.h>
 
@@ -15,9 +15,9 @@
 #define GLUE(a, b) GLUE_(a, b)
 
 enum {
-    FLAT = 1 << 16,  /* elements of a block of a flat loop */
+    FLAT = 1 << 16, /* elements of a block of a flat loop */
     PIXELS = 1 << 14,
-    LANES = 64,      /* channels of a pool taken together */
+    LANES = 64, /* channels of a pool taken together */
     WIDE = 256,
     ROWS_MIN = 32,   /* rows of a block: about 2^16 elements, so that the */
     ROWS_MAX = 1024, /* sums in fp32 stay short and fit the first cache */
@@ -101,8 +101,8 @@ static int sum_columns(struct cpu *dev, const struct kern_colsum *a,
 
         add_blocks(s + ch, blocks, c, lanes, sum);
         for (j = 0; j < lanes; j++)
-            out[ch + j] = (float)(a->accumulate ? (double)out[ch + j] + sum[j]
-                                                : sum[j]);
+            out[ch + j] =
+                (float)(a->accumulate ? (double)out[ch + j] + sum[j] : sum[j]);
     }
     return 1;
 }
@@ -324,8 +324,7 @@ static int grad_check(struct cpu *dev, const struct kern_grad_check *a)
         return -1;
 #pragma omp parallel for schedule(static) if (blocks > 1)
     for (b = 0; b < blocks; b++)
-        check_block(g + b * FLAT, at_most(FLAT, a->n - b * FLAT),
-                    part + 2 * b);
+        check_block(g + b * FLAT, at_most(FLAT, a->n - b * FLAT), part + 2 * b);
     for (b = 0; b < blocks; b++) {
         a->stats[0] += part[2 * b];
         a->stats[1] += part[2 * b + 1];

@@ -125,9 +125,9 @@ static void FN(colsum)(const struct kern_colsum *a, float *s)
 
 #pragma omp parallel for schedule(static) if (blocks > 1)
     for (b = 0; b < blocks; b++)
-        FN(colsum_block)(x + b * size * a->c,
-                         at_most(size, a->rows - b * size), a->c,
-                         s + b * a->c);
+        FN(colsum_block)
+        (x + b * size * a->c, at_most(size, a->rows - b * size), a->c,
+         s + b * a->c);
 }
 
 /* Sums of x - shift and of its square; shift is the mean of the first rows of
@@ -171,9 +171,9 @@ static void FN(stats)(const struct kern_norm_stats *a, float *part)
 
 #pragma omp parallel for schedule(static) if (blocks > 1)
     for (b = 0; b < blocks; b++)
-        FN(stats_block)(x + b * size * a->c,
-                        at_most(size, a->rows - b * size), a->c,
-                        part + 3 * b * a->c);
+        FN(stats_block)
+        (x + b * size * a->c, at_most(size, a->rows - b * size), a->c,
+         part + 3 * b * a->c);
 }
 
 /* ---- normalisation. The flags are constants at every call, so that each
@@ -275,8 +275,8 @@ ALWAYS_INLINE void FN(grad_sums_block)(const struct kern_norm_grad_sums *a,
 static void FN(grad_sums)(const struct kern_norm_grad_sums *a, float *part)
 {
     int64_t b, size = block_rows(a->c), blocks = (a->rows + size - 1) / size;
-    int flags = (a->dy1 ? 1 : 0) | (a->y ? 2 : 0) | (a->dz ? 4 : 0) |
-                (a->rx ? 8 : 0);
+    int flags =
+        (a->dy1 ? 1 : 0) | (a->y ? 2 : 0) | (a->dz ? 4 : 0) | (a->rx ? 8 : 0);
 
 #pragma omp parallel for schedule(static) if (blocks > 1)
     for (b = 0; b < blocks; b++) {
@@ -331,9 +331,9 @@ ALWAYS_INLINE void FN(grad_apply_block)(const struct kern_norm_grad_apply *a,
                 d += LD(q[j]);
             if (hasy)
                 d = kern_relu_grad_at(LD(y[j]), d);
-            dx[j] = ST(hasx ? kern_norm_grad_at(d, LD(x[j]), ka[j], kb[j],
-                                                kk[j])
-                            : ka[j] * d);
+            dx[j] =
+                ST(hasx ? kern_norm_grad_at(d, LD(x[j]), ka[j], kb[j], kk[j])
+                        : ka[j] * d);
         }
     }
 }
@@ -374,8 +374,8 @@ struct FN(window) {
 
 /* lanes channels of one window; index or NULL */
 ALWAYS_INLINE void FN(max_lanes)(const struct kern_maxpool *a,
-                                 const struct FN(window) *w, int64_t ch,
-                                 EL *y, uint8_t *index, const int lanes)
+                                 const struct FN(window) * w, int64_t ch, EL *y,
+                                 uint8_t *index, const int lanes)
 {
     int32_t which[LANES];
     float best[LANES];
@@ -388,8 +388,8 @@ ALWAYS_INLINE void FN(max_lanes)(const struct kern_maxpool *a,
     }
     for (ky = w->ylo; ky < w->yhi; ky++) {
         for (kx = w->xlo; kx < w->xhi; kx++) {
-            const EL *x = w->corner + ch +
-                          ((ky - w->ylo) * a->w + kx - w->xlo) * a->c;
+            const EL *x =
+                w->corner + ch + ((ky - w->ylo) * a->w + kx - w->xlo) * a->c;
             int32_t tap = (int32_t)(ky * a->r + kx);
 
 #pragma omp simd
@@ -421,7 +421,8 @@ static void FN(maxpool_line)(const struct kern_maxpool *a, int64_t line,
         kern_window(q, a->w, a->r, a->stride, a->pad, &w.xlo, &w.xhi);
         w.corner = (const EL *)a->x +
                    ((img * a->h + p * a->stride - a->pad + w.ylo) * a->w +
-                    q * a->stride - a->pad + w.xlo) * a->c;
+                    q * a->stride - a->pad + w.xlo) *
+                       a->c;
         at = (line * nq + q) * a->c;
         for (ch = 0; ch < a->c; ch += LANES) {
             uint8_t *index = a->index ? a->index + at + ch : NULL;
@@ -429,8 +430,7 @@ static void FN(maxpool_line)(const struct kern_maxpool *a, int64_t line,
             if (a->c - ch >= LANES)
                 FN(max_lanes)(a, &w, ch, y + at + ch, index, LANES);
             else
-                FN(max_lanes)(a, &w, ch, y + at + ch, index,
-                              (int)(a->c - ch));
+                FN(max_lanes)(a, &w, ch, y + at + ch, index, (int)(a->c - ch));
         }
     }
 }
@@ -478,7 +478,7 @@ struct FN(place) {
 };
 
 static void FN(unpool_place)(const struct kern_maxpool_grad *a,
-                             const struct FN(place) *w, EL *dx)
+                             const struct FN(place) * w, EL *dx)
 {
     const EL *dy0 = a->dy0, *dy1 = a->dy1;
     int64_t ch, p, q;
@@ -491,16 +491,16 @@ static void FN(unpool_place)(const struct kern_maxpool_grad *a,
         for (p = w->p0; p < w->p1; p++) {
             for (q = w->lo; q < w->hi; q++) {
                 int64_t at = ((w->first + p) * w->nq + q) * a->c + ch;
-                int tap = (int)((w->y - p * a->stride) * a->r + w->x -
-                                q * a->stride);
+                int tap =
+                    (int)((w->y - p * a->stride) * a->r + w->x - q * a->stride);
                 const EL *more = dy1 ? dy1 + at : NULL;
 
                 if (lanes == LANES)
-                    FN(unpool_lanes)(sum, a->index + at, tap, dy0 + at, more,
-                                     LANES);
+                    FN(unpool_lanes)
+                    (sum, a->index + at, tap, dy0 + at, more, LANES);
                 else
-                    FN(unpool_lanes)(sum, a->index + at, tap, dy0 + at, more,
-                                     lanes);
+                    FN(unpool_lanes)
+                    (sum, a->index + at, tap, dy0 + at, more, lanes);
             }
         }
         for (j = 0; j < lanes; j++)
@@ -520,8 +520,7 @@ static void FN(maxpool_grad)(const struct kern_maxpool_grad *a)
         EL *dx = (EL *)a->dx + line * a->w * a->c;
 
         w.first = line / a->h * np;
-        kern_windows_of(line % a->h, np, a->r, a->stride, a->pad, &w.p0,
-                        &w.p1);
+        kern_windows_of(line % a->h, np, a->r, a->stride, a->pad, &w.p0, &w.p1);
         for (x = 0; x < a->w; x++, dx += a->c) {
             w.x = x + a->pad;
             kern_windows_of(x, nq, a->r, a->stride, a->pad, &w.lo, &w.hi);
@@ -570,8 +569,7 @@ static void FN(avgpool_grad)(const struct kern_avgpool_grad *a)
         } else {
 #pragma omp simd
             for (j = 0; j < c; j++)
-                dx[u * c + j] =
-                    ST(kern_mean_of(LD(dy0[at + j]), (float)a->hw));
+                dx[u * c + j] = ST(kern_mean_of(LD(dy0[at + j]), (float)a->hw));
         }
     }
 }
@@ -580,7 +578,7 @@ static void FN(avgpool_grad)(const struct kern_avgpool_grad *a)
 
 /* One place: all windows that hold it, in their order. */
 static void FN(fold_place)(const struct conv_desc *d, const float *columns,
-                           const struct FN(place) *w, EL *dx)
+                           const struct FN(place) * w, EL *dx)
 {
     int64_t ch, p, q, c = d->c;
     int j, lanes;
@@ -617,8 +615,7 @@ static void FN(fold)(const struct conv_desc *d, const float *columns, EL *dx)
         struct FN(place) w = {.y = line % d->h + d->pad, .nq = nq};
 
         w.first = line / d->h * np;
-        kern_windows_of(line % d->h, np, d->r, d->stride, d->pad, &w.p0,
-                        &w.p1);
+        kern_windows_of(line % d->h, np, d->r, d->stride, d->pad, &w.p0, &w.p1);
         for (x = 0; x < d->w; x++) {
             w.x = x + d->pad;
             kern_windows_of(x, nq, d->s, d->stride, d->pad, &w.lo, &w.hi);

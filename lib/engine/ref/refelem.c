@@ -2,7 +2,7 @@
 #include "engine/ref/ref_private.h"
 
 #include "engine/kern/elem.h"
-#include "engine/kern/optim.h"
+#include "engine/kern/sgd.h"
 
 #define CHUNKS(n) (((n) + REF_WIDE - 1) / REF_WIDE)
 

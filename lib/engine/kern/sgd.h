@@ -1,10 +1,10 @@
 /*
- * optim.h - bodies of the optimiser and of the check before it.
+ * sgd.h - bodies of the optimiser and of the check before it.
  *
  * Source: pytorch torch/optim/sgd.py.
  */
-#ifndef ENGINE_KERN_OPTIM_H
-#define ENGINE_KERN_OPTIM_H
+#ifndef ENGINE_KERN_SGD_H
+#define ENGINE_KERN_SGD_H
 
 #include "engine/kern/kern.h"
 
