@@ -129,6 +129,14 @@ decode <cut.tar >f 2>err
 is $? 65 'cut off between samples'
 like "$(cat err)" 'ends without its end' 'is seen too'
 
+row=$((32 * 32 * 3))
+pixels r0 | head -c $((6 * row)) >b
+head -c $((6 * row)) a >c
+same b c 'rank 0 of 2 sees the first half of a batch of one rank'
+pixels r1 | head -c $((6 * row)) >b
+head -c $((12 * row)) a | tail -c $((6 * row)) >c
+same b c 'rank 1 the second'
+
 # ---- a bad image
 cp -r sh bad
 size=$(wc -c <bad/train-000000.tar)
