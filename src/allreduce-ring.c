@@ -34,16 +34,14 @@ static struct opt run_opts[] = {
     {.name = "rank",
      .type = OPT_INT,
      .addr = &rank,
-     .def = "-1",
-     .min = -1,
+     .min = 0,
      .max = 65535,
      .arg = "R",
      .help = "number of this rank; with --world, in place of the environment"},
     {.name = "world",
      .type = OPT_INT,
      .addr = &world,
-     .def = "-1",
-     .min = -1,
+     .min = 1,
      .max = 65536,
      .arg = "W",
      .help = "number of ranks"},
@@ -96,14 +94,14 @@ static int run(const struct command *c, int argc, char **argv)
     char *place, *launch = NULL, number[16];
     int status;
 
-    (void)c;
     if (argc < 1)
         die_with(ERR_USAGE, "no program given: allreduce-ring [options] -- "
                             "PROGRAM ARG...");
     if (!engines[engine].available)
         die_with(ERR_UNAVAILABLE, "--engine %s: not built in this version",
                  engines[engine].name);
-    if (ranks_find(&o.ranks, rank, world) < 0)
+    if (ranks_find(&o.ranks, opt_given(c, "rank") ? rank : -1,
+                   opt_given(c, "world") ? world : -1) < 0)
         return -1;
     if (o.ranks.local_world != o.ranks.world)
         die_with(ERR_UNAVAILABLE,

@@ -197,7 +197,9 @@ expect_status 66 'a missing index' "$I" ls bad/train.json
 expect_status 66 'a missing manifest' "$I" ls bad/nix.json
 
 # ---- tars cut off: at each byte of the first headers, and later
-n=0 wrong= step=1
+n=0
+wrong=''
+step=1
 [ -z "${SANITIZED:-}" ] || step=13
 mkdir cut
 while [ $n -lt 1600 ]; do

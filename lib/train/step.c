@@ -129,7 +129,7 @@ static int check_range(struct step *s, int64_t begin, int64_t n, double out[2])
 const char *step_nonfinite(struct step *s)
 {
     const struct params *ps = &s->m->params;
-    double c[2];
+    double c[2] = {0, 0};
     int i;
 
     for (i = 0; i < ps->n; i++) {
@@ -143,7 +143,7 @@ const char *step_nonfinite(struct step *s)
 
 static int update(struct step *s, double lr, struct step_result *res)
 {
-    double c[2], unscale = 1 / s->scaler.scale, coef = 1;
+    double c[2] = {0, 0}, unscale = 1 / s->scaler.scale, coef = 1;
     bool finite;
 
     if (check_range(s, 0, s->m->params.total, c) < 0)

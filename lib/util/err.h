@@ -84,12 +84,12 @@ _Noreturn void bug_at(const char *file, int line, const char *fmt, ...)
 #define BUG(...) bug_at(__FILE__, __LINE__, __VA_ARGS__)
 
 /* Small objects: memory that is there, or the program ends with status 71. */
-void *xmalloc(size_t n);
-void *xcalloc(size_t n, size_t size);
-void *xrealloc(void *p, size_t n);
+void *xmalloc(size_t n) NEVER_NULL;
+void *xcalloc(size_t n, size_t size) NEVER_NULL;
+void *xrealloc(void *p, size_t n) NEVER_NULL;
 /* xrealloc for n items of a size; dies on overflow of the product. */
-void *xreallocarray(void *p, size_t n, size_t size);
-char *xstrdup(const char *s);
-char *xstrfmt(const char *fmt, ...) PRINTF_LIKE(1, 2);
+void *xreallocarray(void *p, size_t n, size_t size) NEVER_NULL;
+char *xstrdup(const char *s) NEVER_NULL;
+char *xstrfmt(const char *fmt, ...) PRINTF_LIKE(1, 2) NEVER_NULL;
 
 #endif

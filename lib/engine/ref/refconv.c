@@ -474,7 +474,7 @@ int ref_conv_run(void *dev, struct conv_plan *plan, const struct conv_args *a)
     double *rest;
 
     (void)dev;
-    rest = (double *)((char *)a->scratch + plan->z_bytes);
+    rest = (double *)(void *)((char *)a->scratch + plan->z_bytes);
     if (d->pro != PRO_NONE) {
         ref_conv_pro(d, a, a->scratch);
         x = a->scratch;
