@@ -42,9 +42,11 @@ enum err_class {
 #if defined(__GNUC__)
 #    define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 #    define MUST_CHECK __attribute__((warn_unused_result))
+#    define NEVER_NULL __attribute__((returns_nonnull))
 #else
 #    define PRINTF_LIKE(f, a)
 #    define MUST_CHECK
+#    define NEVER_NULL
 #endif
 
 /* Leave a sentence and its class; returns -1. */
