@@ -91,10 +91,9 @@ static int one_rank(const struct shm *s, uint64_t n, int64_t times,
         for (int r = 0; r < s->world; r++)
             want += element(i, r);
         if (sums[i] != want)
-            return err_set(ERR_INTERNAL,
-                           "rank %d: element %llu: got %g, expected %g",
-                           s->rank, (unsigned long long)i, (double)sums[i],
-                           (double)want);
+            return err_set(
+                ERR_INTERNAL, "rank %d: element %llu: got %g, expected %g",
+                s->rank, (unsigned long long)i, (double)sums[i], (double)want);
     }
     if (sum_once(s, 2, n) < 0)
         return -1;
@@ -107,8 +106,7 @@ static int one_rank(const struct shm *s, uint64_t n, int64_t times,
 }
 
 /* Run world ranks; the time of rank 0 for all sums. */
-static int run_ranks(int world_size, uint64_t n, int64_t times,
-                     double *seconds)
+static int run_ranks(int world_size, uint64_t n, int64_t times, double *seconds)
 {
     struct shm s = SHM_INIT;
     pid_t pid[256];

@@ -20,8 +20,8 @@ static const struct engine {
     const char *name;
     bool available;
 } engines[] = {
-    {"auto", true}, {"shm", true}, {"tcp", false}, {"mpi", false},
-    {"nccl", false},
+    {"auto", true}, {"shm", true},   {"tcp", false},
+    {"mpi", false}, {"nccl", false},
 };
 
 static struct opt run_opts[] = {
@@ -87,9 +87,8 @@ static char *find_rdzv(const struct ranks *r)
 
 static int run(const struct command *c, int argc, char **argv)
 {
-    struct ring_options o = {.timeout_ms = timeout_s * 1000,
-                             .tell_ms = tell_s * 1000,
-                             .argv = argv};
+    struct ring_options o = {
+        .timeout_ms = timeout_s * 1000, .tell_ms = tell_s * 1000, .argv = argv};
     const char *run_id = getenv("ACCEL_RUN_ID");
     char *place, *launch = NULL, number[16];
     int status;
@@ -106,7 +105,8 @@ static int run(const struct command *c, int argc, char **argv)
     if (o.ranks.local_world != o.ranks.world)
         die_with(ERR_UNAVAILABLE,
                  "%d ranks, %d of them on this host: the tcp engine is not "
-                 "built in this version", o.ranks.world, o.ranks.local_world);
+                 "built in this version",
+                 o.ranks.world, o.ranks.local_world);
     snprintf(number, sizeof(number), "%d", o.ranks.rank);
     setenv("RANK", number, 1);
     snprintf(number, sizeof(number), "%d", o.ranks.world);

@@ -8,19 +8,19 @@ w=$BIN/t/61-comm.t
 
 # left PATTERN: processes whose command line is like that
 left() {
-	for p in $(ls /proc | grep '^[0-9]*$' | sort -n); do
-		args=$({ tr '\0' ' ' <"/proc/$p/cmdline"; } 2>/dev/null)
+	for p in /proc/[0-9]*; do
+		args=$({ tr '\0' ' ' <"$p/cmdline"; } 2>/dev/null)
 		# shellcheck disable=SC2254
 		case $args in
-		$1) echo "$p" ;;
+		$1) echo "${p#/proc/}" ;;
 		esac
-	done
+	done | sort -n
 }
 # none_left PATTERN NAME: within 3 s
 none_left() {
-	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
-		pids=$(left "$1")
-		[ -z "$pids" ] && break
+	tries=15
+	while pids=$(left "$1") && [ -n "$pids" ] && [ $tries -gt 0 ]; do
+		tries=$((tries - 1))
 		sleep 0.2
 	done
 	is "$pids" '' "$2"

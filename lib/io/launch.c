@@ -21,7 +21,11 @@
 #define LAST_MS 5000     /* for what is left after KILL */
 
 /* How far the ending of an attempt has come. */
-enum stage { RUNNING, ASKED, KILLED };
+enum stage {
+    RUNNING,
+    ASKED,
+    KILLED
+};
 
 struct launch {
     const struct launch_options *o;
@@ -31,9 +35,9 @@ struct launch {
     sigset_t mask; /* of the ranks */
     int attempt;
     enum stage stage;
-    int first;          /* rank that failed first by time, -1: none */
+    int first; /* rank that failed first by time, -1: none */
     int64_t failed_at, asked_at;
-    bool stopping;      /* a signal asked for the end */
+    bool stopping; /* a signal asked for the end */
     int interrupts;
 };
 
@@ -128,10 +132,9 @@ static void reap(struct launch *l)
             if (k->pid != pid || k->ended)
                 continue;
             k->ended = true;
-            k->status = k->pressed ? l->hub.said[r]
-                        : WIFSIGNALED(status)
-                            ? 128 + WTERMSIG(status)
-                            : WEXITSTATUS(status);
+            k->status = k->pressed            ? l->hub.said[r]
+                        : WIFSIGNALED(status) ? 128 + WTERMSIG(status)
+                                              : WEXITSTATUS(status);
             k->after = l->stage != RUNNING && !k->pressed;
             if (k->status && l->first < 0) {
                 l->first = r;
@@ -157,8 +160,8 @@ static void turn(struct launch *l, int ms)
 
     p[0] = (struct pollfd){.fd = l->signals, .events = POLLIN};
     for (int i = 0; i < n; i++)
-        p[1 + i] = (struct pollfd){.fd = l->rank[i / 2].fd[i % 2],
-                                   .events = POLLIN};
+        p[1 + i] =
+            (struct pollfd){.fd = l->rank[i / 2].fd[i % 2], .events = POLLIN};
     launch_hub_fds(&l->hub, p + 1 + n);
     if (poll(p, (nfds_t)(1 + n + hub), ms) > 0) {
         if (p[0].revents)
@@ -383,8 +386,8 @@ static bool pause_before(struct launch *l)
     int64_t end = clock_ms() + seconds * 1000;
     struct signalfd_siginfo s;
 
-    warn("restart %d of %lld in %d s", l->attempt + 1,
-         (long long)l->o->retries, seconds);
+    warn("restart %d of %lld in %d s", l->attempt + 1, (long long)l->o->retries,
+         seconds);
     while (clock_ms() < end) {
         poll(&p, 1, (int)(end - clock_ms()));
         while (read(l->signals, &s, sizeof(s)) == (ssize_t)sizeof(s))

@@ -221,9 +221,8 @@ static void admit(struct launch_hub *h)
         return;
     }
     h->conn = xreallocarray(h->conn, (size_t)h->n_conns + 1, sizeof(*h->conn));
-    h->conn[h->n_conns++] =
-        (struct launch_conn){.fd = fd, .pid = pid, .rank = -1,
-                             .text = BUF_INIT};
+    h->conn[h->n_conns++] = (struct launch_conn){
+        .fd = fd, .pid = pid, .rank = -1, .text = BUF_INIT};
 }
 
 static void take_line(struct launch_hub *h, struct launch_conn *c, char *line)

@@ -20,8 +20,8 @@ struct launch_rank {
     int fd[2]; /* its stderr and, but for rank 0, its stdout; -1: ended */
     struct rankout out;
     bool ended;
-    int status; /* 128 + n for a signal */
-    bool after; /* ended after the launcher had asked it to */
+    int status;      /* 128 + n for a signal */
+    bool after;      /* ended after the launcher had asked it to */
     int64_t said_at; /* when its ring said its status and ended, 0: not yet */
     bool pressed;    /* then asked to end, since something hangs on */
 };
@@ -62,8 +62,7 @@ struct launch_hub {
     char *cause; /* sentence, or NULL */
 };
 
-int launch_hub_open(struct launch_hub *h, const char *rdzv,
-                    int n) MUST_CHECK;
+int launch_hub_open(struct launch_hub *h, const char *rdzv, int n) MUST_CHECK;
 void launch_hub_close(struct launch_hub *h);
 /* Fill p (if not NULL) with what to poll; returns how many. */
 int launch_hub_fds(const struct launch_hub *h, struct pollfd *p);

@@ -15,8 +15,8 @@
 
 struct rankout {
     int rank;
-    int log;               /* descriptor or -1 */
-    struct buf part[2];    /* of a line, for each of two streams */
+    int log;            /* descriptor or -1 */
+    struct buf part[2]; /* of a line, for each of two streams */
     struct buf line;
     char *last[RANKOUT_LAST]; /* a ring; n_lines % RANKOUT_LAST is next */
     unsigned n_lines;

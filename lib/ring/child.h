@@ -17,10 +17,10 @@
 #include <sys/types.h>
 
 struct child {
-    pid_t pid; /* -1: not started */
-    int pidfd; /* readable when it has ended */
-    int in;    /* what it writes to 7 */
-    int out;   /* what it reads from 6 */
+    pid_t pid;        /* -1: not started */
+    int pidfd;        /* readable when it has ended */
+    int in;           /* what it writes to 7 */
+    int out;          /* what it reads from 6 */
     const char *name; /* last part of argv[0] */
 };
 

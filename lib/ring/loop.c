@@ -62,8 +62,8 @@ static void describe_worker(const struct ring *g, struct buf *b)
 
 static void add_step(const struct ring *g, struct buf *b)
 {
-    long long step = (long long)atomic_load(
-        &shm_rank(&g->shm, g->o->ranks.rank)->step);
+    long long step =
+        (long long)atomic_load(&shm_rank(&g->shm, g->o->ranks.rank)->step);
 
     if (step >= 0)
         buf_addf(b, ", last seen at step %lld", step);
@@ -143,9 +143,10 @@ static void check_worker(struct ring *g)
     if (g->gone)
         blame_status(g);
     else
-        blame_words(g, ERR_PEER, deaf ? "closed descriptor 6"
-                                      : "closed descriptor 7 without an end "
-                                        "frame");
+        blame_words(g, ERR_PEER,
+                    deaf ? "closed descriptor 6"
+                         : "closed descriptor 7 without an end "
+                           "frame");
 }
 
 /* A connection of another ring is readable: it can only have ended. */
@@ -397,8 +398,8 @@ static void find_launcher(struct ring *g)
 static int start(struct ring *g)
 {
     const struct ring_options *o = g->o;
-    struct peer_address a = {o->ranks.rank, o->ranks.world, o->rdzv,
-                             o->run_id, o->timeout_ms};
+    struct peer_address a = {o->ranks.rank, o->ranks.world, o->rdzv, o->run_id,
+                             o->timeout_ms};
     const char *bytes = getenv("MILLRACE_PIPE_BYTES"); /* for tests */
     sigset_t old;
 

@@ -23,7 +23,7 @@
 
 struct ring_options {
     struct ranks ranks;
-    const char *rdzv;   /* NULL in a world of 1 */
+    const char *rdzv; /* NULL in a world of 1 */
     const char *run_id;
     const char *launch; /* address of the launcher's socket, or NULL */
     int64_t timeout_ms; /* to join, and for a rank that lags behind */

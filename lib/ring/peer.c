@@ -14,8 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HELLO_MS 5000   /* for one hello, once connected */
-#define TELL_MS 10000   /* between two lists of who is missing */
+#define HELLO_MS 5000 /* for one hello, once connected */
+#define TELL_MS 10000 /* between two lists of who is missing */
 
 /* ---- handing over */
 
@@ -202,7 +202,8 @@ static int check_alive(struct lobby *l)
         if (fd >= 0 && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
             return err_set(ERR_PEER,
                            "rank %d: allreduce-ring (pid %d) died before all "
-                           "had joined", r, (int)l->pid[r]);
+                           "had joined",
+                           r, (int)l->pid[r]);
     }
     return 0;
 }
@@ -309,8 +310,10 @@ static int visit(struct peers *p, struct shm *s, const struct peer_address *a)
     left = deadline - clock_ms() + HELLO_MS;
     if (hear_hello(fd, left, &h) < 0) {
         if (err_code() == ERR_IO)
-            err_set(ERR_PEER, "rank 0: allreduce-ring (pid %d) died before "
-                    "all had joined", (int)pid);
+            err_set(ERR_PEER,
+                    "rank 0: allreduce-ring (pid %d) died before "
+                    "all had joined",
+                    (int)pid);
         return -1;
     }
     if (receive_memory(fd, &memory) < 0)

@@ -30,7 +30,10 @@ struct peers {
     int rank, world;
     int *fd; /* [world]; rank 0 has all others, others have rank 0; else -1 */
 };
-#define PEERS_INIT {0, 0, NULL}
+#define PEERS_INIT                                                             \
+    {                                                                          \
+        0, 0, NULL                                                             \
+    }
 
 /* Join, and make or receive the shared memory. ERR_PEER after the deadline. */
 int peers_join(struct peers *p, struct shm *s,

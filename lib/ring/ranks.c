@@ -36,8 +36,8 @@ static int number(const char *name, int other, int limit, int *value)
     v = strtol(text, &end, 10);
     if (*end || v < 0 || v >= limit)
         return err_set(ERR_CONFIG,
-                       "environment: %s=\"%.40s\": not a number below %d",
-                       name, text, limit);
+                       "environment: %s=\"%.40s\": not a number below %d", name,
+                       text, limit);
     *value = (int)v;
     return 0;
 }

@@ -82,8 +82,9 @@ static int meta_below(const struct frame *f, const char *key, int64_t limit,
     if (frame_meta_int(f, key, v) < 0)
         return err_wrap("%s frame", frame_type(f));
     if (*v < 0 || *v >= limit)
-        return err_set(ERR_DATA, "%s frame: \"%s\" is %" PRId64
-                       ", not below %" PRId64, frame_type(f), key, *v, limit);
+        return err_set(ERR_DATA,
+                       "%s frame: \"%s\" is %" PRId64 ", not below %" PRId64,
+                       frame_type(f), key, *v, limit);
     return 0;
 }
 
@@ -113,7 +114,8 @@ static int place(struct serve *v, int64_t bucket, size_t bytes, size_t *offset)
         if (room > shm_room(v->shm) - v->used)
             return err_set(ERR_SYSTEM,
                            "bucket %" PRId64 " of %zu bytes: gradients need "
-                           "more memory than the machine has", bucket, bytes);
+                           "more memory than the machine has",
+                           bucket, bytes);
         slot->offset = v->used;
         slot->bytes = room;
         v->used += room;
@@ -161,8 +163,10 @@ static int take_reduce(struct serve *v, struct frame_stream *s,
     op->arg = (uint32_t)which;
     op->count = (uint64_t)tensor_count(&f->tensor[i].t);
     if (op->count > SHM_NUMBERS)
-        return err_set(ERR_DATA, "reduce frame: %" PRIu64 " numbers, at most "
-                       "%d", op->count, SHM_NUMBERS);
+        return err_set(ERR_DATA,
+                       "reduce frame: %" PRIu64 " numbers, at most "
+                       "%d",
+                       op->count, SHM_NUMBERS);
     /* Others may still add the numbers before these. */
     if (shm_wait_all(v->shm, SHM_DONE, v->last_numbers) < 0)
         return -1;
@@ -216,13 +220,13 @@ static int take(struct serve *v, struct frame_stream *s, const struct frame *f)
     op->count = op->offset = 0;
     op->step = atomic_load(&me->step);
     atomic_store(&op->bad, 0);
-    r = kind == OP_HELLO     ? take_hello(v, f)
-        : kind == OP_GRAD    ? take_grad(v, s, f, op)
-        : kind == OP_REDUCE  ? take_reduce(v, s, f, op)
-        : kind == OP_BCAST   ? take_bcast(v, s, f, op)
-        : kind == OP_BARRIER ? meta_name(f, "name", op->name, sizeof(op->name))
-                             : err_set(ERR_DATA, "unknown frame \"%.40s\"",
-                                       frame_type(f));
+    r = kind == OP_HELLO    ? take_hello(v, f)
+        : kind == OP_GRAD   ? take_grad(v, s, f, op)
+        : kind == OP_REDUCE ? take_reduce(v, s, f, op)
+        : kind == OP_BCAST  ? take_bcast(v, s, f, op)
+        : kind == OP_BARRIER
+            ? meta_name(f, "name", op->name, sizeof(op->name))
+            : err_set(ERR_DATA, "unknown frame \"%.40s\"", frame_type(f));
     if (r < 0)
         return -1;
     if (kind == OP_BCAST)
@@ -268,8 +272,9 @@ static void *run_reader(void *arg)
         post_end(v);
         note_input(v, INPUT_END);
     } else if (r < 0 && strcmp(frame_type(&f), "error") == 0) {
-        err_set(err_code(), "%s", frame_meta(&f, "msg") ?
-                frame_meta(&f, "msg") : "gave up without a reason");
+        err_set(err_code(), "%s",
+                frame_meta(&f, "msg") ? frame_meta(&f, "msg")
+                                      : "gave up without a reason");
         note_input(v, INPUT_ERROR);
     } else if (err_code() == ERR_IO) {
         note_input(v, INPUT_CLOSED);
@@ -288,23 +293,27 @@ static void describe(const struct shm_op *op, char *text, size_t size)
 {
     switch (op->kind) {
     case OP_GRAD:
-        snprintf(text, size, "the sum of bucket %u (%" PRIu64 " elements) at "
-                 "step %" PRId64, op->arg, op->count, op->step);
+        snprintf(text, size,
+                 "the sum of bucket %u (%" PRIu64 " elements) at "
+                 "step %" PRId64,
+                 op->arg, op->count, op->step);
         break;
     case OP_REDUCE:
         snprintf(text, size, "the %s of %" PRIu64 " numbers",
                  op_names[op->arg % 3], op->count);
         break;
     case OP_BCAST:
-        snprintf(text, size, "broadcast \"%s\" of %" PRIu64 " bytes from rank "
-                 "%u", op->name, op->count, op->arg);
+        snprintf(text, size,
+                 "broadcast \"%s\" of %" PRIu64 " bytes from rank "
+                 "%u",
+                 op->name, op->count, op->arg);
         break;
     case OP_BARRIER:
         snprintf(text, size, "barrier \"%s\"", op->name);
         break;
     default:
-        snprintf(text, size, "%s", op->kind < OP_KINDS ? kind_names[op->kind]
-                                                       : "?");
+        snprintf(text, size, "%s",
+                 op->kind < OP_KINDS ? kind_names[op->kind] : "?");
     }
 }
 
@@ -330,7 +339,8 @@ static int compare(struct serve *v, uint32_t k)
         describe(b, other, sizeof(other));
         return err_set(ERR_CONFIG,
                        "ranks 0 and %d disagree: rank 0 asks for %s, rank %d "
-                       "for %s", r, one, r, other);
+                       "for %s",
+                       r, one, r, other);
     }
     return 0;
 }
@@ -342,16 +352,20 @@ static int compare_hello(const struct shm *s)
     for (int r = 1; r < s->world; r++) {
         const struct shm_rank *b = shm_rank(s, r);
         if (strcmp(a->layout, b->layout) != 0)
-            return err_set(ERR_CONFIG, "ranks 0 and %d disagree: parameter "
-                           "layout %s and %s: not the same model", r,
-                           a->layout, b->layout);
+            return err_set(ERR_CONFIG,
+                           "ranks 0 and %d disagree: parameter "
+                           "layout %s and %s: not the same model",
+                           r, a->layout, b->layout);
         if (strcmp(a->recipe, b->recipe) != 0)
-            return err_set(ERR_CONFIG, "ranks 0 and %d disagree: recipe %s "
-                           "and %s", r, a->recipe, b->recipe);
+            return err_set(ERR_CONFIG,
+                           "ranks 0 and %d disagree: recipe %s "
+                           "and %s",
+                           r, a->recipe, b->recipe);
         if (a->samples != b->samples)
-            return err_set(ERR_CONFIG, "ranks 0 and %d disagree: resumed at "
-                           "%" PRId64 " and %" PRId64 " samples", r,
-                           a->samples, b->samples);
+            return err_set(ERR_CONFIG,
+                           "ranks 0 and %d disagree: resumed at "
+                           "%" PRId64 " and %" PRId64 " samples",
+                           r, a->samples, b->samples);
     }
     return 0;
 }
@@ -441,9 +455,8 @@ static int write_sum(struct serve *v, struct frame_writer *w, uint32_t k)
 {
     const struct shm_op *op = shm_op(v->shm, v->shm->rank, k);
     char bucket[16], step[24];
-    struct frame_pair meta[] = {{"bucket", bucket},
-                                {"finite", "1"},
-                                {"step", step}};
+    struct frame_pair meta[] = {
+        {"bucket", bucket}, {"finite", "1"}, {"step", step}};
     struct frame_item item = {
         "g", TENSOR1(DT_F32, (char *)shm_sums(v->shm) + op->offset,
                      (int64_t)op->count)};

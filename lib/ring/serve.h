@@ -35,8 +35,8 @@ struct serve {
     pthread_t reader, adder, writer;
     pthread_mutex_t lock; /* of the rest */
     enum serve_input input;
-    uint64_t frames;        /* read from the worker */
-    enum err_class class;   /* INPUT_ERROR and INPUT_CLOSED */
+    uint64_t frames;      /* read from the worker */
+    enum err_class class; /* INPUT_ERROR and INPUT_CLOSED */
     char text[2048];
     bool output_closed; /* the worker does not read any more */
     bool finished;      /* the answer to end is written */

@@ -18,7 +18,11 @@
 #define CHUNK 8192       /* elements added at a time: 32 KiB */
 #define SPINS 2000
 
-enum { RUNNING, LEAVING, ABORTED };
+enum {
+    RUNNING,
+    LEAVING,
+    ABORTED
+};
 
 struct shm_head {
     uint32_t magic, world;
@@ -93,7 +97,8 @@ int shm_create(struct shm *s, int world)
         return err_sys(ERR_SYSTEM, "shared memory: create");
     /* Sealed, so that no peer can make it shorter under a reader. */
     if (ftruncate(t.fd, (off_t)t.bytes) < 0 ||
-        fcntl(t.fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+        fcntl(t.fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) <
+            0) {
         err_sys(ERR_SYSTEM, "shared memory: size %zu bytes", t.bytes);
         close(t.fd);
         return -1;
@@ -130,7 +135,8 @@ int shm_attach(struct shm *s, int fd, int rank, int world)
         return -1;
     t.arena_bytes = t.head->arena_bytes;
     if (t.head->magic != MAGIC || t.head->world != (uint32_t)world ||
-        t.arena_bytes > t.bytes || total_bytes(world, t.arena_bytes) != t.bytes) {
+        t.arena_bytes > t.bytes ||
+        total_bytes(world, t.arena_bytes) != t.bytes) {
         munmap(t.base, t.bytes);
         return err_set(ERR_PEER, "shared memory: its header does not fit");
     }

@@ -36,8 +36,8 @@
 #include <stdint.h>
 
 #define SHM_RANKS 1024
-#define SHM_OPS 8192        /* requests under way of one rank at most */
-#define SHM_NUMBERS 4096    /* f64 of one small reduction */
+#define SHM_OPS 8192     /* requests under way of one rank at most */
+#define SHM_NUMBERS 4096 /* f64 of one small reduction */
 #define SHM_HEX 72
 
 enum shm_kind {
@@ -82,7 +82,10 @@ struct shm {
     struct shm_head *head;
     char *base;
 };
-#define SHM_INIT {-1, 0, 0, 0, 0, NULL, NULL}
+#define SHM_INIT                                                               \
+    {                                                                          \
+        -1, 0, 0, 0, 0, NULL, NULL                                             \
+    }
 
 /* Make the memory of world ranks as rank 0, or map the one received. */
 int shm_create(struct shm *s, int world) MUST_CHECK;
@@ -100,7 +103,11 @@ size_t shm_room(const struct shm *s);
 
 /* Store k (release) and wake who waits. */
 void shm_post(struct shm_count *c, uint32_t k);
-enum shm_counter { SHM_READY, SHM_DONE, SHM_SENT };
+enum shm_counter {
+    SHM_READY,
+    SHM_DONE,
+    SHM_SENT
+};
 /* Until that counter of all ranks (or of one) is >= k; -1 with the error of
  * shm_abort once there is one. */
 int shm_wait_all(const struct shm *s, enum shm_counter which,
@@ -112,8 +119,7 @@ int shm_wait_one(const struct shm *s, enum shm_counter which, int rank,
  * sums; returns whether all sums of the slice are finite. */
 bool shm_add_slice(const struct shm *s, size_t offset, uint64_t n);
 /* First and end element of a rank's slice. */
-void shm_slice(uint64_t n, int rank, int world, uint64_t *first,
-               uint64_t *end);
+void shm_slice(uint64_t n, int rank, int world, uint64_t *first, uint64_t *end);
 
 /* Leave the cause; the first wins, true if it was this one. */
 bool shm_abort(const struct shm *s, enum err_class c, int origin,

@@ -133,8 +133,8 @@ static void null_free(struct comm *c)
 }
 
 static const struct comm_ops null_ops = {
-    null_start,   null_wait, null_reduce, null_bcast, null_barrier,
-    null_end, null_abort, null_failed, null_free,
+    null_start, null_wait,  null_reduce, null_bcast, null_barrier,
+    null_end,   null_abort, null_failed, null_free,
 };
 
 struct comm *comm_null(void)

@@ -37,9 +37,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum comm_op { COMM_SUM, COMM_MIN, COMM_MAX };
+enum comm_op {
+    COMM_SUM,
+    COMM_MIN,
+    COMM_MAX
+};
 
-#define COMM_BUCKETS 4096   /* bucket numbers are below this */
+#define COMM_BUCKETS 4096    /* bucket numbers are below this */
 #define COMM_REDUCE_MAX 4096 /* numbers in one comm_reduce */
 
 struct comm_ops;

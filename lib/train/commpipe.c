@@ -16,7 +16,15 @@
 #define QUEUE (COMM_BUCKETS + 8)
 #define GRACE_MS 2000 /* for the reason to come when writing failed */
 
-enum kind { HELLO, GRAD, REDUCE, BCAST, BARRIER, END, FAILURE };
+enum kind {
+    HELLO,
+    GRAD,
+    REDUCE,
+    BCAST,
+    BARRIER,
+    END,
+    FAILURE
+};
 
 /* A request on its way to the ring. */
 struct request {
@@ -28,7 +36,11 @@ struct request {
     const char *name;
 };
 
-enum bucket_state { IDLE, POSTED, SUMMED };
+enum bucket_state {
+    IDLE,
+    POSTED,
+    SUMMED
+};
 
 struct bucket {
     enum bucket_state state;
@@ -52,8 +64,8 @@ struct pipe_comm {
     struct request sync; /* the request that is waited for */
     unsigned sync_number;
     bool answered;
-    bool stopping;       /* the writer ends when its queue is empty */
-    int running;         /* threads */
+    bool stopping; /* the writer ends when its queue is empty */
+    int running;   /* threads */
     bool failed;
     enum err_class class;
     char text[2048];
@@ -235,8 +247,10 @@ static int take_sum(struct pipe_comm *p, struct frame_stream *s,
     }
     pthread_mutex_unlock(&p->lock);
     if (!g)
-        return err_set(ERR_DATA, "sum of bucket %" PRId64
-                       " was not asked for, or has another size", bucket);
+        return err_set(ERR_DATA,
+                       "sum of bucket %" PRId64
+                       " was not asked for, or has another size",
+                       bucket);
     if (frame_data(s, f, i, g) < 0)
         return -1;
     pthread_mutex_lock(&p->lock);
@@ -253,8 +267,10 @@ static int take_hello(struct pipe_comm *p, const struct frame *f)
     int64_t rank, world;
 
     if (!proto || strncmp(proto, CTL_PROTO, 2) != 0)
-        return err_set(ERR_CONFIG, "allreduce-ring speaks protocol \"%.20s\", "
-                       "here %s", proto ? proto : "", CTL_PROTO);
+        return err_set(ERR_CONFIG,
+                       "allreduce-ring speaks protocol \"%.20s\", "
+                       "here %s",
+                       proto ? proto : "", CTL_PROTO);
     if (frame_meta_int(f, "rank", &rank) < 0 ||
         frame_meta_int(f, "world", &world) < 0)
         return -1;
@@ -283,8 +299,8 @@ static int take_tensor(struct frame_stream *s, const struct frame *f,
 static int take_answer(struct pipe_comm *p, struct frame_stream *s,
                        const struct frame *f)
 {
-    static const char *const types[] = {CTL_HELLO,   "",        CTL_REDUCED,
-                                        CTL_BCAST, CTL_BARRIER};
+    static const char *const types[] = {CTL_HELLO, "", CTL_REDUCED, CTL_BCAST,
+                                        CTL_BARRIER};
     struct request r;
     bool waiting;
 
@@ -332,8 +348,8 @@ static void *run_reader(void *arg)
     pthread_mutex_unlock(&p->lock);
     if (!end) {
         if (r < 0 && strcmp(frame_type(&f), "error") == 0)
-            err_set(err_code(), "%s", frame_meta(&f, "msg")
-                                          ? frame_meta(&f, "msg") : "");
+            err_set(err_code(), "%s",
+                    frame_meta(&f, "msg") ? frame_meta(&f, "msg") : "");
         else if (r >= 0 && err_code() == ERR_NONE)
             err_set(ERR_PEER, "allreduce-ring ended before this rank");
         else if (err_code() == ERR_IO)
@@ -425,9 +441,9 @@ static int pipe_wait(struct comm *c, int bucket)
     else if (p->failed)
         result = give_failure(p);
     else
-        result = err_set(ERR_PEER, "bucket %d at step %" PRId64
-                         ": no sum for %" PRId64 " s", bucket, c->step,
-                         p->timeout_ms / 1000);
+        result = err_set(
+            ERR_PEER, "bucket %d at step %" PRId64 ": no sum for %" PRId64 " s",
+            bucket, c->step, p->timeout_ms / 1000);
     pthread_mutex_unlock(&p->lock);
     if (result < 0)
         fail(p);

@@ -9,9 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const uint64_t sizes[] = {1,    2,    15,    16,    17,    31,   33,
-                                 100,  1023, 4097,  8192,  8193,  16385,
-                                 65537, 99999, 100000};
+static const uint64_t sizes[] = {1,     2,     15,    16,    17,   31,
+                                 33,    100,   1023,  4097,  8192, 8193,
+                                 16385, 65537, 99999, 100000};
 #define N_SIZES (sizeof(sizes) / sizeof(sizes[0]))
 
 /* Element i of rank r in round t: whole numbers, or values of very different

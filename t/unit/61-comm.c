@@ -118,9 +118,10 @@ static void work_step(struct comm *c, float **g, uint64_t *digest)
             for (int r = 0; r < c->world; r++)
                 want += (float)((i * 31 + b * 7 + c->step * 3 + r) % 4096);
             if (g[b][i] != want)
-                die_with(ERR_INTERNAL, "step %" PRId64 " bucket %" PRId64
-                         " element %" PRId64 ": %g, expected %g", c->step, b,
-                         i, (double)g[b][i], (double)want);
+                die_with(ERR_INTERNAL,
+                         "step %" PRId64 " bucket %" PRId64 " element %" PRId64
+                         ": %g, expected %g",
+                         c->step, b, i, (double)g[b][i], (double)want);
             *digest = *digest * 1099511628211u + (uint64_t)g[b][i];
         }
     }
@@ -146,11 +147,10 @@ static int worker(int argc, char **argv)
     sigaction(SIGUSR1, &a, NULL);
     if (bad && how("early"))
         return (int)set.exit;
-    c = comm_available()
-            ? comm_pipe(CTL_FD_IN, CTL_FD_OUT,
-                        bad && how("layout") ? "bb" : "aa", "cc",
-                        bad && how("samples") ? 7 : 8, 60000)
-            : comm_null();
+    c = comm_available() ? comm_pipe(CTL_FD_IN, CTL_FD_OUT,
+                                     bad && how("layout") ? "bb" : "aa", "cc",
+                                     bad && how("samples") ? 7 : 8, 60000)
+                         : comm_null();
     if (!c)
         die();
     for (int64_t b = 0; b < set.buckets; b++)
@@ -364,8 +364,8 @@ static void other_request(struct rank *k)
 
     if (join(k, "l", 20000) < 0)
         return;
-    if ((k->rank ? comm_barrier(k->c, "here") :
-                   comm_reduce(k->c, COMM_SUM, &v, 1)) < 0)
+    if ((k->rank ? comm_barrier(k->c, "here")
+                 : comm_reduce(k->c, COMM_SUM, &v, 1)) < 0)
         keep_error(k);
     comm_free(k->c);
 }
@@ -424,8 +424,10 @@ static void test_two(void)
 
     host_start(&h);
     both(&h, k, other_request);
-    has_str(k[1].text, "rank 0 asks for the sum of 1 numbers, rank 1 for "
-            "barrier \"here\"", "different requests are named");
+    has_str(k[1].text,
+            "rank 0 asks for the sum of 1 numbers, rank 1 for "
+            "barrier \"here\"",
+            "different requests are named");
     ok(host_stop(&h, 0), "the ring's threads end");
 
     host_start(&h);
@@ -476,8 +478,8 @@ static void test_null(void)
        "its sums are what was there");
     ok(comm_reduce(c, COMM_SUM, &v, 1) == 0 && v == 3.0, "and reductions");
     g[0] = -INFINITY;
-    ok(comm_start(c, 0, g, 2) == 0 && comm_wait(c, 0) == 0 &&
-       c->nonfinite == 1, "it counts sums that are not finite");
+    ok(comm_start(c, 0, g, 2) == 0 && comm_wait(c, 0) == 0 && c->nonfinite == 1,
+       "it counts sums that are not finite");
     ok(comm_barrier(c, "x") == 0 && comm_end(c) == 0, "barrier and end");
     comm_free(c);
 }
