@@ -85,7 +85,9 @@ static void misbehave(struct comm *c)
     }
     if (how("close")) {
         close(CTL_FD_OUT);
-        pause();
+        while (!comm_failed(c))
+            sleep_ms(10);
+        _exit(ERR_PEER);
     }
     if (how("hang"))
         sleep_ms(3600000);
