@@ -143,6 +143,6 @@ if [ -w /dev/full ]; then
 else
     skip 2 'no /dev/full'
 fi
-expect_status 74 'closed stdin' from_closed "$E" top -
+expect_status 65 'closed stdin: no predictions' from_closed "$E" top -
 
 done_testing

@@ -31,20 +31,6 @@ lint-tidy:
 	    -- -std=c11 -D_POSIX_C_SOURCE=200809L -D_GNU_SOURCE -Ilib -Isrc \
 	    -DMILLRACE_VERSION=\"0\"' tidy
 format:
-	clang-format --dry-run -Werror $(C_FILES)
-lint-sh:
-	shellcheck -x -s sh $(SH_FILES)
-lint-man:
-	mandoc -T lint -W warning $(MAN)
-lint-cppcheck:
-	cppcheck -q -j2 --std=c11 --inline-suppr --error-exitcode=1 \
-	    --enable=warning,portability --library=tools/cppcheck.cfg \
-	    -Ilib -Isrc $(filter lib/%.c src/%.c,$(C_FILES))
-lint-tidy:
-	printf '%s\n' $(TIDY_FILES) | xargs -P2 -n8 clang-tidy --quiet -- -std=c11 \
-	    -D_POSIX_C_SOURCE=200809L -D_GNU_SOURCE -Ilib -Isrc \
-	    -DMILLRACE_VERSION='"0"'
-format:
 	clang-format -i $(C_FILES)
 
 # Everything compiles with clang too.

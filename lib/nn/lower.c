@@ -71,14 +71,22 @@ void lower_ref(struct plan *p, struct ins *i, const void *field, int buf)
         return;
     if (i->n_refs == INS_REFS)
         BUG("instruction with too many buffers");
-    i->ref[i->n_refs].at =
-        (uint16_t)((const char *)field - (const char *)i);
+    i->ref[i->n_refs].at = (uint16_t)((const char *)field - (const char *)i);
     i->ref[i->n_refs++].buf = buf;
     b = &p->buf[buf];
     if (now < b->first)
         b->first = now;
     if (now > b->last)
         b->last = now;
+}
+
+static bool same_conv(const struct conv_desc *a, const struct conv_desc *b)
+{
+    return a->kind == b->kind && a->pro == b->pro && a->epi == b->epi &&
+           a->relu == b->relu && a->dtype == b->dtype && a->out == b->out &&
+           a->param == b->param && a->n == b->n && a->h == b->h &&
+           a->w == b->w && a->c == b->c && a->k == b->k && a->r == b->r &&
+           a->s == b->s && a->stride == b->stride && a->pad == b->pad;
 }
 
 struct ins *lower_conv(struct plan *p, const struct conv_desc *d, int weight)
@@ -88,7 +96,7 @@ struct ins *lower_conv(struct plan *p, const struct conv_desc *d, int weight)
     int c;
 
     for (c = 0; c < p->n_convs; c++)
-        if (memcmp(&p->conv[c].desc, d, sizeof *d) == 0)
+        if (same_conv(&p->conv[c].desc, d))
             break;
     if (c == p->n_convs) {
         p->conv = xreallocarray(p->conv, (size_t)c + 1, sizeof *p->conv);

@@ -26,12 +26,13 @@ static double main_rate(const struct recipe *r, double t, double total)
 double sched_lr(const struct recipe *r, const struct recipe_batch *b,
                 int64_t samples)
 {
+    int64_t epoch = samples / b->epoch_samples;
     double e = (double)samples / (double)b->epoch_samples;
     double shift = r->warmup_shift ? r->warmup : 0;
 
     /* whole epochs in integers: a quotient may round up to the next one */
     if (r->per_epoch)
-        e = (double)(samples / b->epoch_samples);
+        e = (double)epoch;
     if (e < r->warmup) {
         if (r->warmup_method == WARMUP_CONSTANT)
             return r->lr * r->warmup_factor;

@@ -34,15 +34,22 @@ static int affinity_cpus(void)
 /* Numbers of one line of a file: how many there are, -1 if it is not there. */
 static int read_numbers(const char *path, long long v[2])
 {
-    char line[128];
+    char line[128], *at = line, *end;
     FILE *f = fopen(path, "re");
-    int n = -1;
+    int n = 0;
 
     if (!f)
         return -1;
-    if (fgets(line, sizeof(line), f))
-        n = sscanf(line, "%lld %lld", &v[0], &v[1]); /* "max" is no number */
+    if (!fgets(line, sizeof(line), f))
+        at = NULL;
     fclose(f);
+    while (at && n < 2) { /* "max" is no number */
+        v[n] = strtoll(at, &end, 10);
+        if (end == at)
+            break;
+        at = end;
+        n++;
+    }
     return n;
 }
 
