@@ -129,4 +129,18 @@ RANK=1 WORLD_SIZE=2 "$BIN/accel-worker" train -q -c "$CONFIG" < in.sft > out 2> 
 status=$?
 is $status 78 "a rank of two without a ring: status 78"
 
+# ---- a disk that fills: the checkpoint that is there stays
+mkdir small
+if mount -t tmpfs -o size=3m tmpfs small 2> /dev/null; then
+    worker_run small --save-every 2it --keep 0
+    status=$?
+    is $status 74 "full disk: status 74"
+    like "$(tail -n 1 small.err)" 'checkpoint of step [0-9]+: .*No space left' "full disk: says so"
+    "$BIN/ckpt-merge" verify -q small > /dev/null
+    is $? 0 "full disk: what was committed verifies"
+    umount small
+else
+    skip 3 "mount: not allowed here"
+fi
+
 done_testing
