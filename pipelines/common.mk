@@ -3,7 +3,7 @@
 NGPU = 1#            ranks on this host; CPU ranks where there is no GPU
 GPUS =#              devices to use, such as 0,2
 NAME = imagenet#     of the run
-OUT = $(abspath out/$(NAME))
+OUT = $(if $(SOURCE),$(CURDIR),$(PWD))/out/$(NAME)
 CONFIG =#            recipe; chosen by the data where it is empty
 MODEL =#             and so on: empty means what the recipe says
 WEIGHTS =
@@ -23,7 +23,9 @@ RETRY = 1#           how often a failed run is started again from its checkpoint
 SET =#               more KEY VALUE pairs, such as MODEL.WIDTH 32
 REQUIRE =#           such as top1=0.75: the score must reach it
 
-BIN = $(abspath ../bin)
+# In the source tree the programs are built first; installed, they are there.
+SOURCE := $(wildcard ../Makefile)
+BIN = $(abspath $(if $(SOURCE),../bin,../../../bin))
 O = $(abspath $(OUT))
 
 # KEY VALUE pairs, for imgshard and accel-worker alike.
@@ -46,7 +48,7 @@ RANKN = $(BIN)/accel-launch -n $(NGPU) --retries $(RETRY) --logdir $(O)/log -- \
 DEVICES = $(if $(GPUS),CUDA_VISIBLE_DEVICES=$(GPUS) )
 
 # Held in a variable, so that `make -n` shows this line and not what is below it.
-BUILD = $(MAKE) -s -C $(abspath ..) all
+BUILD = $(if $(SOURCE),$(MAKE) -s -C $(abspath ..) all,:)
 programs:
 	@$(BUILD)
 clean: # what a run leaves, and nothing else that may lie in OUT
