@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,4 +145,19 @@ out:
     }
     close(fd);
     return r;
+}
+
+void buf_addreal(struct buf *b, double v)
+{
+    char text[40];
+
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtod(text, NULL) == v)
+            break;
+    }
+    /* fewer digits than places: a whole number, such as 9e+01 */
+    if (strchr(text, 'e') && fabs(v) >= 1 && fabs(v) < 1e15)
+        snprintf(text, sizeof text, "%.0f", v);
+    buf_addstr(b, text);
 }

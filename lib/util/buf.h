@@ -30,6 +30,9 @@ void buf_addstr(struct buf *b, const char *s);
 void buf_addch(struct buf *b, char c);
 void buf_addf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_vaddf(struct buf *b, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
+/* The shortest decimal text that reads back as the same double, without an
+ * exponent from 1 to 1e15. */
+void buf_addreal(struct buf *b, double v);
 /* n bytes of value c */
 void buf_addfill(struct buf *b, char c, size_t n);
 /* The contents, owned by the caller from now on (free); b is empty again. */

@@ -26,18 +26,13 @@ json_t *json_file(const char *path, size_t max)
     return j;
 }
 
-/* Shortest digits that read back, with a dot or exponent so it stays real. */
+/* With a dot or exponent, so that it stays real. */
 static void add_real(struct buf *b, double v)
 {
-    char text[40];
+    size_t at = b->len;
 
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, v);
-        if (strtod(text, NULL) == v)
-            break;
-    }
-    buf_addstr(b, text);
-    if (!text[strcspn(text, ".e")])
+    buf_addreal(b, v);
+    if (!b->data[at + strcspn(b->data + at, ".e")])
         buf_addstr(b, ".0");
 }
 

@@ -33,19 +33,6 @@ static void add_size(struct buf *b, int64_t v)
         buf_addch(b, suffix[k]);
 }
 
-/* The shortest decimal text that reads back as the same double. */
-static void add_real(struct buf *b, double v)
-{
-    char text[40];
-
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, v);
-        if (strtod(text, NULL) == v)
-            break;
-    }
-    buf_addstr(b, text);
-}
-
 static void add_bound(struct buf *b, const struct opt *o, double v)
 {
     if (o->type == OPT_SIZE)
@@ -435,7 +422,7 @@ static void add_list(const struct opt *o, struct buf *b)
         if (o->type == OPT_INTS)
             buf_addf(b, "%" PRId64, l->i[i]);
         else if (o->type == OPT_FLOATS)
-            add_real(b, l->f[i]);
+            buf_addreal(b, l->f[i]);
         else
             conf_add_item(b, l->s[i]);
     }
@@ -465,7 +452,7 @@ void opt_value_text(const struct opt *o, struct buf *b)
         add_size(b, *(const int64_t *)o->addr);
         break;
     case OPT_FLOAT:
-        add_real(b, *(const double *)o->addr);
+        buf_addreal(b, *(const double *)o->addr);
         break;
     case OPT_STRING:
         if (*(char *const *)o->addr)
