@@ -81,7 +81,8 @@ int pixels_emit(void *arg, struct batch_frame *f)
     (void)arg;
     if (written(batch_write(&pixels.out, f)) < 0)
         return -1;
-    if (stopped)
+    /* not inside a step: a trainer that is told to stop as well has whole ones */
+    if (stopped && f->head.last)
         return err_set(ERR_AGAIN, "stopped by signal %d", (int)stopped);
     return 0;
 }

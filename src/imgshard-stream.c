@@ -31,8 +31,7 @@ static int look(struct stream *d)
     if (d->looked)
         return d->rc;
     d->rc = tar_sample_next(&d->tar, &d->sample);
-    d->ended |= d->tar.tar.ended;
-    if (d->rc == 0 && !d->ended)
+    if (d->rc == 0 && !d->tar.tar.ended)
         d->rc = err_set(ERR_DATA,
                         "stdin: offset %" PRIu64 ": the tar stream "
                         "ends without its end: its writer died",

@@ -234,6 +234,8 @@ static int read_header(struct tar_reader *r, unsigned char *block)
     int rc, as_signed;
     unsigned plain;
 
+    if (r->ended)
+        return 0;
     rc = fd_read(r->fd, block, TAR_BLOCK, FD_FOREVER);
     if (rc < 0)
         return cut_off(r, rc, "header");

@@ -1,5 +1,6 @@
 #include "train/step.h"
 
+#include "train/stop.h"
 #include "util/fdio.h"
 
 #include <math.h>
@@ -224,6 +225,9 @@ int step_run(struct step *s, struct input *in, double lr, int interrupts,
     for (m = 0; !last; m++) {
         t = clock_s();
         r = input_get(in, &b, m ? 0 : interrupts);
+        /* the feeder may have been told to stop a moment before this program */
+        if (r < 0 && m == 0 && (stop_flags() & interrupts))
+            return 2;
         if (r < 0)
             return -1;
         if (m == 0 && r != 1)
