@@ -28,7 +28,6 @@ struct stream {
     struct tar_sample sample;
     int rc; /* of the sample that was looked at: 1, 2, 0 */
     bool looked;
-    bool ended; /* the end of the archive was seen */
     bool ours;  /* from imgshard read: it says where its rows lie */
     struct recipe_batch b;
     int tail;
