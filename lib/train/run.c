@@ -441,19 +441,17 @@ static int write_run_json(struct run *t)
     return r;
 }
 
-static int open_dir(struct run *t)
+/* Rank 0 alone writes the log and shows the progress. */
+static int open_log(struct run *t)
 {
+    bool first = t->comm->rank == 0;
     char *log = NULL;
     int r;
 
-    if (t->o->dir) {
-        t->ckpt = xstrfmt("%s/ckpt", t->o->dir);
-        if (make_dirs(t->ckpt) < 0)
-            return -1;
+    if (first && t->o->dir)
         log = xstrfmt("%s/metrics.jsonl", t->o->dir);
-    }
-    r = metrics_open(&t->log, t->comm->rank == 0 ? log : NULL, t->attempt,
-                     t->o->log_every, t->comm->rank == 0 && t->o->progress);
+    r = metrics_open(&t->log, log, t->attempt, t->o->log_every,
+                     first && t->o->progress);
     free(log);
     return r;
 }
@@ -475,11 +473,8 @@ int run_train(const struct run_options *o, struct classifier *m,
         goto out;
     if (o->dir)
         t.ckpt = xstrfmt("%s/ckpt", o->dir);
-    if (begin_values(&t) < 0)
-        goto out;
-    free(t.ckpt);
-    t.ckpt = NULL;
-    if (open_dir(&t) < 0)
+    if ((t.ckpt && make_dirs(t.ckpt) < 0) || begin_values(&t) < 0 ||
+        open_log(&t) < 0)
         goto out;
     announce(&t);
     if (t.steps >= t.batch.total_steps) {
