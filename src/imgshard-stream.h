@@ -28,7 +28,7 @@ struct stream {
     struct tar_sample sample;
     int rc; /* of the sample that was looked at: 1, 2, 0 */
     bool looked;
-    bool ours;  /* from imgshard read: it says where its rows lie */
+    bool ours; /* from imgshard read: it says where its rows lie */
     struct recipe_batch b;
     int tail;
     int64_t rank, epoch, pos, m; /* of the next frame */

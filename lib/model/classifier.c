@@ -19,8 +19,7 @@ int classifier_init(struct classifier *m, const char *name,
     params_init(&m->params);
     graph_init(&m->graph, &m->params);
     if (c->classes < 1)
-        return err_set(ERR_CONFIG, "%s: %" PRId64 " classes", name,
-                       c->classes);
+        return err_set(ERR_CONFIG, "%s: %" PRId64 " classes", name, c->classes);
     if (model_find(name, &k) < 0 || engine_precision(e, compute) < 0)
         return -1;
     k->build(&m->graph, c, k->depth);
@@ -58,8 +57,9 @@ static int check_batch(const struct classifier *m, const struct tensor *image,
     int64_t i;
 
     if (image->dtype != DT_U8 || image->rank != 4 || image->shape[3] != 3)
-        return err_set(ERR_DATA, "batch: images are %s of %d dimensions, "
-                                 "expected U8 [n,h,w,3]",
+        return err_set(ERR_DATA,
+                       "batch: images are %s of %d dimensions, "
+                       "expected U8 [n,h,w,3]",
                        dtype_name(image->dtype), image->rank);
     for (i = 0; label && i < image->shape[0]; i++)
         if (label[i] >= m->classes)

@@ -17,10 +17,10 @@
 
 struct model_config {
     int64_t classes;
-    int64_t width;           /* channels of the stem; 0: 64, as published */
-    bool zero_init;          /* gamma of each block's last norm starts at 0 */
+    int64_t width;  /* channels of the stem; 0: 64, as published */
+    bool zero_init; /* gamma of each block's last norm starts at 0 */
     double bn_eps, bn_momentum;
-    float mean[3], std[3];   /* of x/255, RGB */
+    float mean[3], std[3]; /* of x/255, RGB */
 };
 
 struct model_kind {
@@ -55,9 +55,9 @@ struct classifier {
 
 /* Counts of one or more micro-batches; sums, never means. */
 struct class_stats {
-    double loss;    /* sum over images of the (smoothed) loss */
+    double loss; /* sum over images of the (smoothed) loss */
     double correct1, correct5;
-    double n;       /* images counted */
+    double n; /* images counted */
 };
 
 int classifier_init(struct classifier *m, const char *name,
@@ -74,8 +74,7 @@ void classifier_release(struct classifier *m);
  */
 int classifier_step(struct classifier *m, const struct tensor *image,
                     const int64_t *label, double smoothing, double gscale,
-                    int (*ready)(void *arg, int64_t end),
-                    void *arg) MUST_CHECK;
+                    int (*ready)(void *arg, int64_t end), void *arg) MUST_CHECK;
 int classifier_stats(struct classifier *m, struct class_stats *s) MUST_CHECK;
 /* Logits f32 [n,classes] on the host, running statistics. */
 int classifier_predict(struct classifier *m, const struct tensor *image,

@@ -45,8 +45,8 @@ static int conv_norm(struct builder *b, int x, const char *block, int i,
     char part[16], name[64];
 
     snprintf(part, sizeof part, "conv%d", i);
-    x = graph_conv(b->g, x, below(name, sizeof name, block, part), k, r,
-                   stride, r / 2, false);
+    x = graph_conv(b->g, x, below(name, sizeof name, block, part), k, r, stride,
+                   r / 2, false);
     snprintf(part, sizeof part, "bn%d", i);
     return norm(b, x, below(name, sizeof name, block, part));
 }
@@ -70,11 +70,11 @@ static int block(struct builder *b, int x, const char *name, int64_t width,
     if (b->c->zero_init)
         g->ps->p[g->node[y].weight].init = INIT_ZERO;
     if (stride != 1 || g->node[x].c != out) {
-        identity = graph_conv(g, x, below(text, sizeof text, name,
-                                          "downsample.0"),
-                              out, 1, stride, 0, false);
-        identity = norm(b, identity, below(text, sizeof text, name,
-                                           "downsample.1"));
+        identity =
+            graph_conv(g, x, below(text, sizeof text, name, "downsample.0"),
+                       out, 1, stride, 0, false);
+        identity =
+            norm(b, identity, below(text, sizeof text, name, "downsample.1"));
     }
     return graph_relu(g, graph_add(g, y, identity));
 }
@@ -105,8 +105,7 @@ void resnet_build(struct graph *g, const struct model_config *c, int depth)
     for (l = 0; l < 4; l++)
         for (i = 0; i < kinds[kind].blocks[l]; i++) {
             snprintf(name, sizeof name, "layer%d.%d", l + 1, i);
-            x = block(&b, x, name, width << l,
-                      l > 0 && i == 0 ? 2 : 1);
+            x = block(&b, x, name, width << l, l > 0 && i == 0 ? 2 : 1);
         }
     x = graph_avgpool(g, x);
     graph_output(g, graph_linear(g, x, "fc", c->classes));

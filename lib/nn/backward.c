@@ -175,8 +175,7 @@ static void norm_sums(struct plan *p, const struct step *s, struct grads g,
     lower_ref(p, i, &i->u.sums.s1, s->vec[0][NV_S1]);
     lower_ref(p, i, &i->u.sums.s2, s->vec[0][NV_S2]);
     if (s->norm2 >= 0) {
-        lower_ref(p, i, &i->u.sums.rx,
-                  p->val[gr->node[s->norm2].in[0]].buf);
+        lower_ref(p, i, &i->u.sums.rx, p->val[gr->node[s->norm2].in[0]].buf);
         lower_ref(p, i, &i->u.sums.rmean, s->vec[1][NV_MEAN]);
         lower_ref(p, i, &i->u.sums.rinvstd, s->vec[1][NV_INVSTD]);
         lower_ref(p, i, &i->u.sums.rs2, s->vec[1][NV_S2]);

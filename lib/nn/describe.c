@@ -25,9 +25,8 @@ static void add_shape(struct buf *out, struct shape s)
 {
     char text[96];
 
-    snprintf(text, sizeof text,
-             "%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64, s.n, s.h, s.w,
-             s.c);
+    snprintf(text, sizeof text, "%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64,
+             s.n, s.h, s.w, s.c);
     buf_addf(out, " %-20s", text);
 }
 
@@ -97,8 +96,10 @@ int graph_describe(struct graph *g, struct engine *e,
         add_node(out, g, p, i);
     for (i = 0; i < g->ps->n; i++)
         n += g->ps->p[i].count;
-    buf_addf(out, "%d parameter tensors, %" PRId64 " parameters, %d state "
-                  "entries\n", g->ps->n, n, g->ps->n_state);
+    buf_addf(out,
+             "%d parameter tensors, %" PRId64 " parameters, %d state "
+             "entries\n",
+             g->ps->n, n, g->ps->n_state);
     if (!p)
         return 0;
     for (i = 0; i < p->n_steps; i++)

@@ -87,8 +87,7 @@ static int add_param(struct graph *g, const char *name, const char *what,
                      const struct param *p)
 {
     char *full = xstrfmt("%s.%s", name, what);
-    int i = params_add(g->ps, full, p->kind, p->rank, p->disk, p->init,
-                       p->arg);
+    int i = params_add(g->ps, full, p->kind, p->rank, p->disk, p->init, p->arg);
 
     free(full);
     return i;

@@ -40,13 +40,13 @@
 #include <stdint.h>
 
 enum op {
-    OP_INPUT,   /* activations [n,h,w,c] in the compute dtype */
-    OP_IMAGE,   /* uint8 [n,h,w,c] -> (x*mul + add) */
-    OP_CONV,    /* convolution, bias optional */
-    OP_LINEAR,  /* matrix product + bias on [n,1,1,c]; output in F32 (pt) */
-    OP_NORM,    /* batch norm (batch statistics in training) */
+    OP_INPUT,  /* activations [n,h,w,c] in the compute dtype */
+    OP_IMAGE,  /* uint8 [n,h,w,c] -> (x*mul + add) */
+    OP_CONV,   /* convolution, bias optional */
+    OP_LINEAR, /* matrix product + bias on [n,1,1,c]; output in F32 (pt) */
+    OP_NORM,   /* batch norm (batch statistics in training) */
     OP_RELU,
-    OP_ADD,     /* sum of two values */
+    OP_ADD, /* sum of two values */
     OP_MAXPOOL,
     OP_AVGPOOL, /* over the whole image: [n,1,1,c] */
     OP_N
@@ -55,12 +55,12 @@ enum op {
 struct node {
     enum op op;
     int in[2], n_in;
-    int64_t c;               /* channels of the value */
-    int r, stride, pad;      /* conv, maxpool */
-    int weight, bias;        /* parameters, -1: none; norm: gamma, beta */
-    int mean, var, counter;  /* buffers of a norm */
-    double eps, momentum;    /* norm */
-    float mul[4], add[4];    /* image */
+    int64_t c;              /* channels of the value */
+    int r, stride, pad;     /* conv, maxpool */
+    int weight, bias;       /* parameters, -1: none; norm: gamma, beta */
+    int mean, var, counter; /* buffers of a norm */
+    double eps, momentum;   /* norm */
+    float mul[4], add[4];   /* image */
     char *name;
     bool needs_grad; /* by graph_seal: gradient of the value is wanted */
 };

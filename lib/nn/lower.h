@@ -58,7 +58,11 @@ struct buffer {
 
 /* ---- instructions */
 
-enum ins_kind { INS_CONV, INS_KERNEL, INS_ZERO };
+enum ins_kind {
+    INS_CONV,
+    INS_KERNEL,
+    INS_ZERO
+};
 struct ins_ref {
     uint16_t at; /* offset of the pointer in struct ins */
     int buf;
@@ -68,12 +72,12 @@ struct ins {
     enum ins_kind kind;
     int step;
     enum kernel kernel;
-    int conv;        /* INS_CONV: index into plan.conv */
-    int weight;      /* INS_CONV: parameter that goes in packed, or -1 */
-    void *zero;      /* INS_ZERO */
+    int conv;   /* INS_CONV: index into plan.conv */
+    int weight; /* INS_CONV: parameter that goes in packed, or -1 */
+    void *zero; /* INS_ZERO */
     size_t zero_bytes;
-    int grad[2];     /* parameters whose gradient it adds to, or -1 */
-    int64_t ready;   /* gradients [0,ready) are final behind it; 0: as before */
+    int grad[2];   /* parameters whose gradient it adds to, or -1 */
+    int64_t ready; /* gradients [0,ready) are final behind it; 0: as before */
     int n_refs;
     struct ins_ref ref[INS_REFS];
     union {
@@ -107,17 +111,28 @@ struct conv_use {
 /* ---- steps */
 
 /* Vectors of one norm, [c] pt each, that live as long as the plan. */
-enum norm_vec { NV_MEAN, NV_VAR, NV_INVSTD, NV_SCALE, NV_BIAS, NV_S1, NV_S2,
-                NV_A, NV_B, NV_K, NV_N };
+enum norm_vec {
+    NV_MEAN,
+    NV_VAR,
+    NV_INVSTD,
+    NV_SCALE,
+    NV_BIAS,
+    NV_S1,
+    NV_S2,
+    NV_A,
+    NV_B,
+    NV_K,
+    NV_N
+};
 
 struct step {
-    int node;        /* the main node; a norm if it is a chain */
-    int add, relu;   /* nodes taken in, or -1 */
-    int norm2;       /* second norm of the add, or -1 */
-    int residual;    /* other value of the add where it is no norm taken in */
-    int out;         /* node whose value this computes */
-    int index;       /* maxpool: buffer of the indices */
-    int vec[2][NV_N];/* norm: buffers of the vectors of node and norm2 */
+    int node;         /* the main node; a norm if it is a chain */
+    int add, relu;    /* nodes taken in, or -1 */
+    int norm2;        /* second norm of the add, or -1 */
+    int residual;     /* other value of the add where it is no norm taken in */
+    int out;          /* node whose value this computes */
+    int index;        /* maxpool: buffer of the indices */
+    int vec[2][NV_N]; /* norm: buffers of the vectors of node and norm2 */
 };
 
 /* A value of the plan: of one node. */
@@ -145,10 +160,10 @@ struct plan {
     struct ins *ins;
     int n_forward; /* instructions [0,n_forward) */
     struct conv_use *conv;
-    int64_t ready; /* gradients final before backward begins */
+    int64_t ready;    /* gradients final before backward begins */
     int ones, ones_n; /* buffer of ones for a bias without its own form */
     int out_grad[8], in_grad[8]; /* buffers */
-    bool seeded[8];   /* gradient of that output is to be written */
+    bool seeded[8];              /* gradient of that output is to be written */
     void *arena;
     size_t arena_bytes, scratch; /* arena without scratch; scratch behind it */
     uint64_t used;               /* clock of the cache */

@@ -43,8 +43,7 @@ static int linear(const struct node *nd, const struct shape *in,
     return 0;
 }
 
-static int sum(const struct node *nd, const struct shape *in,
-               struct shape *out)
+static int sum(const struct node *nd, const struct shape *in, struct shape *out)
 {
     if (memcmp(&in[0], &in[1], sizeof in[0]) != 0)
         return err_set(ERR_DATA,
@@ -97,15 +96,15 @@ int op_shape(const struct graph *g, int i, const struct plan_key *key,
     if (out->n <= 0 || out->h <= 0 || out->w <= 0 ||
         !mul_ok(out->n, out->h, &n) || !mul_ok(n, out->w, &n) ||
         !mul_ok(n, out->c, &n) || !mul_ok(n, 8, &n))
-        return err_set(ERR_DATA, "%s: image of %" PRId64 "x%" PRId64 "x%" PRId64
-                       "x%" PRId64, node_name(nd), out->n, out->h, out->w,
-                       out->c);
+        return err_set(ERR_DATA,
+                       "%s: image of %" PRId64 "x%" PRId64 "x%" PRId64
+                       "x%" PRId64,
+                       node_name(nd), out->n, out->h, out->w, out->c);
     return 0;
 }
 
 struct conv_desc op_conv(const struct node *nd, const struct shape *x,
-                         enum conv_kind kind, enum dtype compute,
-                         enum dtype pt)
+                         enum conv_kind kind, enum dtype compute, enum dtype pt)
 {
     struct conv_desc d;
 

@@ -11,8 +11,8 @@
 
 /* ---- order of elements */
 
-static void copy_cast(const void *from, enum dtype ft, void *to,
-                      enum dtype tt, int64_t n)
+static void copy_cast(const void *from, enum dtype ft, void *to, enum dtype tt,
+                      int64_t n)
 {
     int64_t i;
 
@@ -81,8 +81,8 @@ static int get_from(struct params *ps, void *arena, const struct param *p,
 {
     size_t bytes = (size_t)p->count * dtype_size(ps->pt);
     void *tmp = xmalloc(bytes);
-    int e = engine_download(ps->e, tmp, arena_place(ps, arena, p->offset),
-                            bytes);
+    int e =
+        engine_download(ps->e, tmp, arena_place(ps, arena, p->offset), bytes);
 
     if (!e)
         reorder(p, tmp, ps->pt, host, t, false);
@@ -383,8 +383,8 @@ void params_layout(const struct params *ps, char hex[33])
         }
         buf_addch(&b, '\n');
     }
-    buf_addf(&b, "%s %" PRId64 " %" PRId64 "\n", dtype_name(ps->pt),
-             ps->total, ps->buffer_total);
+    buf_addf(&b, "%s %" PRId64 " %" PRId64 "\n", dtype_name(ps->pt), ps->total,
+             ps->buffer_total);
     hash_hex(b.data, b.len, hex);
     buf_release(&b);
 }

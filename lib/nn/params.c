@@ -1,7 +1,7 @@
 #include "nn/params.h"
 
-#include <string.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Elements between the beginnings of tensors in an arena. */
 #define PARAM_ALIGN 16
@@ -54,8 +54,8 @@ void params_release(struct params *ps)
 /* One more item of an array of n. */
 #define GROW(a, n) ((a) = xreallocarray(a, (size_t)(n) + 1, sizeof *(a)))
 
-static void add_state(struct params *ps, const char *name,
-                      enum state_what what, int index, struct tensor disk)
+static void add_state(struct params *ps, const char *name, enum state_what what,
+                      int index, struct tensor disk)
 {
     struct state_entry *s;
 
@@ -169,8 +169,7 @@ static int zeros(struct params *ps, int64_t count, void **p)
     return engine_fill(ps->e, *p, 0, bytes);
 }
 
-int params_alloc(struct params *ps, struct engine *e, enum dtype pt,
-                 bool train)
+int params_alloc(struct params *ps, struct engine *e, enum dtype pt, bool train)
 {
     if (ps->w)
         BUG("parameters are allocated twice");

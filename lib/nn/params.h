@@ -50,11 +50,15 @@ struct param {
     bool frozen;           /* no gradient, no update */
 };
 
-enum state_what { STATE_PARAM, STATE_BUFFER, STATE_COUNTER };
+enum state_what {
+    STATE_PARAM,
+    STATE_BUFFER,
+    STATE_COUNTER
+};
 struct state_entry {
     const char *name;
     enum state_what what;
-    int index;         /* of param, or element offset kept elsewhere */
+    int index;          /* of param, or element offset kept elsewhere */
     struct tensor disk; /* F32 (counters I64 []), data NULL */
 };
 
@@ -68,12 +72,12 @@ struct params {
         char *name;
         int64_t count, offset;
         double init;
-    } *buffer;
+    } * buffer;
     int n_counters;
     struct param_counter {
         char *name;
         int64_t value;
-    } *counter;
+    } * counter;
     int n_state;
     struct state_entry *state;
     struct map by_name;          /* name -> index into state */

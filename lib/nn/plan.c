@@ -162,9 +162,8 @@ static int run(struct plan *p, struct ins *i)
     switch (i->kind) {
     case INS_CONV:
         c = &p->conv[i->conv];
-        if (i->weight >= 0 &&
-            params_packed(p->g->ps, i->weight, c->plan, &c->needs,
-                          &i->u.conv.w) < 0)
+        if (i->weight >= 0 && params_packed(p->g->ps, i->weight, c->plan,
+                                            &c->needs, &i->u.conv.w) < 0)
             return -1;
         r = engine_conv_run(p->e, c->plan, &i->u.conv);
         break;
@@ -203,9 +202,8 @@ int plan_backward(struct plan *p, int (*ready)(void *arg, int64_t end),
     if (!p->key.train)
         BUG("backward of a plan for evaluation");
     for (i = 0; i < p->g->n_outputs; i++)
-        if (!p->seeded[i] &&
-            engine_fill(p->e, address(p, p->out_grad[i]), 0,
-                        p->buf[p->out_grad[i]].bytes) < 0)
+        if (!p->seeded[i] && engine_fill(p->e, address(p, p->out_grad[i]), 0,
+                                         p->buf[p->out_grad[i]].bytes) < 0)
             return -1;
     if (ready && p->ready > 0 && ready(arg, p->ready) < 0)
         return -1;
@@ -234,8 +232,7 @@ static size_t packed_bytes(const struct plan *p)
             continue;
         n = &p->conv[a->conv].needs;
         for (j = 0; j < i; j++)
-            if (p->ins[j].kind == INS_CONV &&
-                p->ins[j].weight == a->weight &&
+            if (p->ins[j].kind == INS_CONV && p->ins[j].weight == a->weight &&
                 p->conv[p->ins[j].conv].needs.packed_bytes > 0 &&
                 p->conv[p->ins[j].conv].needs.layout == n->layout)
                 break;

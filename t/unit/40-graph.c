@@ -69,15 +69,15 @@ static void build_branches(struct graph *g)
     a = graph_conv(g, x, "a", 4, 3, 1, 1, true);
     b = graph_conv(g, a, "b", 4, 1, 1, 0, true);
     c = graph_relu(g, a);
-    d = graph_norm(g, a, "n", EPS, 0.1);       /* read twice: stays plain */
+    d = graph_norm(g, a, "n", EPS, 0.1); /* read twice: stays plain */
     c = graph_add(g, graph_add(g, b, c), d);
-    c = graph_add(g, c, graph_add(g, a, a));   /* six readers of a */
+    c = graph_add(g, c, graph_add(g, a, a)); /* six readers of a */
     d = graph_relu(g, graph_add(g, d, x));
     graph_output(g, c);
     a = graph_add(g, graph_norm(g, d, "m", EPS, 0.1), c); /* no relu */
     b = graph_add(g, x, graph_norm(g, a, "k", EPS, 0.1));
-    graph_output(g, graph_linear(g, graph_avgpool(g, graph_relu(g, b)), "fc",
-                                 3));
+    graph_output(g,
+                 graph_linear(g, graph_avgpool(g, graph_relu(g, b)), "fc", 3));
 }
 
 /* Norms only, on inputs that make all their numbers whole. */
@@ -251,8 +251,7 @@ static struct result net_result(struct net *t, bool backward)
         add_values(&r, t, t->ps.g, t->ps.pt, (size_t)t->ps.total);
     r.part[3] = r.n;
     if (t->ps.buffer_total)
-        add_values(&r, t, t->ps.buffers, t->ps.pt,
-                   (size_t)t->ps.buffer_total);
+        add_values(&r, t, t->ps.buffers, t->ps.pt, (size_t)t->ps.buffer_total);
     return r;
 }
 
@@ -342,8 +341,8 @@ static void test_differences(struct engine *e, builder *build, const char *name)
     for (i = 0; i < t->ps.n; i++) {
         const struct param *p = &t->ps.p[i];
 
-        bad = worst_error(t, param_w(&t->ps, i),
-                          r.v + r.part[2] + p->offset, (size_t)p->count,
+        bad = worst_error(t, param_w(&t->ps, i), r.v + r.part[2] + p->offset,
+                          (size_t)p->count,
                           p->count > 40 ? (size_t)p->count / 37 : 1);
         if (bad > 1e-6)
             printf("# %s: %s: %g\n", name, p->name, bad);
@@ -419,8 +418,8 @@ static void test_frozen(struct engine *e)
     }
     ok(zero, "frozen: no gradient of frozen parameters");
     ok(same, "frozen: the others are the same");
-    ok(b->p->n_ins < a->p->n_ins, "frozen: %d calls instead of %d",
-       b->p->n_ins, a->p->n_ins);
+    ok(b->p->n_ins < a->p->n_ins, "frozen: %d calls instead of %d", b->p->n_ins,
+       a->p->n_ins);
     i = c->ps.n - 3; /* the last one that learns; fc.* lie before it */
     ok(log.n > 1 && log.end[0] == c->ps.p[i].offset,
        "frozen: a frozen front is final before the first step");
@@ -588,9 +587,8 @@ static void test_engine(const char *name, enum dtype dt, double tolerance)
         net_run(b, false, false, NULL);
         ra = net_result(a, false);
         rb = net_result(b, false);
-        ok(distance(&rb, &ra) < tolerance,
-           "%s %s, net %zu: evaluation by %.1e", name, dtype_name(dt), i,
-           distance(&rb, &ra));
+        ok(distance(&rb, &ra) < tolerance, "%s %s, net %zu: evaluation by %.1e",
+           name, dtype_name(dt), i, distance(&rb, &ra));
         free(ra.v);
         free(rb.v);
         net_free(a);
@@ -614,8 +612,8 @@ static void test_unseeded(struct engine *e)
     must(plan_backward(t->p, NULL, NULL));
     r = net_result(t, true);
     for (j = 0; j < t->ps.p[t->ps.n - 2].count; j++)
-        fc += fabs(r.v[r.part[2] + (size_t)t->ps.p[t->ps.n - 2].offset +
-                       (size_t)j]);
+        fc += fabs(
+            r.v[r.part[2] + (size_t)t->ps.p[t->ps.n - 2].offset + (size_t)j]);
     for (j = 0; j < t->ps.p[0].count; j++)
         a += fabs(r.v[r.part[2] + (size_t)t->ps.p[0].offset + (size_t)j]);
     ok(fc == 0 && a > 0, "an output without a gradient counts as zero");
@@ -636,8 +634,9 @@ static void test_cache(struct engine *e)
     must(graph_cost(&t->g, e, &t->key, &cost));
     ok(cost.activations == p->arena_bytes && cost.scratch == p->scratch,
        "the cost of a plan is what it takes: %zu bytes", cost.activations);
-    is_double(cost.backward_macs + 3 * 9 * 8 * 8 * 27, 2 * cost.forward_macs +
-              3 * 9 * 8 * 8 * 27, 0, "backward costs twice forward");
+    is_double(cost.backward_macs + 3 * 9 * 8 * 8 * 27,
+              2 * cost.forward_macs + 3 * 9 * 8 * 8 * 27, 0,
+              "backward costs twice forward");
     for (i = 0; i < 20; i++) {
         t->key.n = 1 + i % 10;
         must(graph_plan(&t->g, e, &t->key, &p));

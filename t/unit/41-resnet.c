@@ -8,9 +8,11 @@
 
 #include <inttypes.h>
 
-static const struct model_config config = {
-    .classes = 1000, .bn_eps = 1e-5, .bn_momentum = 0.1,
-    .mean = {0.485f, 0.456f, 0.406f}, .std = {0.229f, 0.224f, 0.225f}};
+static const struct model_config config = {.classes = 1000,
+                                           .bn_eps = 1e-5,
+                                           .bn_momentum = 0.1,
+                                           .mean = {0.485f, 0.456f, 0.406f},
+                                           .std = {0.229f, 0.224f, 0.225f}};
 
 static void must(int r)
 {
@@ -89,8 +91,8 @@ static void test_counts(void)
            (double)c.activations / want[i].elements / 4);
         key.train = false;
         must(graph_cost(&g, ref(), &key, &c));
-        ok(c.activations < 9 * 1024 * 1024,
-           "%s: %zu bytes to predict", k->name, c.activations);
+        ok(c.activations < 9 * 1024 * 1024, "%s: %zu bytes to predict", k->name,
+           c.activations);
         key.train = true;
         graph_release(&g);
         params_release(&ps);
@@ -112,14 +114,18 @@ static const struct param *param(const struct params *ps, const char *name)
 static void test_names(const struct params *ps)
 {
     static const char *const block[] = {
-        "layer1.0.conv1.weight", "layer1.0.bn1.weight", "layer1.0.bn1.bias",
-        "layer1.0.bn1.running_mean", "layer1.0.bn1.running_var",
-        "layer1.0.bn1.num_batches_tracked", "layer1.0.conv2.weight"};
-    static const char *const tail[] = {
-        "layer1.0.conv3.weight", "layer1.0.bn3.weight", "layer1.0.bn3.bias",
-        "layer1.0.bn3.running_mean", "layer1.0.bn3.running_var",
-        "layer1.0.bn3.num_batches_tracked", "layer1.0.downsample.0.weight",
-        "layer1.0.downsample.1.weight"};
+        "layer1.0.conv1.weight",    "layer1.0.bn1.weight",
+        "layer1.0.bn1.bias",        "layer1.0.bn1.running_mean",
+        "layer1.0.bn1.running_var", "layer1.0.bn1.num_batches_tracked",
+        "layer1.0.conv2.weight"};
+    static const char *const tail[] = {"layer1.0.conv3.weight",
+                                       "layer1.0.bn3.weight",
+                                       "layer1.0.bn3.bias",
+                                       "layer1.0.bn3.running_mean",
+                                       "layer1.0.bn3.running_var",
+                                       "layer1.0.bn3.num_batches_tracked",
+                                       "layer1.0.downsample.0.weight",
+                                       "layer1.0.downsample.1.weight"};
     size_t i;
 
     is_str(ps->state[0].name, "conv1.weight", "state 0");
@@ -229,7 +235,10 @@ static double distance(const struct params *a, const struct params *b)
 
 static void test_step(void)
 {
-    enum { N = 4, SIZE = 32 };
+    enum {
+        N = 4,
+        SIZE = 32
+    };
     static uint8_t pixels[N * SIZE * SIZE * 3];
     const int64_t all[N] = {1, 3, -1, -1}, cut[2] = {1, 3};
     const int64_t none[N] = {-1, -1, -1, -1}, high[N] = {1, 10, 2, 3};
@@ -268,7 +277,8 @@ static void test_step(void)
     is_int(ends, a.params.total, "nothing but padding: gradients are final");
     is_double(distance(&a.params, &b.params), 0, 0, "and what they were");
     ok(classifier_step(&a, &image, high, 0, 1, NULL, NULL) < 0 &&
-           err_code() == ERR_DATA, "a label too high");
+           err_code() == ERR_DATA,
+       "a label too high");
     has_str(err_text(), "label 10 of image 1 with 10 classes", "is named");
     must(classifier_predict(&a, &image, logits));
     for (i = 0; i < N * 10; i++)
@@ -289,8 +299,8 @@ static void test_describe(void)
 
     params_init(&ps);
     graph_init(&g, &ps);
-    graph_output(&g, graph_conv(&g, graph_input(&g, 1, false), "stem", 1, 7,
-                                2, 0, false));
+    graph_output(&g, graph_conv(&g, graph_input(&g, 1, false), "stem", 1, 7, 2,
+                                0, false));
     graph_seal(&g);
     must(params_alloc(&ps, ref(), DT_F32, false));
     ok(graph_plan(&g, ref(), &key, &p) < 0, "too small an image");

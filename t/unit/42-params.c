@@ -69,8 +69,8 @@ static struct source *source_new(const struct params *ps)
     size_t j, n;
     int i;
 
-    s->f = (struct frame_source){ps->n_state, item_name, item_tensor,
-                                 item_read, s};
+    s->f = (struct frame_source){ps->n_state, item_name, item_tensor, item_read,
+                                 s};
     for (i = 0; i < ps->n_state; i++) {
         struct tensor *t = &s->item[i].t;
 
@@ -115,9 +115,9 @@ static void test_order(void)
         for (c = 0; c < 3; c++)
             for (y = 0; y < 2; y++)
                 for (x = 0; x < 2; x++)
-                    good = good && w[((k * 2 + y) * 2 + x) * 3 + c] ==
-                                       (float)(((k * 3 + c) * 2 + y) * 2 + x +
-                                               1);
+                    good =
+                        good && w[((k * 2 + y) * 2 + x) * 3 + c] ==
+                                    (float)(((k * 3 + c) * 2 + y) * 2 + x + 1);
     ok(good, "[K,C,R,S] on disk is [K,R,S,C] in memory");
     must(params_get(&ps, 0, back, false));
     for (i = 0; i < 48; i++)
@@ -250,9 +250,18 @@ static void test_layout(void)
 
 static void test_packed(void)
 {
-    struct conv_desc d = {.kind = CONV_FORWARD, .dtype = DT_BF16,
-                          .out = DT_BF16, .param = DT_F32, .n = 1, .h = 4,
-                          .w = 4, .c = 3, .k = 4, .r = 2, .s = 2, .stride = 1};
+    struct conv_desc d = {.kind = CONV_FORWARD,
+                          .dtype = DT_BF16,
+                          .out = DT_BF16,
+                          .param = DT_F32,
+                          .n = 1,
+                          .h = 4,
+                          .w = 4,
+                          .c = 3,
+                          .k = 4,
+                          .r = 2,
+                          .s = 2,
+                          .stride = 1};
     struct conv_plan *p;
     struct conv_needs needs;
     struct params ps;

@@ -15,7 +15,12 @@
 
 #include <inttypes.h>
 
-enum { CLASSES = 100, N = 4, SIZE = 64, STEPS = 3 };
+enum {
+    CLASSES = 100,
+    N = 4,
+    SIZE = 64,
+    STEPS = 3
+};
 
 static void must(int r)
 {
@@ -43,9 +48,11 @@ static struct engine *open_engine(const char *name, enum dtype t)
 static void open_model(struct classifier *m, const char *name, int64_t classes,
                        struct engine *e, enum dtype t)
 {
-    const struct model_config c = {
-        .classes = classes, .bn_eps = 1e-5, .bn_momentum = 0.1,
-        .mean = {0.485f, 0.456f, 0.406f}, .std = {0.229f, 0.224f, 0.225f}};
+    const struct model_config c = {.classes = classes,
+                                   .bn_eps = 1e-5,
+                                   .bn_momentum = 0.1,
+                                   .mean = {0.485f, 0.456f, 0.406f},
+                                   .std = {0.229f, 0.224f, 0.225f}};
 
     must(classifier_init(m, name, &c, e, t, true));
 }
@@ -58,10 +65,9 @@ static double train_step(struct classifier *m, const struct tensor *image,
     struct params *ps = &m->params;
     struct class_stats s;
 
-    must(engine_fill(m->e, ps->g, 0,
-                     (size_t)ps->total * dtype_size(ps->pt)));
-    must(classifier_step(m, image, label, 0, 1 / (double)image->shape[0],
-                         NULL, NULL));
+    must(engine_fill(m->e, ps->g, 0, (size_t)ps->total * dtype_size(ps->pt)));
+    must(classifier_step(m, image, label, 0, 1 / (double)image->shape[0], NULL,
+                         NULL));
     must(classifier_stats(m, &s));
     return s.loss / s.n;
 }
@@ -69,9 +75,16 @@ static double train_step(struct classifier *m, const struct tensor *image,
 static void update(struct classifier *m, bool first, double lr)
 {
     struct params *ps = &m->params;
-    struct kern_sgd a = {.w = ps->w, .m = ps->m, .g = ps->g, .n = ps->total,
-                         .lr = lr, .mu = 0.9, .wd = 1e-4, .gmul = 1,
-                         .first = first, .pt = ps->pt};
+    struct kern_sgd a = {.w = ps->w,
+                         .m = ps->m,
+                         .g = ps->g,
+                         .n = ps->total,
+                         .lr = lr,
+                         .mu = 0.9,
+                         .wd = 1e-4,
+                         .gmul = 1,
+                         .first = first,
+                         .pt = ps->pt};
 
     must(engine_run(m->e, KERN_SGD, &a));
     ps->version++;
@@ -173,8 +186,7 @@ static void add_error(struct worst *w, double error, const char *name)
 /* A tensor against "NORM PROJECTION V0 V1 V2", relative to its norm. */
 static double compare(const float *v, size_t n, uint32_t which, const double *g)
 {
-    const double three[3] = {(double)v[0], (double)v[n / 2],
-                             (double)v[n - 1]};
+    const double three[3] = {(double)v[0], (double)v[n / 2], (double)v[n - 1]};
     double norm = 0, product = 0, e;
     size_t j;
 
@@ -239,8 +251,8 @@ static void compare_all(struct golden *r, struct classifier *m,
         } else if (sscanf(line, "logit %d %lf", &i, g) == 2) {
             snprintf(name, sizeof name, "%d", i);
             add_error(&r->logit, fabs(logits[i] - g[0]) / norm, name);
-        } else if (sscanf(line, "%15s %63s %lf %lf %lf %lf %lf", kind, name,
-                          g, g + 1, g + 2, g + 3, g + 4) == 7) {
+        } else if (sscanf(line, "%15s %63s %lf %lf %lf %lf %lf", kind, name, g,
+                          g + 1, g + 2, g + 3, g + 4) == 7) {
             bool grad = strcmp(kind, "grad") == 0;
 
             compare_line(m, name, grad, g, grad ? &r->grad : &r->buffer);
