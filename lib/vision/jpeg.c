@@ -1,6 +1,8 @@
 /* The one file that knows libjpeg-turbo. Facts: its libjpeg.txt. */
 #include "vision/jpeg.h"
 
+#include "vision/jpeg_rows.h"
+
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +28,7 @@ struct trap {
     char text[JMSG_LENGTH_MAX];
     bool cut; /* the source ran out of bytes */
     bool strict;
+    bool narrow; /* of each restart interval the end is not wanted */
 };
 
 struct jpeg_decoder {
@@ -33,6 +36,13 @@ struct jpeg_decoder {
     struct trap trap;
     struct jpeg_progress_mgr progress;
     bool strict;
+    const void *file; /* of the image begun */
+    size_t size;
+    struct jpeg_info info;
+    bool open;  /* the object below stands behind its header */
+    bool exif;  /* keep APP1 for the writer */
+    bool adobe; /* keep APP14 for it */
+    struct buf part;
     uint8_t *pixels;
     size_t cap;
 };
@@ -50,7 +60,7 @@ static void on_message(j_common_ptr c, int level)
 {
     struct trap *t = (struct trap *)c->err;
 
-    if (level >= 0)
+    if (level >= 0 || (t->narrow && t->mgr.msg_code == JWRN_EXTRANEOUS_DATA))
         return;
     t->mgr.num_warnings++;
     if (t->mgr.msg_code == JWRN_JPEG_EOF)
@@ -99,6 +109,7 @@ void jpeg_decoder_free(struct jpeg_decoder *d)
     if (!d)
         return;
     jpeg_destroy_decompress(&d->c);
+    buf_release(&d->part);
     free(d->pixels);
     free(d);
 }
@@ -136,6 +147,10 @@ static void open_image(struct jpeg_decoder *d, const void *p, size_t n)
     c->mem->max_memory_to_use = 512L << 20;
     c->progress = &d->progress;
     jpeg_mem_src(c, p, n);
+    if (d->exif)
+        jpeg_save_markers(c, JPEG_APP0 + 1, 0xffff);
+    if (d->adobe)
+        jpeg_save_markers(c, JPEG_APP0 + 14, 0xffff);
     (void)jpeg_read_header(c, TRUE);
     c->dct_method = JDCT_ISLOW;
     c->do_fancy_upsampling = TRUE;
@@ -146,23 +161,26 @@ static void open_image(struct jpeg_decoder *d, const void *p, size_t n)
 int jpeg_begin(struct jpeg_decoder *d, const void *p, size_t n, int *width,
                int *height)
 {
-    struct jpeg_info info;
+    struct jpeg_info *info = &d->info;
 
     /* our own walk first: it holds the limits before anything is allocated */
-    if (jpeg_probe(p, n, &info) < 0)
+    if (jpeg_probe(p, n, info) < 0)
         return -1;
-    d->trap.cut = false;
+    d->file = p;
+    d->size = n;
+    d->trap.cut = d->trap.narrow = false;
     d->trap.strict = d->strict;
     if (setjmp(d->trap.back))
         return fail(d);
     open_image(d, p, n);
-    if ((int)d->c.image_width != info.width ||
-        (int)d->c.image_height != info.height) {
+    if ((int)d->c.image_width != info->width ||
+        (int)d->c.image_height != info->height) {
         jpeg_abort_decompress(&d->c);
         return err_set(ERR_DATA, "jpeg: two sizes in one file");
     }
-    *width = info.width;
-    *height = info.height;
+    d->open = true;
+    *width = info->width;
+    *height = info->height;
     return 0;
 }
 
@@ -232,15 +250,45 @@ static int try_region(struct jpeg_decoder *d, const struct rect *r,
 {
     if (setjmp(d->trap.back))
         return fail(d);
+    if (!d->open)
+        open_image(d, d->file, d->size);
     read_region(d, r, left, stride);
     return 0;
+}
+
+/*
+ * The same from a smaller file, if one can be cut out. Every warning but the
+ * one to be expected ends the attempt, as errors do: what becomes of a damaged
+ * file is for the ordinary way to say. That finds the image unopened then.
+ */
+static bool try_part(struct jpeg_decoder *d, const struct rect *r,
+                     JDIMENSION *left, size_t *stride)
+{
+    struct jpeg_cut cut;
+    struct rect part = *r;
+
+    if (!(d->info.flags & JPEG_ROWS) ||
+        !jpeg_rows_cut(d->file, d->size, r, &d->part, &cut))
+        return false;
+    part.y = cut.top;
+    d->open = false;
+    d->trap.strict = true;
+    d->trap.narrow = cut.narrow;
+    if (setjmp(d->trap.back)) {
+        jpeg_abort_decompress(&d->c);
+        d->trap.cut = d->trap.narrow = false;
+        d->trap.strict = d->strict;
+        return false;
+    }
+    open_image(d, d->part.data, d->part.len);
+    read_region(d, &part, left, stride);
+    return true;
 }
 
 int jpeg_region(struct jpeg_decoder *d, const struct rect *r,
                 struct jpeg_image *im)
 {
-    struct rect all = {0, 0, (int)d->c.image_width, (int)d->c.image_height};
-    bool four = d->c.num_components == 4;
+    struct rect all = {0, 0, d->info.width, d->info.height};
     JDIMENSION left;
     int y;
 
@@ -250,12 +298,13 @@ int jpeg_region(struct jpeg_decoder *d, const struct rect *r,
         r->h > all.h - r->y)
         BUG("region %d,%d %dx%d outside %dx%d", r->x, r->y, r->w, r->h, all.w,
             all.h);
-    if (try_region(d, r, &left, &im->stride) < 0)
+    if (!try_part(d, r, &left, &im->stride) &&
+        try_region(d, r, &left, &im->stride) < 0)
         return -1;
     im->pixels = d->pixels + 4 * ((size_t)r->x - left);
     im->width = r->w;
     im->height = r->h;
-    if (four)
+    if (d->info.components == 4)
         for (y = 0; y < r->h; y++)
             cmyk_to_rgb(im->pixels + im->stride * (size_t)y, (size_t)r->w);
     return 0;
@@ -277,20 +326,34 @@ int jpeg_check(struct jpeg_decoder *d, const void *p, size_t n,
 
 /* ---- writing */
 
+/* One scan for each component. */
+static const jpeg_scan_info one_each[] = {{1, {0}, 0, 63, 0, 0},
+                                          {1, {1}, 0, 63, 0, 0},
+                                          {1, {2}, 0, 63, 0, 0},
+                                          {1, {3}, 0, 63, 0, 0}};
+
 static void set_up(struct jpeg_compress_struct *c, int w, int h,
                    const struct jpeg_how *how)
 {
+    int ratio = how->full_chroma ? 1 : 2;
+
     c->image_width = (JDIMENSION)w;
     c->image_height = (JDIMENSION)h;
-    c->input_components = how->grey ? 1 : 3;
-    c->in_color_space = how->grey ? JCS_GRAYSCALE : JCS_RGB;
+    c->input_components = how->grey ? 1 : how->cmyk ? 4 : 3;
+    c->in_color_space = how->grey   ? JCS_GRAYSCALE
+                        : how->cmyk ? JCS_CMYK
+                                    : JCS_RGB;
     jpeg_set_defaults(c);
     jpeg_set_quality(c, how->quality, TRUE);
     c->dct_method = JDCT_ISLOW;
     c->restart_in_rows = how->restart_rows;
     if (!how->grey) {
-        c->comp_info[0].h_samp_factor = how->full_chroma ? 1 : 2;
-        c->comp_info[0].v_samp_factor = how->full_chroma ? 1 : 2;
+        c->comp_info[0].h_samp_factor = how->across ? how->across : ratio;
+        c->comp_info[0].v_samp_factor = how->down ? how->down : ratio;
+    }
+    if (how->apart) {
+        c->scan_info = one_each;
+        c->num_scans = c->num_components;
     }
     if (how->progressive)
         jpeg_simple_progression(c);
@@ -333,4 +396,111 @@ int jpeg_encode(struct buf *out, const uint8_t *pixels, int w, int h,
     jpeg_destroy_compress(&c);
     free(bytes);
     return 0;
+}
+
+/* ---- the same image in another file */
+
+/* A file that is being written from coefficients. */
+struct copy {
+    struct jpeg_compress_struct c;
+    unsigned char *bytes;
+    unsigned long n;
+};
+
+/* All of the file begun by d, written to k; both share d's trap. */
+static void copy_image(struct jpeg_decoder *d, struct copy *k)
+{
+    jvirt_barray_ptr *blocks = jpeg_read_coefficients(&d->c);
+    jpeg_saved_marker_ptr m;
+
+    jpeg_create_compress(&k->c);
+    jpeg_mem_dest(&k->c, &k->bytes, &k->n);
+    jpeg_copy_critical_parameters(&d->c, &k->c);
+    k->c.optimize_coding = TRUE;
+    k->c.restart_in_rows = 1;
+    k->c.write_JFIF_header = d->c.saw_JFIF_marker;
+    k->c.write_Adobe_marker = FALSE; /* it is copied, version and all */
+    jpeg_write_coefficients(&k->c, blocks);
+    for (m = d->c.marker_list; m; m = m->next)
+        if (m->marker == JPEG_APP0 + 1 ||
+            (m->data_length >= 12 && !memcmp(m->data, "Adobe", 5)))
+            jpeg_write_marker(&k->c, m->marker, m->data, m->data_length);
+    jpeg_finish_compress(&k->c);
+    jpeg_abort_decompress(&d->c);
+}
+
+static bool try_copy(struct jpeg_decoder *d, struct copy *k)
+{
+    /* what is damaged may look well afterwards: it is not touched */
+    d->trap.strict = true;
+    if (setjmp(d->trap.back)) {
+        jpeg_abort_decompress(&d->c);
+        return false;
+    }
+    open_image(d, d->file, d->size);
+    if (d->c.arith_code) {
+        jpeg_abort_decompress(&d->c);
+        return false;
+    }
+    copy_image(d, k);
+    return true;
+}
+
+/* All samples of the file as libjpeg gives them, in d->pixels. */
+static bool read_all(struct jpeg_decoder *d, const void *p, size_t n,
+                     size_t *size)
+{
+    struct rect all = {0};
+    JDIMENSION left;
+    size_t stride;
+
+    if (jpeg_begin(d, p, n, &all.w, &all.h) < 0 ||
+        try_region(d, &all, &left, &stride) < 0)
+        return false;
+    *size = stride * (size_t)all.h;
+    return true;
+}
+
+static bool same_pixels(struct jpeg_decoder *d, const void *p, size_t n,
+                        const struct copy *k)
+{
+    size_t one, two;
+    uint8_t *first;
+    bool same;
+
+    if (!read_all(d, p, n, &one))
+        return false;
+    first = d->pixels;
+    d->pixels = NULL;
+    d->cap = 0;
+    same = read_all(d, k->bytes, k->n, &two) && one == two &&
+           !memcmp(first, d->pixels, one);
+    free(first);
+    return same;
+}
+
+bool jpeg_to_rows(struct jpeg_decoder *d, const void *p, size_t n, bool exif,
+                  struct buf *out)
+{
+    struct copy k = {0};
+    int w, h;
+    bool done;
+
+    k.c.err = &d->trap.mgr;
+    if (jpeg_begin(d, p, n, &w, &h) < 0) {
+        err_clear();
+        return false;
+    }
+    d->adobe = true;
+    d->exif = exif;
+    done = try_copy(d, &k);
+    d->adobe = d->exif = false;
+    done = done && same_pixels(d, p, n, &k);
+    if (done)
+        buf_add(out, k.bytes, k.n);
+    else
+        err_clear();
+    jpeg_destroy_compress(&k.c);
+    free(k.bytes);
+    return done;
 }

@@ -98,7 +98,8 @@ int jpeg_begin(struct jpeg_decoder *d, const void *p, size_t n, int *width,
 /*
  * Decode a part of the image begun (NULL: all of it) and leave the rest
  * undecoded; exactly the pixels of a full decode. Once per jpeg_begin. r must
- * lie in the image.
+ * lie in the image. Of a file with JPEG_ROWS what lies outside is not even
+ * looked at (jpeg_rows.h), so that damage there goes unnoticed.
  */
 int jpeg_region(struct jpeg_decoder *d, const struct rect *r,
                 struct jpeg_image *im) MUST_CHECK;
@@ -110,11 +111,26 @@ struct jpeg_how {
     int quality;      /* 1..100 */
     bool full_chroma; /* 4:4:4, else 4:2:0 */
     bool grey;        /* pixels are one byte each */
+    bool cmyk;        /* pixels are four bytes each, stored as they are */
     bool progressive;
+    bool apart;       /* a scan for each component */
     int restart_rows; /* rows of MCUs between restart markers, 0: none */
+    int across, down; /* sampling factors of the first component, those of the
+                         others being 1; 0: as full_chroma says */
 };
-/* Append a JPEG file of w*h pixels (RGB, 3 bytes each, or grey) to out. */
+/* Append a JPEG file of w*h pixels (RGB, 3 bytes each, or as said) to out. */
 int jpeg_encode(struct buf *out, const uint8_t *pixels, int w, int h,
                 const struct jpeg_how *how) MUST_CHECK;
+
+/*
+ * Append the same image to out as a file whose parts decode fast: sequential,
+ * one scan, Huffman tables of its own, a restart marker per row of MCUs. The
+ * coefficients are those of the file and all pixels were compared; of the other
+ * segments it has JFIF's and Adobe's, and APP1 if exif says so. False: the file
+ * should be kept as it is, being arithmetic-coded, damaged or not of use; out
+ * is as before. The bytes depend on those of the file alone.
+ */
+bool jpeg_to_rows(struct jpeg_decoder *d, const void *p, size_t n, bool exif,
+                  struct buf *out);
 
 #endif
