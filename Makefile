@@ -70,7 +70,7 @@ LINK_ckpt-merge = io tensor util
 LINK_evalacc = eval vision io tensor util
 LINK_test = ring eval train model nn engine vision io tensor util
 
-LIBS_vision = -ljpeg
+LIBS_vision = -ljpeg -lpng
 LIBS_io = -lz -lsodium
 LIBS_util = -ljansson -lyaml -lsodium -lm
 LIBS_engine = -ldl -lm

@@ -88,14 +88,14 @@ static int label_of(const struct tar_sample *s, int32_t *label)
 static const struct tar_part *image_of(const struct tar_sample *s)
 {
     for (int i = 0; i < s->n; i++)
-        if (probe_kind(s->part[i].data.data ? s->part[i].data.data : "",
-                       s->part[i].data.len) != PROBE_NEITHER)
+        if (image_sniff(s->part[i].data.data, s->part[i].data.len) !=
+            IMAGE_NEITHER)
             return &s->part[i];
     return NULL;
 }
 
 static int add_row(struct scan *sc, const struct tar_sample *s,
-                   struct jpeg_decoder *d)
+                   struct image_decoder *d)
 {
     const struct tar_part *image = image_of(s);
     struct shard_row row = {0};
@@ -134,7 +134,7 @@ static int add_idx(struct scan *sc, const struct tar_sample *s)
 
 static int scan_samples(struct scan *sc, struct tar_samples *t)
 {
-    struct jpeg_decoder *d = jpeg_decoder_new();
+    struct image_decoder *d = image_decoder_new();
     struct tar_sample s = {0};
     int r;
 
@@ -149,7 +149,7 @@ static int scan_samples(struct scan *sc, struct tar_samples *t)
     if (r == 0 && sc->idx.n == 0)
         r = err_set(ERR_DATA, "%s: no samples in it", sc->path);
     tar_sample_release(&s);
-    jpeg_decoder_free(d);
+    image_decoder_free(d);
     return r;
 }
 

@@ -1,9 +1,6 @@
-/* imgshard pack - a folder of class folders becomes shards. */
-#include "imgshard.h"
-#include "io/digest.h"
+/* imgshard pack - images as people have them become shards. */
+#include "imgshard-item.h"
 #include "io/shardout.h"
-#include "io/source.h"
-#include "io/tar.h"
 #include "util/fdio.h"
 #include "util/rng.h"
 #include "util/work.h"
@@ -17,10 +14,10 @@
 #define BAD_SHOWN 20 /* with --on-bad fail: stop after so many */
 
 static struct {
-    char *out, *split, *name, *classes;
+    char *out, *split, *name, *classes, *labels, *synsets;
     int64_t shard_bytes, shard_count, seed, max_bad, jobs;
-    int order, check, on_bad;
-    bool force;
+    int order, check, on_bad, jpeg;
+    bool force, keep_exif;
 } set;
 
 /* clang-format off */
@@ -34,6 +31,11 @@ struct opt pack_opts[] = {
     {.name = "classes", .type = OPT_STRING, .addr = &set.classes,
      .arg = "FILE",
      .help = "classes in order, one a line, or another split's manifest"},
+    {.name = "labels", .type = OPT_STRING, .addr = &set.labels,
+     .arg = "FILE",
+     .help = "classes of the images: one a line, in order, or a table"},
+    {.name = "synsets", .type = OPT_STRING, .addr = &set.synsets,
+     .arg = "FILE", .help = "what numbers in --labels mean: number and class"},
     {.name = "shard-size", .type = OPT_SIZE, .addr = &set.shard_bytes,
      .def = "256M", .min = 1, .max = 1e15, .arg = "BYTES",
      .help = "close a shard at this size"},
@@ -48,6 +50,11 @@ struct opt pack_opts[] = {
     {.name = "check", .type = OPT_CHOICE, .addr = &set.check, .def = "full",
      .choices = "full|header|none",
      .help = "decode each image, read its header, or only its first bytes"},
+    {.name = "jpeg", .type = OPT_CHOICE, .addr = &set.jpeg, .def = "keep",
+     .choices = "keep|rows",
+     .help = "keep JPEG files, or rewrite them without loss to decode faster"},
+    {.name = "keep-exif", .type = OPT_FLAG, .addr = &set.keep_exif,
+     .help = "rewritten files keep their EXIF"},
     {.name = "on-bad", .type = OPT_CHOICE, .addr = &set.on_bad,
      .def = "fail", .choices = "fail|drop",
      .help = "what becomes of a file that is no usable image"},
@@ -80,21 +87,12 @@ void clean_on_signals(void)
             sigaction(fatal[i], &a, NULL);
 }
 
-/* A file on its way: members made by any thread, written in order. */
-struct item {
-    const struct source_file *file;
-    struct buf image, tar;
-    struct shard_row row;
-    char *cls_path, *image_path;
-    char *why; /* it is bad */
-};
-
 struct pack {
     struct source src;
     struct shard_set shards;
     struct shard_out out;
-    struct jpeg_decoder **decoder; /* of each thread */
-    uint32_t *order;               /* of the files; NULL: as they are */
+    struct image_decoder **decoder; /* of each thread */
+    uint32_t *order;                /* of the files; NULL: as they are */
     size_t next, bad, png;
 };
 
@@ -105,57 +103,25 @@ static int pack_next(void *arg, void *item)
 
     if (p->next == p->src.n)
         return 0;
-    it->file = &p->src.file[p->order ? p->order[p->next] : p->next];
+    it->number = p->order ? p->order[p->next] : p->next;
+    it->file = &p->src.file[it->number];
     p->next++;
-    return 1;
-}
-
-/* The bytes of a member behind what the item has; offset of its data. */
-static int add_member(struct item *it, const char *path, const void *p,
-                      size_t n, uint64_t *offset)
-{
-    unsigned char block[TAR_BLOCK];
-
-    if (tar_header(block, path, n) < 0)
+    /* a compressed tar is read here, where files come in their order */
+    if (p->src.sequential && item_read(it, &p->src) < 0)
         return -1;
-    buf_add(&it->tar, block, sizeof(block));
-    *offset = it->tar.len;
-    buf_add(&it->tar, p, n);
-    buf_addfill(&it->tar, 0, tar_padding(n));
-    return 0;
+    return 1;
 }
 
 static int pack_work(void *arg, void *item, int t)
 {
+    struct item_how how = {(enum probe_check)set.check, set.jpeg == 1,
+                           set.keep_exif};
     struct pack *p = arg;
     struct item *it = item;
-    struct shard_row *row = &it->row;
-    char label[16];
-    uint64_t offset;
 
-    buf_reset(&it->image);
-    buf_reset(&it->tar);
-    *row = (struct shard_row){.key = it->file->key, .label = it->file->label};
-    if (buf_read_file(&it->image, it->file->path, SHARD_MEMBER_MAX) < 0 ||
-        probe_image(p->decoder[t], (enum probe_check)set.check,
-                    it->image.data ? it->image.data : "", it->image.len,
-                    row) < 0) {
-        if (err_code() != ERR_DATA)
-            return -1;
-        it->why = xstrdup(err_text());
-        return 0;
-    }
-    row->size = (uint32_t)it->image.len;
-    row->crc32 = digest_crc32(0, it->image.data, it->image.len);
-    snprintf(label, sizeof(label), "%ld", (long)row->label);
-    it->cls_path = xstrfmt("%s.cls", row->key);
-    it->image_path =
-        xstrfmt("%s.%s", row->key, row->flags & SHARD_PNG ? "png" : "jpg");
-    if (add_member(it, it->cls_path, label, strlen(label), &offset) < 0 ||
-        add_member(it, it->image_path, it->image.data, it->image.len,
-                   &row->offset) < 0)
-        return err_wrap("%s", it->file->path);
-    return 0;
+    if (!p->src.sequential && item_read(it, &p->src) < 0)
+        return -1;
+    return item_make(it, p->decoder[t], &how);
 }
 
 /* Count a file that is left out; -1 when there are too many. */
@@ -188,25 +154,14 @@ static int pack_done(void *arg, void *item)
 {
     struct pack *p = arg;
     struct item *it = item;
-    struct shard_part parts[2];
-    int r;
 
     if (it->why)
         return left_out(p, it);
-    parts[0] = (struct shard_part){"cls", it->cls_path, TAR_BLOCK,
-                                   strlen(it->tar.data + TAR_BLOCK)};
-    parts[1] =
-        (struct shard_part){it->row.flags & SHARD_PNG ? "png" : "jpg",
-                            it->image_path, it->row.offset, it->row.size};
     p->png += (it->row.flags & SHARD_PNG) != 0;
-    r = set.on_bad == 0 && p->bad
-            ? 0 /* nothing will be committed: only the checks go on */
-            : shard_out_add(&p->out, &it->row, it->tar.data, it->tar.len, parts,
-                            2);
-    free(it->cls_path);
-    free(it->image_path);
-    it->cls_path = it->image_path = NULL;
-    return r;
+    if (set.on_bad == 0 && p->bad)
+        return 0; /* nothing will be committed: only the checks go on */
+    return shard_out_add(&p->out, &it->row, it->tar.data, it->tar.len, it->part,
+                         it->parts);
 }
 
 static int run_pipeline(struct pack *p, int threads)
@@ -218,18 +173,14 @@ static int run_pipeline(struct pack *p, int threads)
 
     p->decoder = xcalloc((size_t)threads, sizeof(*p->decoder));
     for (i = 0; i < threads; i++)
-        p->decoder[i] = jpeg_decoder_new();
+        p->decoder[i] = image_decoder_new();
     for (i = 0; i < n; i++)
         list[i] = &items[i];
     r = work_pipeline(&stages, list, n, threads);
     for (i = 0; i < threads; i++)
-        jpeg_decoder_free(p->decoder[i]);
+        image_decoder_free(p->decoder[i]);
     for (i = 0; i < n; i++) {
-        buf_release(&items[i].image);
-        buf_release(&items[i].tar);
-        free(items[i].cls_path);
-        free(items[i].image_path);
-        free(items[i].why);
+        item_release(&items[i]);
     }
     free(p->decoder);
     free(items);
@@ -239,6 +190,7 @@ static int run_pipeline(struct pack *p, int threads)
 
 static int prepare(struct pack *p, char **dirs, int n)
 {
+    struct source_how how = {set.split, set.labels, set.synsets};
     struct shard_set *s = &p->shards;
     char *manifest;
     struct rng r;
@@ -247,6 +199,8 @@ static int prepare(struct pack *p, char **dirs, int n)
     if (!*set.split || strchr(set.split, '/') || *set.split == '.' ||
         set.split[strcspn(set.split, " \t\n")])
         return err_set(ERR_USAGE, "--split \"%s\": not a file name", set.split);
+    if (set.synsets && !set.labels)
+        return err_set(ERR_USAGE, "--synsets is for --labels");
     manifest = xstrfmt("%s/%s.json", set.out, set.split);
     there = access(manifest, F_OK) == 0;
     if (there && !set.force)
@@ -258,16 +212,21 @@ static int prepare(struct pack *p, char **dirs, int n)
     s->split = xstrdup(set.split);
     s->name = xstrdup(set.name);
     s->task = xstrdup("classification");
-    s->pack_order = xstrdup(set.order == 0 ? "shuffle" : "sorted");
     s->pack_seed = set.seed;
-    s->jpeg = xstrdup("keep");
+    s->jpeg = xstrdup(set.jpeg == 0 ? "keep" : "rows");
     s->program = xstrdup(IMGSHARD);
     if ((set.classes && shard_set_classes(s, set.classes) < 0) ||
-        source_walk(&p->src, s, dirs, n) < 0)
+        source_open(&p->src, s, dirs, n, &how) < 0)
         return -1;
+    if (p->src.sequential)
+        warn("a compressed tar is read in sequence: the samples keep its "
+             "order");
+    s->pack_order = xstrdup(p->src.sequential ? "source"
+                            : set.order == 0  ? "shuffle"
+                                              : "sorted");
     if (p->src.n > UINT32_MAX)
         return err_set(ERR_DATA, "%zu files: too many", p->src.n);
-    if (set.order == 0) {
+    if (set.order == 0 && !p->src.sequential) {
         p->order = xreallocarray(NULL, p->src.n, sizeof(*p->order));
         rng_init(&r, (uint64_t)set.seed, 0, 0, RNG_PACK);
         rng_permute(&r, p->order, (uint32_t)p->src.n);
@@ -279,20 +238,23 @@ static int prepare(struct pack *p, char **dirs, int n)
 static void say_classes(const struct shard_set *s)
 {
     size_t *count = xcalloc((size_t)s->n_classes + 1, sizeof(*count)), none = 0;
+    size_t *unknown = &count[s->n_classes];
 
     for (uint32_t i = 0; i < s->n; i++)
-        count[s->label[i]]++;
+        (*(s->label[i] < 0 ? unknown : &count[s->label[i]]))++;
     for (uint32_t c = 0; c < s->n_classes; c++)
         none += count[c] == 0;
     if (none)
         warn("%zu of %lu classes have no image", none,
              (unsigned long)s->n_classes);
+    if (*unknown)
+        warn("%zu images have no class", *unknown);
     free(count);
 }
 
 static int pack(struct pack *p, char **dirs, int n)
 {
-    const struct shard_set *s = &p->shards;
+    struct shard_set *s = &p->shards;
 
     if (prepare(p, dirs, n) < 0 ||
         run_pipeline(p, set.jobs ? (int)set.jobs : work_cpus()) < 0)
@@ -304,10 +266,13 @@ static int pack(struct pack *p, char **dirs, int n)
                        p->bad);
     if (s->n == 0)
         return err_set(ERR_DATA, "no usable image in %zu files", p->src.n);
+    if (!s->n_classes)
+        shard_set_classes_of_keys(s, p->src.numbers);
     if (shard_out_commit(&p->out) < 0)
         return -1;
     if (p->src.ignored)
-        note("%zu hidden files and files outside class folders ignored",
+        note("%zu hidden files and files outside class folders or samples "
+             "ignored",
              p->src.ignored);
     say_classes(s);
     printf("%s/%s.json: %lu samples, %lu classes, %lu shards, %llu bytes, "

@@ -11,7 +11,7 @@
 #include "io/reader.h"
 #include "io/recipe.h"
 #include "util/opt.h"
-#include "vision/jpeg.h"
+#include "vision/image.h"
 
 #define IMGSHARD "imgshard " MILLRACE_VERSION
 
@@ -42,19 +42,20 @@ enum probe_check {
     PROBE_HEADER,
     PROBE_NONE
 };
-enum probe_kind {
-    PROBE_NEITHER,
-    PROBE_JPEG,
-    PROBE_PNG
-};
-enum probe_kind probe_kind(const void *p, size_t n);
 /*
- * Fill width, height and flags of a row. PROBE_FULL decodes a JPEG file whole;
- * a PNG file has its header read. ERR_DATA says what is wrong with it; with
- * PROBE_NONE only what is neither is refused. d is used by one thread.
+ * Fill width, height and flags of a row. PROBE_FULL decodes the file whole.
+ * ERR_DATA says what is wrong with it; with PROBE_NONE only what is neither
+ * JPEG nor PNG is refused. d is used by one thread.
  */
-int probe_image(struct jpeg_decoder *d, enum probe_check check, const void *p,
+int probe_image(struct image_decoder *d, enum probe_check check, const void *p,
                 size_t n, struct shard_row *row) MUST_CHECK;
+/*
+ * imgshard-rows.c: rewrite a JPEG file that has been probed (jpeg_to_rows), or
+ * leave it as it is. The rewritten one takes the place of image, whose memory
+ * goes to spare; row gets its flags.
+ */
+int rows_make(struct buf *image, struct buf *spare, bool exif,
+              struct shard_row *row) MUST_CHECK;
 
 /*
  * Commands that walk epochs (read, feed, bench, order): which part of which

@@ -44,10 +44,11 @@ only() {
     is "$bad" "" "<$1> appears in $2 only"
 }
 only jpeglib 'lib/vision/jpeg'
+only png 'lib/vision/png'
 only jansson 'lib/util/json'
 only yaml 'lib/util/conf'
 only oneapi 'lib/engine/cpu/'
-only zlib 'lib/io/digest\.c'
+only zlib 'lib/io/\(digest\|gz\)\.c'
 only sodium 'lib/\(io/digest\|util/hash\)\.c'
 only cuda 'lib/engine/cuda/'
 

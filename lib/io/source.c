@@ -1,6 +1,8 @@
 #include "io/source.h"
 
-#include "util/map.h"
+#include "io/gz.h"
+#include "io/source_private.h"
+#include "util/fdio.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -8,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define DEPTH_MAX 16
 
@@ -32,9 +35,8 @@ char *source_key(const char *relative)
     return key;
 }
 
-static void add_file(struct walk *w, const char *path)
+struct source_file *source_add(struct source *src)
 {
-    struct source *src = w->src;
     struct source_file *f;
 
     if (src->n == src->cap) {
@@ -42,6 +44,47 @@ static void add_file(struct walk *w, const char *path)
         src->file = xreallocarray(src->file, src->cap, sizeof(*src->file));
     }
     f = &src->file[src->n++];
+    *f = (struct source_file){.archive = -1, .label = LABEL_NONE};
+    return f;
+}
+
+int32_t label_of_name(struct source *src, const char *name)
+{
+    int64_t i;
+
+    if (!map_get(&src->names, name, &i)) {
+        i = (int64_t)src->n_names++;
+        src->name = xreallocarray(src->name, src->n_names, sizeof(*src->name));
+        src->name[i] = xstrdup(name);
+        (void)map_add(&src->names, name, i);
+    }
+    return (int32_t)(-2 - i);
+}
+
+bool is_split_name(const char *name, size_t n)
+{
+    static const char *const known[] = {"train", "val", "validation", "test"};
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
+        if (strlen(known[i]) == n && !memcmp(known[i], name, n))
+            return true;
+    return false;
+}
+
+bool is_split(const char *folder, size_t n, const char *split)
+{
+    if (strlen(split) == n && !memcmp(folder, split, n))
+        return true;
+    return (!strcmp(split, "val") && n == 10 &&
+            !memcmp(folder, "validation", n)) ||
+           (!strcmp(split, "validation") && n == 3 &&
+            !memcmp(folder, "val", n));
+}
+
+static void add_file(struct walk *w, const char *path)
+{
+    struct source_file *f = source_add(w->src);
+
     f->path = xstrdup(path);
     f->key = source_key(path + w->root);
     f->label = w->label;
@@ -104,9 +147,8 @@ static int by_name(const void *a, const void *b)
     return strcmp(*x, *y);
 }
 
-/* Names of the folders in dir, sorted; -1 on failure. */
-static int folders(struct source *src, const char *dir, char ***names,
-                   size_t *n)
+/* Names of the folders in dir, sorted; files beside them are counted. */
+static int folders(const char *dir, char ***names, size_t *n, size_t *files)
 {
     DIR *d = opendir(dir);
     struct dirent *e;
@@ -122,8 +164,7 @@ static int folders(struct source *src, const char *dir, char ***names,
         path = xstrfmt("%s/%s", dir, e->d_name);
         kind = kind_of(path);
         free(path);
-        if (kind == 0)
-            src->ignored++;
+        *files += kind == 0;
         if (kind > 0) {
             *names = xreallocarray(*names, *n + 1, sizeof(**names));
             (*names)[(*n)++] = xstrdup(e->d_name);
@@ -134,24 +175,90 @@ static int folders(struct source *src, const char *dir, char ***names,
     closedir(d);
     if (kind < 0)
         return -1;
-    if (!*n)
-        return err_set(ERR_NOINPUT, "%s: no class folders in it", dir);
-    qsort(*names, *n, sizeof(**names), by_name);
+    if (*n)
+        qsort(*names, *n, sizeof(**names), by_name);
     return 0;
 }
 
-/* The classes of s become the folders of all directories together. */
-static void take_classes(struct shard_set *s, char **names, size_t n)
+/* Folders called train, val ...: the one of the split, NULL if they are none
+ * such; with an error if the split's is not among them. */
+static const char *split_folder(const char *dir, char **names, size_t n,
+                                const char *split)
 {
-    char **all = xreallocarray(NULL, n, sizeof(*all));
+    const char *found = NULL;
 
-    memcpy(all, names, n * sizeof(*all));
-    qsort(all, n, sizeof(*all), by_name);
-    for (size_t i = 0; i < n; i++)
-        if (i == 0 || strcmp(all[i], all[i - 1]) != 0)
-            shard_set_class(s, all[i], NULL, -1);
-    free(all);
+    for (size_t i = 0; i < n; i++) {
+        if (!is_split_name(names[i], strlen(names[i])))
+            return NULL;
+        if (is_split(names[i], strlen(names[i]), split))
+            found = names[i];
+    }
+    if (n > 1 && !found)
+        err_set(ERR_DATA,
+                "%s: has %s/ and %s/, but none called \"%s\": give "
+                "the one that is meant, or --split",
+                dir, names[0], names[1], split);
+    return n > 1 ? found : NULL;
 }
+
+static int list_classes(struct source *src, const char *dir, char **names,
+                        size_t n)
+{
+    struct walk w = {.src = src, .root = strlen(dir) + 1};
+
+    for (size_t i = 0; i < n; i++) {
+        char *path = xstrfmt("%s/%s", dir, names[i]);
+        int r;
+
+        w.label = label_of_name(src, names[i]);
+        r = walk_class(&w, path, 0);
+        free(path);
+        if (r < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int list_dir(struct source *src, const char *dir,
+                    const struct source_how *how, int depth)
+{
+    struct walk flat = {
+        .src = src, .root = strlen(dir) + 1, .label = LABEL_NONE};
+    size_t n = 0, files = 0, before = src->n;
+    char **names = NULL, *inner = NULL;
+    const char *split;
+    int r = folders(dir, &names, &n, &files);
+
+    if (r < 0)
+        goto out;
+    err_clear();
+    split = depth == 0 ? split_folder(dir, names, n, how->split) : NULL;
+    if (split) {
+        src->ignored += files;
+        inner = xstrfmt("%s/%s", dir, split);
+        note("%s: taken for the split", inner);
+        r = list_dir(src, inner, how, 1);
+    } else if (err_code()) {
+        r = -1;
+    } else if (n == 0 || how->labels) {
+        r = walk_class(&flat, dir, 0);
+    } else {
+        src->ignored += files;
+        r = list_classes(src, dir, names, n);
+    }
+    if (r == 0 && !split)
+        note("%s: %s of %zu images", dir,
+             n == 0 || how->labels ? "a folder" : "class folders",
+             src->n - before);
+out:
+    free(inner);
+    for (size_t k = 0; k < n; k++)
+        free(names[k]);
+    free(names);
+    return r;
+}
+
+/* ---- the list as a whole */
 
 static int by_key(const void *a, const void *b)
 {
@@ -161,10 +268,21 @@ static int by_key(const void *a, const void *b)
     return r ? r : strcmp(x->path, y->path);
 }
 
+static int by_place(const void *a, const void *b)
+{
+    const struct source_file *x = a, *y = b;
+
+    if (x->archive != y->archive)
+        return x->archive < y->archive ? -1 : 1;
+    if (x->archive >= 0 && x->offset != y->offset)
+        return x->offset < y->offset ? -1 : 1;
+    return by_key(a, b);
+}
+
 static int sort_files(struct source *src)
 {
     if (!src->n)
-        return err_set(ERR_NOINPUT, "no files in the class folders");
+        return err_set(ERR_NOINPUT, "no files in the sources");
     qsort(src->file, src->n, sizeof(*src->file), by_key);
     for (size_t i = 1; i < src->n; i++)
         if (!strcmp(src->file[i].key, src->file[i - 1].key))
@@ -174,28 +292,84 @@ static int sort_files(struct source *src)
     return 0;
 }
 
-/* Walk the folders [from, to) of one directory. */
-static int walk_folders(struct source *src, const struct map *classes,
-                        const char *dir, char **names, size_t n)
+/* The classes of s become the names, in byte order. */
+static void take_classes(const struct source *src, struct shard_set *s)
 {
-    struct walk w = {.src = src, .root = strlen(dir) + 1};
+    char **all;
+
+    if (!src->n_names)
+        return;
+    all = xreallocarray(NULL, src->n_names, sizeof(*all));
+    memcpy(all, src->name, src->n_names * sizeof(*all));
+    qsort(all, src->n_names, sizeof(*all), by_name);
+    for (size_t i = 0; i < src->n_names; i++)
+        shard_set_class(s, all[i], NULL, -1);
+    free(all);
+}
+
+static int number_classes(const struct shard_set *s, struct map *classes)
+{
+    for (size_t k = 0; k < s->n_classes; k++)
+        if (!map_add(classes, s->cls[k].name, (int64_t)k))
+            return err_set(ERR_DATA, "class \"%s\" is there twice",
+                           s->cls[k].name);
+    return 0;
+}
+
+/* A label that is a number. */
+static int check_number(struct source *src, const struct shard_set *s,
+                        const struct source_file *f)
+{
+    if (s->n_classes && (uint32_t)f->label >= s->n_classes)
+        return err_set(ERR_DATA, "%s: class %ld: there are %lu classes",
+                       f->path, (long)f->label, (unsigned long)s->n_classes);
+    if (f->label >= src->numbers)
+        src->numbers = f->label + 1;
+    return 0;
+}
+
+/* Names become numbers. */
+static int resolve(struct source *src, struct shard_set *s, struct map *classes)
+{
+    bool listed = s->n_classes > 0;
     int64_t label;
 
-    for (size_t i = 0; i < n; i++) {
-        char *path = xstrfmt("%s/%s", dir, names[i]);
-        int r;
-
-        if (!map_get(classes, names[i], &label)) {
-            err_set(ERR_DATA, "%s: not in the list of classes", path);
-            free(path);
-            return -1;
-        }
-        w.label = (int32_t)label;
-        r = walk_class(&w, path, 0);
-        free(path);
-        if (r < 0)
+    if (!listed) {
+        take_classes(src, s);
+        if (number_classes(s, classes) < 0)
             return -1;
     }
+    for (size_t i = 0; i < src->n; i++) {
+        struct source_file *f = &src->file[i];
+
+        if (f->label >= 0) {
+            if (!listed && src->n_names)
+                return err_set(ERR_DATA,
+                               "%s: class %ld, a number, where others have "
+                               "names: --classes says which they are",
+                               f->path, (long)f->label);
+            if (check_number(src, s, f) < 0)
+                return -1;
+        } else if (f->label < LABEL_NONE) {
+            const char *name = src->name[-2 - f->label];
+
+            if (!map_get(classes, name, &label))
+                return err_set(ERR_DATA,
+                               "%s: class \"%s\": not in the list of classes",
+                               f->path, name);
+            f->label = (int32_t)label;
+        }
+    }
+    return 0;
+}
+
+/* A folder without files is a class too: it must be in the list as well. */
+static int check_names(const struct source *src, const struct map *classes)
+{
+    for (size_t i = 0; classes->n && i < src->n_names; i++)
+        if (!map_get(classes, src->name[i], NULL))
+            return err_set(ERR_DATA, "class \"%s\": not in the list of classes",
+                           src->name[i]);
     return 0;
 }
 
@@ -209,59 +383,107 @@ static char *trimmed(const char *dir)
     return copy;
 }
 
-int source_walk(struct source *src, struct shard_set *s, char **dirs, int n)
+int source_open(struct source *src, struct shard_set *s, char **paths, int n,
+                const struct source_how *how)
 {
-    size_t *end = xcalloc((size_t)n + 1, sizeof(*end)), total = 0, k;
     struct map classes = MAP_INIT;
-    char **names = NULL;
-    int i, result = -1;
+    int result = number_classes(s, &classes);
 
-    for (i = 0; i < n; i++) {
-        char **own = NULL;
-        size_t count = 0;
-        int r = folders(src, dirs[i], &own, &count);
+    for (int i = 0; i < n && result == 0; i++) {
+        char *path = trimmed(paths[i]);
+        int kind = kind_of(path);
 
-        names = xreallocarray(names, total + count + 1, sizeof(*names));
-        if (count)
-            memcpy(names + total, own, count * sizeof(*own));
-        free(own);
-        total += count;
-        end[i + 1] = total;
-        if (r < 0)
-            goto out;
+        result = kind < 0 ? -1
+                 : kind   ? list_dir(src, path, how, 0)
+                          : source_tar(src, path, how);
+        free(path);
     }
-    if (!s->n_classes)
-        take_classes(s, names, total);
-    for (k = 0; k < s->n_classes; k++)
-        if (!map_add(&classes, s->cls[k].name, (int64_t)k)) {
-            err_set(ERR_DATA, "class \"%s\" is there twice", s->cls[k].name);
-            goto out;
-        }
-    for (i = 0; i < n; i++) {
-        char *dir = trimmed(dirs[i]);
-        int r = walk_folders(src, &classes, dir, names + end[i],
-                             end[i + 1] - end[i]);
-
-        free(dir);
-        if (r < 0)
-            goto out;
-    }
-    result = sort_files(src);
-out:
-    for (k = 0; k < total; k++)
-        free(names[k]);
-    free(names);
-    free(end);
+    if (result == 0)
+        result = sort_files(src);
+    if (result == 0 && how->labels)
+        result = source_labels(src, &classes, how);
+    if (result == 0)
+        result = resolve(src, s, &classes);
+    if (result == 0)
+        result = check_names(src, &classes);
+    if (result == 0 && src->sequential)
+        qsort(src->file, src->n, sizeof(*src->file), by_place);
     map_release(&classes);
     return result;
 }
 
+/* ---- reading */
+
+/* n bytes at offset of an archive, appended. */
+static int read_at(struct source_archive *a, uint64_t offset, size_t n,
+                   struct buf *b)
+{
+    char *to = buf_reserve(b, n);
+    int r;
+
+    if (a->fd >= 0) {
+        if (fd_pread(a->fd, to, n, offset) < 0)
+            return err_wrap("%s", a->path);
+    } else {
+        if (!a->gz && !(a->gz = gz_open(a->path)))
+            return -1;
+        if (offset < gz_offset(a->gz))
+            BUG("%s: not read in sequence", a->path);
+        r = gz_skip(a->gz, offset - gz_offset(a->gz));
+        r = r > 0 ? gz_read(a->gz, to, n) : r;
+        if (r <= 0)
+            return r < 0 ? -1 : err_set(ERR_DATA, "%s: too short", a->path);
+    }
+    b->len += n;
+    b->data[b->len] = 0;
+    return 0;
+}
+
+int source_read(struct source *src, size_t i, struct buf *image,
+                struct buf *json)
+{
+    const struct source_file *f = &src->file[i];
+    struct source_archive *a;
+    bool first = f->json_offset < f->offset; /* in sequence */
+
+    if (f->archive < 0)
+        return buf_read_file(image, f->path, SHARD_MEMBER_MAX);
+    if (!f->size)
+        return err_set(ERR_DATA, "%s: empty, or a sample without an image",
+                       f->path);
+    if (f->size > SHARD_MEMBER_MAX)
+        return err_set(ERR_DATA, "%s: %llu bytes: over 64 MiB", f->path,
+                       (unsigned long long)f->size);
+    a = &src->archive[f->archive];
+    if (f->json_size && first &&
+        read_at(a, f->json_offset, f->json_size, json) < 0)
+        return -1;
+    if (read_at(a, f->offset, (size_t)f->size, image) < 0)
+        return -1;
+    return f->json_size && !first
+               ? read_at(a, f->json_offset, f->json_size, json)
+               : 0;
+}
+
 void source_release(struct source *src)
 {
-    for (size_t i = 0; i < src->n; i++) {
+    size_t i;
+
+    for (i = 0; i < src->n; i++) {
         free(src->file[i].path);
         free(src->file[i].key);
     }
+    for (i = 0; i < src->n_archives; i++) {
+        if (src->archive[i].fd >= 0)
+            close(src->archive[i].fd);
+        gz_close(src->archive[i].gz);
+        free(src->archive[i].path);
+    }
+    for (i = 0; i < src->n_names; i++)
+        free(src->name[i]);
     free(src->file);
+    free(src->archive);
+    free(src->name);
+    map_release(&src->names);
     memset(src, 0, sizeof(*src));
 }

@@ -152,6 +152,18 @@ void tar_pax_global(struct buf *b, const struct buf *records)
 
 /* ---- reading */
 
+/* As fd_read and fd_skip, wherever the bytes come from. */
+static int take(struct tar_reader *r, void *p, size_t n)
+{
+    return r->in ? r->in->read(r->in->arg, p, n)
+                 : fd_read(r->fd, p, n, FD_FOREVER);
+}
+
+static int pass(struct tar_reader *r, uint64_t n)
+{
+    return r->in ? r->in->skip(r->in->arg, n) : fd_skip(r->fd, n, FD_FOREVER);
+}
+
 void tar_reader_init(struct tar_reader *r, int fd, const char *name)
 {
     struct stat st;
@@ -163,6 +175,14 @@ void tar_reader_init(struct tar_reader *r, int fd, const char *name)
     r->file_size = UINT64_MAX;
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
         r->file_size = (uint64_t)st.st_size;
+}
+
+void tar_reader_input(struct tar_reader *r, const struct tar_input *in,
+                      const char *name, uint64_t size)
+{
+    tar_reader_init(r, -1, name);
+    r->in = in;
+    r->file_size = size;
 }
 
 void tar_reader_release(struct tar_reader *r)
@@ -236,14 +256,14 @@ static int read_header(struct tar_reader *r, unsigned char *block)
 
     if (r->ended)
         return 0;
-    rc = fd_read(r->fd, block, TAR_BLOCK, FD_FOREVER);
+    rc = take(r, block, TAR_BLOCK);
     if (rc < 0)
         return cut_off(r, rc, "header");
     if (rc == 0)
         return 0;
     if (all_zero(block)) {
         r->offset += TAR_BLOCK;
-        rc = fd_read(r->fd, block, TAR_BLOCK, FD_FOREVER);
+        rc = take(r, block, TAR_BLOCK);
         if (rc < 0)
             return cut_off(r, rc, "end");
         r->offset += rc ? TAR_BLOCK : 0;
@@ -318,7 +338,7 @@ static int read_meta(struct tar_reader *r, struct buf *b, uint64_t size,
         return bad(r, r->offset, "extension header over 64 KiB");
     n = (size_t)size + tar_padding(size);
     buf_reserve(b, n);
-    rc = n ? fd_read(r->fd, b->data, n, FD_FOREVER) : 1;
+    rc = n ? take(r, b->data, n) : 1;
     if (rc <= 0)
         return cut_off(r, rc, what);
     b->len = (size_t)size;
@@ -439,14 +459,14 @@ static int finish_member(struct tar_reader *r)
     int rc;
 
     if (r->left > pad) {
-        rc = fd_skip(r->fd, r->left - pad, FD_FOREVER);
+        rc = pass(r, r->left - pad);
         if (rc <= 0)
             return cut_off(r, rc, "member");
         r->offset += r->left - pad;
         r->left = pad;
     }
     if (r->left) {
-        rc = fd_skip(r->fd, r->left, FD_FOREVER);
+        rc = pass(r, r->left);
         if (rc <= 0)
             return cut_off(r, rc, "padding");
         r->offset += r->left;
@@ -503,7 +523,7 @@ int tar_data(struct tar_reader *r, struct buf *b)
         if (r->size - done < part || r->file_size != UINT64_MAX)
             part = (size_t)(r->size - done);
         to = buf_reserve(b, part);
-        rc = fd_read(r->fd, to, part, FD_FOREVER);
+        rc = take(r, to, part);
         if (rc <= 0)
             return cut_off(r, rc, "member");
         b->len += part;
@@ -513,6 +533,40 @@ int tar_data(struct tar_reader *r, struct buf *b)
         r->left -= part;
     }
     return 0;
+}
+
+int tar_read(struct tar_reader *r, void *p, size_t n)
+{
+    uint64_t pad = tar_padding(r->size), left = r->left - pad;
+    int rc;
+
+    if (!left)
+        return 0;
+    if (n > left)
+        return err_set(ERR_DATA, "%s: ends inside", r->path ? r->path : "");
+    rc = take(r, p, n);
+    if (rc <= 0)
+        return cut_off(r, rc, "member");
+    r->offset += n;
+    r->left -= n;
+    return 1;
+}
+
+int tar_skip(struct tar_reader *r, uint64_t n)
+{
+    uint64_t left = r->left - tar_padding(r->size);
+    int rc;
+
+    if (n && !left)
+        return 0;
+    if (n > left)
+        return err_set(ERR_DATA, "%s: ends inside", r->path ? r->path : "");
+    rc = n ? pass(r, n) : 1;
+    if (rc <= 0)
+        return cut_off(r, rc, "member");
+    r->offset += n;
+    r->left -= n;
+    return 1;
 }
 
 /* ---- samples */

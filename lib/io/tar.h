@@ -54,11 +54,22 @@ enum tar_kind {
     TAR_GLOBAL /* a pax "g" header; its records are the data */
 };
 
+/*
+ * Bytes from elsewhere than a descriptor. read: exactly n bytes; 1, 0 if the
+ * input ended before the first, -1. skip: the same for n bytes nobody wants.
+ */
+struct tar_input {
+    int (*read)(void *arg, void *p, size_t n);
+    int (*skip)(void *arg, uint64_t n);
+    void *arg;
+};
+
 struct tar_reader {
     int fd;
-    const char *name;    /* for messages; lent */
-    uint64_t max_member; /* larger members are refused; 64 MiB */
-    bool globals;        /* hand out TAR_GLOBAL too */
+    const struct tar_input *in; /* used instead of fd; lent */
+    const char *name;           /* for messages; lent */
+    uint64_t max_member;        /* larger members are refused; 64 MiB */
+    bool globals;               /* hand out TAR_GLOBAL too */
     /* of the member */
     enum tar_kind kind;
     char *path; /* valid until the next call */
@@ -72,11 +83,20 @@ struct tar_reader {
 };
 
 void tar_reader_init(struct tar_reader *r, int fd, const char *name);
+/* From an input of size bytes, UINT64_MAX if that is not known. */
+void tar_reader_input(struct tar_reader *r, const struct tar_input *in,
+                      const char *name, uint64_t size);
 void tar_reader_release(struct tar_reader *r);
 /* 1: a member; 0: the end (r->ended false: without end blocks); -1. */
 int tar_next(struct tar_reader *r) MUST_CHECK;
 /* All of the member's data, appended to b. Once, before the next tar_next. */
 int tar_data(struct tar_reader *r, struct buf *b) MUST_CHECK;
+/*
+ * The member's data piece by piece, instead of tar_data: a struct tar_input of
+ * {tar_read, tar_skip, r} makes a member that is a tar itself readable.
+ */
+int tar_read(struct tar_reader *r, void *p, size_t n) MUST_CHECK;
+int tar_skip(struct tar_reader *r, uint64_t n) MUST_CHECK;
 /*
  * The value of a key in pax records (data of TAR_GLOBAL): its length, with
  * *value at its first byte, or -1 if it is not there.

@@ -1,6 +1,7 @@
 #include "vision/batch.h"
 
 #include "util/work.h"
+#include "vision/image.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,7 +10,7 @@
 
 /* What a thread decodes with. */
 struct tools {
-    struct jpeg_decoder *decoder;
+    struct image_decoder *decoder;
     struct resizer *resizer;
 };
 
@@ -109,14 +110,14 @@ static int make_row(const struct batch_config *c, const struct batch_row *row,
     struct rect at, need;
     int w, h;
 
-    if (jpeg_begin(t->decoder, row->data, row->size, &w, &h) < 0)
+    if (image_begin(t->decoder, row->data, row->size, &w, &h) < 0)
         return -1;
     plan(c, row, w, h, &job, &at);
     if (resize_need(&job, &need) < 0)
         return -1;
     need.x += at.x;
     need.y += at.y;
-    if (jpeg_region(t->decoder, &need, &im) < 0)
+    if (image_region(t->decoder, &need, &im) < 0)
         return -1;
     if (job.part.w < c->size || job.part.h < c->size)
         memset(out, 0, stride * (size_t)c->size);
@@ -219,8 +220,8 @@ static int run_init(struct run *r)
         r->items[i] = &r->row[i];
     r->tools = xcalloc((size_t)c->threads, sizeof(*r->tools));
     for (i = 0; i < c->threads; i++) {
-        r->tools[i].decoder = jpeg_decoder_new();
-        jpeg_decoder_strict(r->tools[i].decoder, c->strict);
+        r->tools[i].decoder = image_decoder_new();
+        image_decoder_strict(r->tools[i].decoder, c->strict);
         r->tools[i].resizer = resizer_new();
         if (c->instructions &&
             !resizer_use(r->tools[i].resizer, c->instructions))
@@ -235,7 +236,7 @@ static void run_release(struct run *r)
     int i;
 
     for (i = 0; r->tools && i < r->c->threads; i++) {
-        jpeg_decoder_free(r->tools[i].decoder);
+        image_decoder_free(r->tools[i].decoder);
         resizer_free(r->tools[i].resizer);
     }
     for (i = 0; r->row && i < r->in_flight; i++)

@@ -1,5 +1,5 @@
 /*
- * batch.h - rows of JPEG files in, frames of pixels out, in order, on threads.
+ * batch.h - rows of image files in, frames of pixels out, in order, on threads.
  *
  * A source says which frames there are and which rows they have; threads fetch,
  * decode, crop and resize rows in any order into a ring of frames; frames go to
@@ -41,7 +41,7 @@ struct batch_row {
     int64_t pos; /* position in the epoch: owns the randomness */
     int64_t epoch;
     int64_t label, index;
-    const void *data; /* the JPEG file; lent until the row is done */
+    const void *data; /* the image file; lent until the row is done */
     size_t size;
     struct buf bytes; /* memory for it, if the source wants some */
     int64_t replacement[BATCH_TRIES]; /* for the source's own use */

@@ -1,0 +1,114 @@
+#include "vision/image.h"
+
+#include "vision/png.h"
+
+#include <stdlib.h>
+
+struct image_decoder {
+    enum image_kind kind; /* of the image begun */
+    struct jpeg_decoder *jpeg;
+    struct png_decoder *png;
+};
+
+enum image_kind image_sniff(const void *p, size_t n)
+{
+    if (!n)
+        return IMAGE_NEITHER;
+    if (jpeg_sniff(p, n))
+        return IMAGE_JPEG;
+    return png_sniff(p, n) ? IMAGE_PNG : IMAGE_NEITHER;
+}
+
+static int neither(void)
+{
+    return err_set(ERR_DATA, "neither JPEG nor PNG");
+}
+
+static int from_jpeg(struct image_info *info, const struct jpeg_info *j)
+{
+    info->width = j->width;
+    info->height = j->height;
+    info->flags = j->flags;
+    return 0;
+}
+
+static int from_png(struct image_info *info, const struct png_info *png)
+{
+    info->width = png->width;
+    info->height = png->height;
+    info->flags = png->flags;
+    return 0;
+}
+
+int image_probe(const void *p, size_t n, struct image_info *info)
+{
+    struct jpeg_info j;
+    struct png_info png;
+
+    info->kind = image_sniff(p, n);
+    if (info->kind == IMAGE_NEITHER)
+        return neither();
+    if (info->kind == IMAGE_PNG)
+        return png_probe(p, n, &png) < 0 ? -1 : from_png(info, &png);
+    return jpeg_probe(p, n, &j) < 0 ? -1 : from_jpeg(info, &j);
+}
+
+struct image_decoder *image_decoder_new(void)
+{
+    struct image_decoder *d = xcalloc(1, sizeof(*d));
+
+    d->jpeg = jpeg_decoder_new();
+    d->png = png_decoder_new();
+    return d;
+}
+
+void image_decoder_free(struct image_decoder *d)
+{
+    if (!d)
+        return;
+    jpeg_decoder_free(d->jpeg);
+    png_decoder_free(d->png);
+    free(d);
+}
+
+void image_decoder_strict(struct image_decoder *d, bool strict)
+{
+    jpeg_decoder_strict(d->jpeg, strict);
+    png_decoder_strict(d->png, strict);
+}
+
+int image_check(struct image_decoder *d, const void *p, size_t n,
+                struct image_info *info)
+{
+    struct jpeg_info j;
+    struct png_info png;
+
+    d->kind = info->kind = image_sniff(p, n);
+    if (d->kind == IMAGE_NEITHER)
+        return neither();
+    if (d->kind == IMAGE_PNG)
+        return png_check(d->png, p, n, &png) < 0 ? -1 : from_png(info, &png);
+    return jpeg_check(d->jpeg, p, n, &j) < 0 ? -1 : from_jpeg(info, &j);
+}
+
+int image_begin(struct image_decoder *d, const void *p, size_t n, int *width,
+                int *height)
+{
+    d->kind = image_sniff(p, n);
+    if (d->kind == IMAGE_NEITHER)
+        return neither();
+    return d->kind == IMAGE_PNG ? png_begin(d->png, p, n, width, height)
+                                : jpeg_begin(d->jpeg, p, n, width, height);
+}
+
+int image_region(struct image_decoder *d, const struct rect *r,
+                 struct jpeg_image *im)
+{
+    return d->kind == IMAGE_PNG ? png_region(d->png, r, im)
+                                : jpeg_region(d->jpeg, r, im);
+}
+
+long image_warnings(const struct image_decoder *d)
+{
+    return d->kind == IMAGE_PNG ? png_warnings(d->png) : jpeg_warnings(d->jpeg);
+}

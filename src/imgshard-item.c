@@ -1,0 +1,95 @@
+/* One image of pack as the members of a sample. */
+#include "imgshard-item.h"
+#include "io/digest.h"
+#include "io/tar.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A failure that is the file's fault is kept. */
+static int bad(struct item *it)
+{
+    if (err_code() != ERR_DATA)
+        return -1;
+    it->why = xstrdup(err_text());
+    return 0;
+}
+
+int item_read(struct item *it, struct source *src)
+{
+    buf_reset(&it->image);
+    buf_reset(&it->json);
+    return source_read(src, it->number, &it->image, &it->json) < 0 ? bad(it)
+                                                                   : 0;
+}
+
+/* A member behind what the item has. */
+static int add_member(struct item *it, const char *ext, const void *p, size_t n)
+{
+    unsigned char block[TAR_BLOCK];
+    int k = it->parts;
+
+    free(it->path[k]);
+    it->path[k] = xstrfmt("%s.%s", it->file->key, ext);
+    if (tar_header(block, it->path[k], n) < 0)
+        return err_wrap("%s", it->file->path);
+    buf_add(&it->tar, block, sizeof(block));
+    it->part[k] = (struct shard_part){ext, it->path[k], it->tar.len, n};
+    it->parts++;
+    buf_add(&it->tar, p, n);
+    buf_addfill(&it->tar, 0, tar_padding(n));
+    return 0;
+}
+
+/* In byte order of the extensions: cls, jpg, json, png. */
+static int add_members(struct item *it)
+{
+    bool png = it->row.flags & SHARD_PNG;
+    char label[16];
+
+    snprintf(label, sizeof(label), "%ld", (long)it->row.label);
+    if (it->row.label >= 0 && add_member(it, "cls", label, strlen(label)) < 0)
+        return -1;
+    if (png && it->json.len &&
+        add_member(it, "json", it->json.data, it->json.len) < 0)
+        return -1;
+    if (add_member(it, png ? "png" : "jpg", it->image.data, it->image.len) < 0)
+        return -1;
+    it->row.offset = it->part[it->parts - 1].offset;
+    return !png && it->json.len
+               ? add_member(it, "json", it->json.data, it->json.len)
+               : 0;
+}
+
+int item_make(struct item *it, struct image_decoder *d,
+              const struct item_how *how)
+{
+    struct shard_row *row = &it->row;
+
+    buf_reset(&it->tar);
+    it->parts = 0;
+    if (it->why)
+        return 0;
+    *row = (struct shard_row){.key = it->file->key, .label = it->file->label};
+    if (probe_image(d, how->check, it->image.data ? it->image.data : "",
+                    it->image.len, row) < 0)
+        return bad(it);
+    if (how->rows && (row->flags & SHARD_JPEG) &&
+        rows_make(&it->image, &it->spare, how->exif, row) < 0)
+        return bad(it);
+    row->size = (uint32_t)it->image.len;
+    row->crc32 = digest_crc32(0, it->image.data, it->image.len);
+    return add_members(it);
+}
+
+void item_release(struct item *it)
+{
+    buf_release(&it->image);
+    buf_release(&it->json);
+    buf_release(&it->tar);
+    buf_release(&it->spare);
+    for (int i = 0; i < 3; i++)
+        free(it->path[i]);
+    free(it->why);
+}

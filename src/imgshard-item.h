@@ -1,0 +1,39 @@
+/*
+ * imgshard-item.h - one image on its way through pack: read, looked at, made
+ * into the members of a sample.
+ *
+ *	item_read(it, &src), item_make(it, decoder, &how); then it->why says
+ *	what is wrong with the image, or tar, row and part are what
+ *	shard_out_add wants; item_release at the end.
+ */
+#ifndef IMGSHARD_ITEM_H
+#define IMGSHARD_ITEM_H
+
+#include "imgshard.h"
+#include "io/shardout.h"
+#include "io/source.h"
+
+struct item {
+    size_t number; /* of the file in the list */
+    const struct source_file *file;
+    struct buf image, json, tar, spare;
+    struct shard_row row;
+    struct shard_part part[3];
+    char *path[3]; /* of the parts; owned */
+    int parts;
+    char *why; /* it is bad */
+};
+
+/* What is done to an image. */
+struct item_how {
+    enum probe_check check;
+    bool rows, exif; /* rows_make, and its exif */
+};
+
+/* The bytes of the file; -1 only for what is no fault of the file. */
+int item_read(struct item *it, struct source *src) MUST_CHECK;
+int item_make(struct item *it, struct image_decoder *d,
+              const struct item_how *how) MUST_CHECK;
+void item_release(struct item *it);
+
+#endif
