@@ -208,6 +208,32 @@ static void cmyk_to_rgb(uint8_t *p, size_t n)
     }
 }
 
+/*
+ * Lacks the file some of the low frequencies of its blocks? Then they are
+ * smoothed by looking at other blocks (jdcoefct.c smoothing_ok), and a region
+ * comes out right only as a part of the whole.
+ */
+static bool is_smoothed(const struct jpeg_decompress_struct *c)
+{
+    int i, k;
+
+    for (i = 0; c->progressive_mode && i < c->num_components; i++)
+        for (k = 1; k < 10; k++)
+            if (c->coef_bits[i][k])
+                return true;
+    return false;
+}
+
+/* Pass over n rows, decoded or not. */
+static void skip_rows(struct jpeg_decompress_struct *c, JSAMPROW scratch,
+                      JDIMENSION n, bool decode)
+{
+    if (n && !decode)
+        (void)jpeg_skip_scanlines(c, n);
+    for (; n && decode; n--)
+        (void)jpeg_read_scanlines(c, &scratch, 1);
+}
+
 /* Decode region r; the column of the first pixel of a row goes to *left. */
 static void read_region(struct jpeg_decoder *d, const struct rect *r,
                         JDIMENSION *left, size_t *stride)
@@ -216,9 +242,11 @@ static void read_region(struct jpeg_decoder *d, const struct rect *r,
     JSAMPROW rows[ROWS_AT_ONCE];
     JDIMENSION x0 = 0, x1, wide, y, k;
     size_t need;
+    bool smoothed;
 
     (void)jpeg_start_decompress(c);
-    if (r->w < (int)(c->output_width * 0.95)) {
+    smoothed = is_smoothed(c);
+    if (!smoothed && r->w < (int)(c->output_width * 0.95)) {
         x0 = r->x > MARGIN ? (JDIMENSION)(r->x - MARGIN) : 0;
         x1 = (JDIMENSION)(r->x + r->w + MARGIN);
         wide = (x1 < c->output_width ? x1 : c->output_width) - x0;
@@ -233,8 +261,7 @@ static void read_region(struct jpeg_decoder *d, const struct rect *r,
         d->pixels = xmalloc(need);
         d->cap = need;
     }
-    if (r->y)
-        (void)jpeg_skip_scanlines(c, (JDIMENSION)r->y);
+    skip_rows(c, d->pixels, (JDIMENSION)r->y, smoothed);
     for (y = 0; y < (JDIMENSION)r->h; y += k) {
         for (k = 0; k < ROWS_AT_ONCE && y + k < (JDIMENSION)r->h; k++)
             rows[k] = d->pixels + *stride * (y + k);

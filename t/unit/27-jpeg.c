@@ -132,6 +132,13 @@ static void regions(void)
                      size[k][1]);
             regions_of(&b, name);
         }
+    /* its last scan is lost, which decoders try to hide */
+    buf_reset(&b);
+    picture(&b, 131, 97, (struct jpeg_how){.progressive = true});
+    while (memcmp(b.data + b.len - 2, "\xff\xc4", 2) != 0)
+        b.len--;
+    b.data[b.len - 1] = (char)0xd9;
+    regions_of(&b, "progressive, a scan less");
     buf_release(&b);
 }
 
