@@ -1,5 +1,5 @@
 #!/bin/sh
-# Pixels beside Pillow, live: real photographs, made-up extremes, odd kinds.
+# Pixels beside Pillow, live: real photographs, made-up extremes, odd kinds, PNG.
 # Needs Python with Pillow and numpy (PEER_PYTHON).
 . "${TOP:-$(dirname "$0")/../..}/t/lib/tap.sh"
 PY=${PEER_PYTHON:-python3}
@@ -12,10 +12,17 @@ import PIL
 from PIL import Image
 
 top, binary = os.environ["TOP"], os.environ["BIN"]
-spec = importlib.util.spec_from_file_location(
-    "make", top + "/t/golden/make-pixels.py")
-make = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make)
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(
+        "make", top + "/t/golden/" + name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+make = script("make-pixels.py")
 newer = int(PIL.__version__.split(".")[0]) >= 13
 # one call, whatever order of passes this Pillow takes
 make.resize = lambda im, w, h: im.resize((w, h), Image.BILINEAR)
@@ -35,12 +42,25 @@ def made_up():
         yield name
 
 
+def made_png():
+    """Every kind as in the table, but larger."""
+    kinds = script("make-png.py")
+    png = kinds.png
+    kinds.png = lambda *a, **k: png(*a, **{**k, "w": 83, "h": 61})
+    for name, data in kinds.files():
+        with open(name + ".png", "wb") as f:
+            f.write(data)
+        yield name + ".png"
+
+
 def pillow(name, i):
     try:
         im = Image.open(name)
-        if im.format not in ("JPEG", "MPO"):
+        if im.format not in ("JPEG", "MPO", "PNG"):
             return None
         im.load()
+        if im.mode.startswith("I"):
+            return None
         im = im.convert("RGB")
     except Exception:
         return None
@@ -73,9 +93,10 @@ def check(what, names):
 
 
 check("made", list(made_up()))
+check("png", list(made_png()))
 for what in sys.argv[1:]:
     names = sorted(n for n in glob.glob(what + "/**/*", recursive=True)
-                   if n.lower().endswith((".jpg", ".jpeg")))
+                   if n.lower().endswith((".jpg", ".jpeg", ".png")))
     check(os.path.basename(what), names)
 END
 
@@ -85,6 +106,10 @@ if have_data imagenet1k-samples/images.tar; then
 fi
 if have_data jpeg-edge; then
 	dirs="$dirs $DATA/reftest $DATA/libjpeg-turbo $DATA/pillow $DATA/sampling"
+	dirs="$dirs $DATA/misnamed"
+fi
+if have_data coco-pixabay/images.tar; then
+	mkdir pixabay && tar -xf "$DATA" -C pixabay && dirs="$dirs pixabay"
 fi
 if have_data cifar10-jpg/images.tar; then
 	mkdir cifar && tar -xf "$DATA" -C cifar test/cat && dirs="$dirs cifar"

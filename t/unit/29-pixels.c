@@ -11,13 +11,14 @@
 #include "io/digest.h"
 #include "io/tar.h"
 #include "vision/augment.h"
+#include "vision/image.h"
 
 #include <fcntl.h>
 #include <unistd.h>
 
 #define COLUMNS 5
 
-static struct jpeg_decoder *d;
+static struct image_decoder *d;
 static struct resizer *r;
 static bool newer; /* the order of passes of Pillow 13 */
 
@@ -47,12 +48,12 @@ static int made(const struct buf *f, const struct rect *box,
     struct rect need;
     int w, h, rc = -1;
 
-    if (jpeg_begin(d, f->data, f->len, &w, &h) < 0 ||
+    if (image_begin(d, f->data, f->len, &w, &h) < 0 ||
         resize_need(job, &need) < 0)
         goto out;
     need.x += box->x;
     need.y += box->y;
-    if (jpeg_region(d, &need, &im) < 0)
+    if (image_region(d, &need, &im) < 0)
         goto out;
     resize_run(r, job, im.pixels, im.stride, out, 3 * (size_t)size);
     *crc = digest_crc32(0, out, (size_t)size * (size_t)size * 3);
@@ -72,8 +73,8 @@ static int columns(const struct buf *f, int number, uint32_t crc[COLUMNS])
     struct jpeg_image im;
     int k, left, top;
 
-    if (jpeg_begin(d, f->data, f->len, &whole.w, &whole.h) < 0 ||
-        jpeg_region(d, NULL, &im) < 0)
+    if (image_begin(d, f->data, f->len, &whole.w, &whole.h) < 0 ||
+        image_region(d, NULL, &im) < 0)
         return -1;
     crc[0] = crc_whole(&im);
     for (k = 0; k < 3; k++) {
@@ -167,7 +168,7 @@ int main(int argc, char **argv)
     const char *tar;
     int rc;
 
-    d = jpeg_decoder_new();
+    d = image_decoder_new();
     r = resizer_new();
     if (argc > 1 && !strncmp(argv[1], "crc", 3)) {
         newer = argv[1][3];
@@ -181,6 +182,6 @@ int main(int argc, char **argv)
         rc = done_testing();
     }
     resizer_free(r);
-    jpeg_decoder_free(d);
+    image_decoder_free(d);
     return rc;
 }
