@@ -331,6 +331,12 @@ static void segments(void)
 
 /* ---- other people's files */
 
+/* Arithmetic coding is kept: nobody asked for another. */
+static bool is_arithmetic(const struct buf *b)
+{
+    return find(b, "\xff\xc9\0", 3) >= 0 || find(b, "\xff\xca\0", 3) >= 0;
+}
+
 static void folder(const char *root, const char *name)
 {
     char *path = xstrfmt("%s/%s", root, name), *file;
@@ -353,6 +359,8 @@ static void folder(const char *root, const char *name)
             r = repack(&b, &out);
             n++;
             done += r == 1;
+            if (r == 1 && is_arithmetic(&b))
+                r = -1;
             bad += r < 0;
             if (r < 0)
                 printf("# %s differs\n", file);
