@@ -27,10 +27,10 @@ def chunk(kind, data):
 
 
 def sample(x, y, c, depth, top):
-    """Smooth along x, so that it packs, and different in every byte."""
+    """Varied; of 16 bits the high byte is not what rounding gives."""
     v = (x * 37 + y * 101 + c * 59 + (x * y) % 5) % 256
     if depth == 16:
-        return v << 8 | (255 - v + 128) % 256
+        return v << 8 | (255 - v)
     return (v >> (8 - depth)) % top
 
 
