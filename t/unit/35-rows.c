@@ -334,7 +334,8 @@ static void segments(void)
 /* Arithmetic coding is kept: nobody asked for another. */
 static bool is_arithmetic(const struct buf *b)
 {
-    return find(b, "\xff\xc9\0", 3) >= 0 || find(b, "\xff\xca\0", 3) >= 0;
+    return find(b, "\xff\xc9\0\x11\x08", 5) >= 0 ||
+           find(b, "\xff\xca\0\x11\x08", 5) >= 0;
 }
 
 static void folder(const char *root, const char *name)
