@@ -3,7 +3,9 @@
 # of medians.
 #
 # Both sides decode JPEG bytes that are in memory, cut a random crop, resize it
-# to 224 x 224 with the same filter (ours has Pillow's bits) and flip it.
+# to 224 x 224 with the same filter (ours has Pillow's bits) and flip it. Ours
+# does it with the files as they are and as pack --jpeg rows makes them. Rates of
+# CPU time are those to look at where other programs run.
 # usage: bench/data.sh [FOLDER] with JPEG files, in folders of classes or not;
 # without it images of 375 to 500 pixels are made up. IMAGES are decoded in
 # each round (default 1000).
@@ -31,23 +33,40 @@ if [ -z "$(find "$1"/ -mindepth 2 -type f -print 2>/dev/null | head -n 1)" ]; th
     cp "$1"/* "$dir/set/all/"
     set -- "$dir/set"
 fi
-"$BIN/imgshard" pack -q --on-bad drop --split train -o "$dir/shards" "$1" >&2
+for jpeg in keep rows; do
+    "$BIN/imgshard" pack -q --jpeg $jpeg --on-bad drop --split train \
+        -o "$dir/$jpeg" "$1" >&2
+done
+
+# ours KEEP|ROWS THREADS: a measurement, to the files of rates
+ours() {
+    "$BIN/imgshard" bench "$dir/$1/train.json" -q --train \
+        -t "$2" -n "$IMAGES" SOLVER.BATCH 32 > "$dir/line"
+    field decode_img_s "$dir/line" >> "$dir/$1.$2"
+    field decode_img_s_core "$dir/line" >> "$dir/$1.core.$2"
+}
+
+theirs() {
+    "$PEER_PYTHON" "$TOP/bench/torch_data.py" "$1" "$IMAGES" "$2" > "$dir/line"
+    field img_s "$dir/line" >> "$dir/theirs.$2"
+    field img_s_core "$dir/line" >> "$dir/theirs.core.$2"
+}
 
 machine
 printf '%-34s %9s %9s %7s\n' 'training crops, img/s' ours torchvision ratio
 for n in 1 "$THREADS"; do
-    [ "$n" != 1 ] || [ ! -e "$dir/ours" ] || continue
-    : > "$dir/ours"
-    : > "$dir/theirs"
+    [ ! -e "$dir/theirs.$n" ] || continue
     round=0
     while [ "$round" -lt "$ROUNDS" ]; do
         round=$((round + 1))
-        "$BIN/imgshard" bench "$dir/shards/train.json" -q --train \
-            -t "$n" -n "$IMAGES" SOLVER.BATCH 32 > "$dir/line"
-        field decode_img_s "$dir/line" >> "$dir/ours"
-        "$PEER_PYTHON" "$TOP/bench/torch_data.py" "$1" "$IMAGES" "$n" \
-            > "$dir/line"
-        field img_s "$dir/line" >> "$dir/theirs"
+        ours keep "$n"
+        ours rows "$n"
+        theirs "$1" "$n"
     done
-    row "$n threads / processes" "$dir/ours" "$dir/theirs"
+    for jpeg in keep rows; do
+        row "$n threads / processes, $jpeg" "$dir/$jpeg.$n" "$dir/theirs.$n"
+        [ "$n" != 1 ] ||
+            row "  a second of CPU time, $jpeg" "$dir/$jpeg.core.$n" \
+                "$dir/theirs.core.$n"
+    done
 done
