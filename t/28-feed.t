@@ -172,11 +172,11 @@ expect_status 66 'no such manifest' feed sh/none.json
 like "$(heads out | tail -n 1)" '"t":"error"' 'an error frame even so'
 expect_status 64 'a batch that does not divide' feed sh/train.json --world 5
 expect_status 64 '--train --eval' feed sh/train.json --train --eval
-if command -v script >/dev/null 2>&1; then
+if script -qec true /dev/null >/dev/null 2>&1 </dev/null; then
 	script -qec "$I feed sh/train.json $SET; echo =\$?" /dev/null >out </dev/null
 	like "$(cat out)" '=64' 'a terminal is refused'
 else
-	skip 1 'script: not here'
+	skip 1 'script: no terminal to be had here'
 fi
 
 # ---- bench
