@@ -233,10 +233,8 @@ static int number(const unsigned char *f, size_t len, uint64_t *v)
         i++;
     for (; i < len && f[i] >= '0' && f[i] <= '7'; i++)
         *v = *v << 3 | (uint64_t)(f[i] - '0');
-    for (; i < len; i++)
-        if (f[i] != 0 && f[i] != ' ')
-            return -1;
-    return 0;
+    /* what is behind its end is nobody's concern, as for other readers */
+    return i == len || f[i] == 0 || f[i] == ' ' ? 0 : -1;
 }
 
 static bool all_zero(const unsigned char *block)
