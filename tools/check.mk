@@ -38,13 +38,19 @@ clang:
 	$(MAKE) FLAVOUR=clang all tests
 
 # The unit and shell tests with address and undefined-behaviour checks, and what
-# has threads with the thread checker.
+# has threads with the thread checker. Leaks are looked for in the unit tests only:
+# a program that fails leaves its memory to the system; the leak checker's own
+# tracer dies where libgomp's threads and a large heap meet (43-golden-resnet).
+UNTRACED = 43-golden-resnet
 TSAN = 12-work 28-batch 61-comm 60-shm
 sanitize:
 	$(MAKE) FLAVOUR=asan tests
+	BIN=$(CURDIR)/bin/.asan TOP=$(CURDIR) SANITIZED=asan prove -j2 \
+	    $(filter-out $(UNTRACED:%=bin/.asan/t/%.t),$(patsubst \
+	    t/unit/%.c,bin/.asan/t/%.t,$(sort $(wildcard t/unit/*.c))))
 	BIN=$(CURDIR)/bin/.asan TOP=$(CURDIR) SANITIZED=asan \
-	    ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 \
-	    prove -j2 $(patsubst t/unit/%.c,bin/.asan/t/%.t,$(sort $(wildcard t/unit/*.c))) $(sort $(wildcard t/*.t))
+	    ASAN_OPTIONS=detect_leaks=0 prove -j2 \
+	    $(UNTRACED:%=bin/.asan/t/%.t) $(sort $(wildcard t/*.t))
 	$(MAKE) FLAVOUR=tsan $(TSAN:%=bin/.tsan/t/%.t)
 	BIN=$(CURDIR)/bin/.tsan TOP=$(CURDIR) SANITIZED=tsan prove $(TSAN:%=bin/.tsan/t/%.t)
 
