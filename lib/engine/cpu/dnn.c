@@ -114,12 +114,20 @@ static dnnl_status_t conv_desc(dnnl_primitive_desc_t *pd, const struct dnn *d,
     }
 }
 
+/* The implementation after `skip` better ones. */
 static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *pd, const struct dnn *d,
                                  const struct dnn_spec *s,
-                                 dnnl_primitive_attr_t attr)
+                                 dnnl_primitive_attr_t attr, int skip)
 {
-    return dnnl_matmul_primitive_desc_create(
+    dnnl_status_t e = dnnl_matmul_primitive_desc_create(
         pd, d->engine, lend(s->x), lend(s->w), lend(s->bias), lend(s->y), attr);
+
+    for (; e == dnnl_success && skip > 0; skip--) {
+        e = dnnl_primitive_desc_next_impl(*pd);
+        if (e != dnnl_success)
+            dnnl_primitive_desc_destroy(*pd);
+    }
+    return e;
 }
 
 #else /* 2.x */
@@ -203,15 +211,23 @@ static dnnl_status_t conv_desc(dnnl_primitive_desc_t *pd, const struct dnn *d,
 
 static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *pd, const struct dnn *d,
                                  const struct dnn_spec *s,
-                                 dnnl_primitive_attr_t attr)
+                                 dnnl_primitive_attr_t attr, int skip)
 {
+    dnnl_primitive_desc_iterator_t it;
     dnnl_matmul_desc_t c;
     dnnl_status_t e = dnnl_matmul_desc_init(&c, lend(s->x), lend(s->w),
                                             lend(s->bias), lend(s->y));
 
+    if (e == dnnl_success)
+        e = dnnl_primitive_desc_iterator_create(&it, &c, attr, d->engine, NULL);
     if (e != dnnl_success)
         return e;
-    return dnnl_primitive_desc_create(pd, &c, attr, d->engine, NULL);
+    for (; e == dnnl_success && skip > 0; skip--)
+        e = dnnl_primitive_desc_iterator_next(it);
+    if (e == dnnl_success)
+        *pd = dnnl_primitive_desc_iterator_fetch(it);
+    dnnl_primitive_desc_iterator_destroy(it);
+    return e;
 }
 
 #endif
@@ -415,6 +431,34 @@ out:
     return status;
 }
 
+/* Does this implementation add in short pieces? gemm, which cuts its sums where
+ * they leave the cache. */
+static bool adds_short(dnnl_primitive_desc_t pd)
+{
+    const char *name = NULL;
+
+    return dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0,
+                                     (void *)&name) == dnnl_success &&
+           strncmp(name, "gemm", 4) == 0;
+}
+
+static dnnl_status_t choose_matmul(dnnl_primitive_desc_t *pd,
+                                   const struct dnn *d,
+                                   const struct dnn_spec *s,
+                                   dnnl_primitive_attr_t attr)
+{
+    int skip;
+
+    for (skip = 0; s->short_sums; skip++) {
+        if (matmul_desc(pd, d, s, attr, skip) != dnnl_success)
+            break;
+        if (adds_short(*pd))
+            return dnnl_success;
+        dnnl_primitive_desc_destroy(*pd);
+    }
+    return matmul_desc(pd, d, s, attr, 0);
+}
+
 int dnn_matmul(struct dnn_prim *p, const struct dnn *d,
                const struct dnn_spec *s, struct dnn_md **chosen)
 {
@@ -425,7 +469,7 @@ int dnn_matmul(struct dnn_prim *p, const struct dnn *d,
 
     e = attr_make(&attr, &s->post);
     if (e == dnnl_success)
-        e = matmul_desc(&pd, d, s, attr);
+        e = choose_matmul(&pd, d, s, attr);
     if (e != dnnl_success) {
         fail(e, "matrix product");
         goto out;

@@ -64,6 +64,7 @@ struct dnn_spec {
     const struct dnn_md *x, *w, *fwd_w, *y, *bias;
     dnnl_dims_t stride, pad_left, pad_right; /* [0], [1]: height, width */
     struct dnn_post post;
+    bool short_sums; /* product: rather one that adds in short pieces */
 };
 
 /* ERR_UNAVAILABLE when oneDNN cannot serve here. */

@@ -19,9 +19,11 @@ enum {
     PIXELS = 1 << 14,
     LANES = 64, /* channels of a pool taken together */
     WIDE = 256,
-    ROWS_MIN = 32,   /* rows of a block: about 2^16 elements, so that the */
-    ROWS_MAX = 1024, /* sums in fp32 stay short and fit the first cache */
-    SUM_LANES = 64
+    ROWS_MIN = 32,   /* rows of a block: about 2^16 elements, */
+    ROWS_MAX = 1024, /* which makes enough blocks for all threads */
+    SUM_LANES = 64,
+    RUN = 16,  /* rows added in fp32, at most; a multiple of 4 */
+    PLACES = 5 /* doubles of a block per channel: 3 sums, the run's floats */
 };
 
 static inline int64_t at_most(int64_t a, int64_t b)
@@ -66,11 +68,30 @@ ALWAYS_INLINE uint16_t store_bf16(float f)
     return (uint16_t)(f != f ? quiet : near);
 }
 
-/* ---- sums: partial ones in fp32 per block, the rest in double */
+/* ---- sums: partial ones per block, added up in the order of the blocks, so
+ * that the number of threads changes no bit */
+
+/* The sums of the current run, three floats per channel, behind those of the
+ * block. */
+static float *runs_of(double *part, int64_t c)
+{
+    return (float *)(part + 3 * c);
+}
+
+static void end_run(float *run, double *sum, int64_t n)
+{
+    int64_t j;
+
+#pragma omp simd
+    for (j = 0; j < n; j++) {
+        sum[j] += (double)run[j];
+        run[j] = 0;
+    }
+}
 
 /* Channels from..to of the sum over blocks of rows of partial sums, which lie
- * pitch floats apart, in double. */
-static void add_blocks(const float *part, int64_t blocks, int64_t pitch,
+ * pitch apart. */
+static void add_blocks(const double *part, int64_t blocks, int64_t pitch,
                        int64_t lanes, double *sum)
 {
     int64_t b, j;
@@ -80,15 +101,15 @@ static void add_blocks(const float *part, int64_t blocks, int64_t pitch,
     for (b = 0; b < blocks; b++, part += pitch) {
 #pragma omp simd
         for (j = 0; j < lanes; j++)
-            sum[j] += (double)part[j];
+            sum[j] += part[j];
     }
 }
 
 static int sum_columns(struct cpu *dev, const struct kern_colsum *a,
-                       void (*part)(const struct kern_colsum *, float *))
+                       void (*part)(const struct kern_colsum *, double *))
 {
     int64_t ch, j, c = a->c, blocks = row_blocks(a->rows, c);
-    float *s = cpu_work(dev, (size_t)(blocks * c) * sizeof(*s));
+    double *s = cpu_work(dev, (size_t)(blocks * c) * sizeof(*s));
     float *out = a->out;
 
     if (!s)
@@ -110,33 +131,33 @@ static int sum_columns(struct cpu *dev, const struct kern_colsum *a,
 /* Up to LANES channels of the statistics from the blocks' (shift, sum of
  * x - shift, of its square): sum of squares about the common mean. Source: T.
  * Chan, G. Golub, R. LeVeque, "Updating formulae and a pairwise algorithm". */
-static void stats_lanes(const struct kern_norm_stats *a, const float *part,
+static void stats_lanes(const struct kern_norm_stats *a, const double *part,
                         int64_t ch, int64_t lanes)
 {
     int64_t j, c = a->c, size = block_rows(c), left;
     double mean[LANES] = {0}, squares[LANES] = {0};
     float *m = (float *)a->mean + ch, *v = (float *)a->var + ch;
-    const float *t = part + ch;
+    const double *t = part + ch;
 
-    for (left = a->rows; left > 0; left -= size, t += 3 * c) {
+    for (left = a->rows; left > 0; left -= size, t += PLACES * c) {
         double n = (double)at_most(size, left);
 
 #pragma omp simd
         for (j = 0; j < lanes; j++)
-            mean[j] += n * (double)t[j] + (double)t[j + c];
+            mean[j] += n * t[j] + t[j + c];
     }
     for (j = 0; j < lanes; j++)
         mean[j] /= (double)a->rows;
     t = part + ch;
-    for (left = a->rows; left > 0; left -= size, t += 3 * c) {
+    for (left = a->rows; left > 0; left -= size, t += PLACES * c) {
         double n = (double)at_most(size, left);
 
 #pragma omp simd
         for (j = 0; j < lanes; j++) {
-            double s = (double)t[j + c] / n;
-            double d = (double)t[j] + s - mean[j];
+            double s = t[j + c] / n;
+            double d = t[j] + s - mean[j];
 
-            squares[j] += (double)t[j + 2 * c] - n * s * s + n * d * d;
+            squares[j] += t[j + 2 * c] - n * s * s + n * d * d;
         }
     }
     for (j = 0; j < lanes; j++) {
@@ -147,10 +168,10 @@ static void stats_lanes(const struct kern_norm_stats *a, const float *part,
 }
 
 static int norm_stats(struct cpu *dev, const struct kern_norm_stats *a,
-                      void (*part)(const struct kern_norm_stats *, float *))
+                      void (*part)(const struct kern_norm_stats *, double *))
 {
     int64_t ch, c = a->c, blocks = row_blocks(a->rows, c);
-    float *p = cpu_work(dev, (size_t)(3 * blocks * c) * sizeof(*p));
+    double *p = cpu_work(dev, (size_t)(PLACES * blocks * c) * sizeof(*p));
 
     if (!p)
         return -1;
@@ -162,32 +183,32 @@ static int norm_stats(struct cpu *dev, const struct kern_norm_stats *a,
 }
 
 static void grad_sums_lanes(const struct kern_norm_grad_sums *a,
-                            const float *part, int64_t ch, int64_t lanes)
+                            const double *part, int64_t ch, int64_t lanes)
 {
     int64_t j, c = a->c, blocks = row_blocks(a->rows, c);
     const float *invstd = a->invstd, *rinvstd = a->rinvstd;
     float *s1 = a->s1, *s2 = a->s2, *rs2 = a->rs2;
     double sum[LANES];
 
-    add_blocks(part + ch, blocks, 3 * c, lanes, sum);
+    add_blocks(part + ch, blocks, PLACES * c, lanes, sum);
     for (j = 0; j < lanes; j++)
         s1[ch + j] = (float)sum[j];
-    add_blocks(part + c + ch, blocks, 3 * c, lanes, sum);
+    add_blocks(part + c + ch, blocks, PLACES * c, lanes, sum);
     for (j = 0; j < lanes; j++)
         s2[ch + j] = (float)(sum[j] * (double)invstd[ch + j]);
     if (!a->rx)
         return;
-    add_blocks(part + 2 * c + ch, blocks, 3 * c, lanes, sum);
+    add_blocks(part + 2 * c + ch, blocks, PLACES * c, lanes, sum);
     for (j = 0; j < lanes; j++)
         rs2[ch + j] = (float)(sum[j] * (double)rinvstd[ch + j]);
 }
 
 static int norm_grad_sums(struct cpu *dev, const struct kern_norm_grad_sums *a,
                           void (*part)(const struct kern_norm_grad_sums *,
-                                       float *))
+                                       double *))
 {
     int64_t ch, c = a->c, blocks = row_blocks(a->rows, c);
-    float *p = cpu_work(dev, (size_t)(3 * blocks * c) * sizeof(*p));
+    double *p = cpu_work(dev, (size_t)(PLACES * blocks * c) * sizeof(*p));
 
     if (!p)
         return -1;

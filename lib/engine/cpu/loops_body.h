@@ -97,9 +97,10 @@ static void FN(image)(const struct kern_image *a)
         FN(image_block)(a, b * PIXELS, at_most((b + 1) * PIXELS, a->rows));
 }
 
-/* ---- sums over rows */
+/* ---- sums over rows: up to RUN rows in fp32, these runs in double; a single
+ * chain in fp32 was most of the error of the gradients of biases */
 
-static void FN(colsum_block)(const EL *x, int64_t rows, int64_t c, float *s)
+static void FN(colsum_block)(const EL *x, int64_t rows, int64_t c, double *s)
 {
     int64_t r, j;
 
@@ -107,18 +108,18 @@ static void FN(colsum_block)(const EL *x, int64_t rows, int64_t c, float *s)
     for (r = 0; r + 4 <= rows; r += 4, x += 4 * c) {
 #pragma omp simd
         for (j = 0; j < c; j++)
-            s[j] += (LD(x[j]) + LD(x[j + c])) +
-                    (LD(x[j + 2 * c]) + LD(x[j + 3 * c]));
+            s[j] += (double)((LD(x[j]) + LD(x[j + c])) +
+                             (LD(x[j + 2 * c]) + LD(x[j + 3 * c])));
     }
     for (; r < rows; r++, x += c) {
 #pragma omp simd
         for (j = 0; j < c; j++)
-            s[j] += LD(x[j]);
+            s[j] += (double)LD(x[j]);
     }
 }
 
 /* s [blocks][c] */
-static void FN(colsum)(const struct kern_colsum *a, float *s)
+static void FN(colsum)(const struct kern_colsum *a, double *s)
 {
     int64_t b, size = block_rows(a->c), blocks = (a->rows + size - 1) / size;
     const EL *x = a->x;
@@ -126,21 +127,22 @@ static void FN(colsum)(const struct kern_colsum *a, float *s)
 #pragma omp parallel for schedule(static) if (blocks > 1)
     for (b = 0; b < blocks; b++)
         FN(colsum_block)
-        (x + b * size * a->c, at_most(size, a->rows - b * size), a->c,
-         s + b * a->c);
+    (x + b * size * a->c, at_most(size, a->rows - b * size), a->c,
+     s + b * a->c);
 }
 
 /* Sums of x - shift and of its square; shift is the mean of the first rows of
- * the block, so that a mean far from 0 costs no precision. */
-static void FN(stats_block)(const EL *x, int64_t rows, int64_t c, float *shift)
+ * the block, in fp32, so that a mean far from 0 costs no precision. */
+static void FN(stats_block)(const EL *x, int64_t rows, int64_t c, double *part)
 {
-    float *s = shift + c, *q = s + c;
+    float *s = runs_of(part, c), *q = s + c, *shift = q + c;
     int64_t r, j, first = at_most(rows, 8);
 
-    FN(colsum_block)(x, first, c, shift);
+    FN(colsum_block)(x, first, c, part);
     for (j = 0; j < c; j++)
-        shift[j] /= (float)first;
+        part[j] = (double)(shift[j] = (float)(part[j] / (double)first));
     memset(s, 0, 2 * (size_t)c * sizeof(*s));
+    memset(part + c, 0, 2 * (size_t)c * sizeof(*part));
     for (r = 0; r + 4 <= rows; r += 4, x += 4 * c) {
 #pragma omp simd
         for (j = 0; j < c; j++) {
@@ -151,6 +153,8 @@ static void FN(stats_block)(const EL *x, int64_t rows, int64_t c, float *shift)
             s[j] += (d0 + d1) + (d2 + d3);
             q[j] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3);
         }
+        if (r % RUN == RUN - 4)
+            end_run(s, part + c, 2 * c);
     }
     for (; r < rows; r++, x += c) {
 #pragma omp simd
@@ -161,10 +165,11 @@ static void FN(stats_block)(const EL *x, int64_t rows, int64_t c, float *shift)
             q[j] += d * d;
         }
     }
+    end_run(s, part + c, 2 * c);
 }
 
-/* part [blocks][3][c]: shift, sum, sum of squares */
-static void FN(stats)(const struct kern_norm_stats *a, float *part)
+/* part [blocks][PLACES][c]: shift, sum, sum of squares */
+static void FN(stats)(const struct kern_norm_stats *a, double *part)
 {
     int64_t b, size = block_rows(a->c), blocks = (a->rows + size - 1) / size;
     const EL *x = a->x;
@@ -172,8 +177,8 @@ static void FN(stats)(const struct kern_norm_stats *a, float *part)
 #pragma omp parallel for schedule(static) if (blocks > 1)
     for (b = 0; b < blocks; b++)
         FN(stats_block)
-        (x + b * size * a->c, at_most(size, a->rows - b * size), a->c,
-         part + 3 * b * a->c);
+    (x + b * size * a->c, at_most(size, a->rows - b * size), a->c,
+     part + PLACES * b * a->c);
 }
 
 /* ---- normalisation. The flags are constants at every call, so that each
@@ -230,21 +235,22 @@ static void FN(apply)(const struct kern_norm_apply *a)
 }
 
 ALWAYS_INLINE void FN(grad_sums_block)(const struct kern_norm_grad_sums *a,
-                                       int64_t from, int64_t rows, float *s1,
+                                       int64_t from, int64_t rows, double *part,
                                        const int flags)
 {
     const bool has1 = flags & 1, hasy = flags & 2, hasz = flags & 4;
     const bool hasr = flags & 8;
     const float *mean = a->mean, *rmean = hasr ? a->rmean : a->mean;
-    int64_t i, j, c = a->c, at = from * c;
+    int64_t i, j, c = a->c, at = from * c, sums = (hasr ? 3 : 2) * c;
     const EL *p = (const EL *)a->dy0 + at, *x = (const EL *)a->x + at;
     const EL *q = has1 ? (const EL *)a->dy1 + at : p;
     const EL *y = hasy ? (const EL *)a->y + at : p;
     const EL *rx = hasr ? (const EL *)a->rx + at : x;
     EL *z = hasz ? (EL *)a->dz + at : NULL;
-    float *s2 = s1 + c, *rs2 = s2 + c;
+    float *s1 = runs_of(part, c), *s2 = s1 + c, *rs2 = s2 + c;
 
-    memset(s1, 0, (hasr ? 3 : 2) * (size_t)c * sizeof(*s1));
+    memset(s1, 0, (size_t)sums * sizeof(*s1));
+    memset(part, 0, (size_t)sums * sizeof(*part));
     for (i = 0; i < rows; i++) {
 #pragma omp simd
         for (j = 0; j < c; j++) {
@@ -261,6 +267,8 @@ ALWAYS_INLINE void FN(grad_sums_block)(const struct kern_norm_grad_sums *a,
             if (hasz)
                 z[j] = ST(d);
         }
+        if (i % RUN == RUN - 1 || i == rows - 1)
+            end_run(s1, part, sums);
         p += c;
         q += c;
         y += c;
@@ -271,8 +279,8 @@ ALWAYS_INLINE void FN(grad_sums_block)(const struct kern_norm_grad_sums *a,
     }
 }
 
-/* part [blocks][3][c]: s1, s2, rs2, without the factors invstd */
-static void FN(grad_sums)(const struct kern_norm_grad_sums *a, float *part)
+/* part [blocks][PLACES][c]: s1, s2, rs2, without the factors invstd */
+static void FN(grad_sums)(const struct kern_norm_grad_sums *a, double *part)
 {
     int64_t b, size = block_rows(a->c), blocks = (a->rows + size - 1) / size;
     int flags =
@@ -281,7 +289,7 @@ static void FN(grad_sums)(const struct kern_norm_grad_sums *a, float *part)
 #pragma omp parallel for schedule(static) if (blocks > 1)
     for (b = 0; b < blocks; b++) {
         int64_t at = b * size, rows = at_most(size, a->rows - at);
-        float *s = part + 3 * b * a->c;
+        double *s = part + PLACES * b * a->c;
 
         switch (flags) {
 #define CASE(f)                                                                \
@@ -497,10 +505,9 @@ static void FN(unpool_place)(const struct kern_maxpool_grad *a,
 
                 if (lanes == LANES)
                     FN(unpool_lanes)
-                    (sum, a->index + at, tap, dy0 + at, more, LANES);
-                else
-                    FN(unpool_lanes)
-                    (sum, a->index + at, tap, dy0 + at, more, lanes);
+                (sum, a->index + at, tap, dy0 + at, more, LANES);
+                else FN(unpool_lanes)(sum, a->index + at, tap, dy0 + at, more,
+                                      lanes);
             }
         }
         for (j = 0; j < lanes; j++)
