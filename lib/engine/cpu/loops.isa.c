@@ -75,7 +75,7 @@ ALWAYS_INLINE uint16_t store_bf16(float f)
  * block. */
 static float *runs_of(double *part, int64_t c)
 {
-    return (float *)(part + 3 * c);
+    return (float *)(void *)(part + 3 * c);
 }
 
 static void end_run(float *run, double *sum, int64_t n)
