@@ -283,7 +283,7 @@ static double error_of(const struct run *r, const struct out *got,
 
         if (exact) {
             if (got->v[i] != rounded(t, w))
-                return INFINITY;
+                return (double)INFINITY;
             continue;
         }
         d = got->v[i] - w;
@@ -291,7 +291,7 @@ static double error_of(const struct run *r, const struct out *got,
         n += w * w;
     }
     if (!(e >= 0))
-        return INFINITY;
+        return (double)INFINITY;
     return e > 0 ? e / (n > least ? n : least) : 0;
 }
 

@@ -86,7 +86,7 @@ static void sgd(bool nesterov)
     static const double grads[3] = {0.5, -0.25, 0.1};
     static const double want[2][3] = {{0.949, 0.927151, 0.89655975},
                                       {0.9031, 0.90757411, 0.86918921}};
-    double w = 1, m = NAN, g;
+    double w = 1, m = (double)NAN, g;
     struct kern_sgd a = {.w = &w, .m = &m, .g = &g, .n = 1};
     int i;
 

@@ -272,7 +272,7 @@ static double distance(const struct result *a, const struct result *b)
     size_t i;
 
     if (a->n != b->n)
-        return INFINITY;
+        return (double)INFINITY;
     for (i = 0; i < a->n; i++) {
         d += (a->v[i] - b->v[i]) * (a->v[i] - b->v[i]);
         n += b->v[i] * b->v[i];

@@ -176,7 +176,7 @@ static void ce_sums(const struct kern_softmax_ce *a, int64_t row, double at,
     int64_t i, label = a->label[row];
     int j, n;
 
-    s->max = -INFINITY;
+    s->max = (double)-INFINITY;
     s->sumexp = s->sum = 0;
     for (i = 0; i < a->k; i += n) {
         n = wide(a->k - i);
