@@ -242,11 +242,13 @@ void input_put(struct input *in, struct input_batch *b)
 }
 
 /*
- * The reader may sit in read() on a pipe that nobody closes; cancelling it there
- * is safe, because read() is where it holds nothing.
+ * The reader may sit in read() on a pipe that nobody closes. It is given a moment
+ * to see that it is not wanted; if it does not, it and what it reads into are
+ * left to the end of the process, which is near.
  */
 void input_close(struct input *in)
 {
+    struct timespec soon;
     int i;
 
     if (!in)
@@ -255,8 +257,16 @@ void input_close(struct input *in)
     in->closing = true;
     pthread_cond_signal(&in->freed);
     pthread_mutex_unlock(&in->lock);
-    pthread_cancel(in->thread);
-    pthread_join(in->thread, NULL);
+    clock_gettime(CLOCK_REALTIME, &soon);
+    soon.tv_nsec += POLL_MS * 1000000L;
+    if (soon.tv_nsec >= 1000000000L) {
+        soon.tv_nsec -= 1000000000L;
+        soon.tv_sec++;
+    }
+    if (pthread_timedjoin_np(in->thread, NULL, &soon) != 0) {
+        pthread_detach(in->thread);
+        return;
+    }
     for (i = 0; i < in->n_slots; i++)
         free(in->slot[i].memory);
     free(in->slot);
