@@ -253,6 +253,17 @@ static int culprit(const struct launch *l)
     return l->first;
 }
 
+/* Its status; what the rings say where we ended it before it could end with
+ * that itself. */
+static int verdict(const struct launch *l, int who)
+{
+    if (who < 0)
+        return 0;
+    if (l->rank[who].after && who == l->hub.origin && l->hub.class)
+        return l->hub.class;
+    return l->rank[who].status;
+}
+
 static void describe_status(int status, struct buf *b)
 {
     if (status <= 128 || status > 128 + SIGRTMAX) {
@@ -272,7 +283,7 @@ static void report(const struct launch *l, int who)
 
     buf_addf(&b, "%s: rank %d failed first: pid %d: ", prog_name(), who,
              (int)l->rank[who].pid);
-    describe_status(l->rank[who].status, &b);
+    describe_status(verdict(l, who), &b);
     buf_addch(&b, '\n');
     if (l->hub.cause)
         buf_addf(&b, "%s: cause: %s\n", prog_name(), l->hub.cause);
@@ -355,7 +366,7 @@ static int attempt(struct launch *l)
     }
     sweep(l);
     who = culprit(l);
-    status = who < 0 ? 0 : l->rank[who].status;
+    status = verdict(l, who);
     if (l->interrupts > 1)
         status = 128 + SIGINT;
     else if (who >= 0 && status != ERR_AGAIN && !l->stopping)

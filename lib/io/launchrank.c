@@ -236,7 +236,7 @@ static void take_line(struct launch_hub *h, struct launch_conn *c, char *line)
     if (strncmp(line, "cause ", 6) != 0 || h->cause)
         return;
     h->origin = (int)strtol(line + 6, &end, 10);
-    (void)strtol(end, &end, 10);
+    h->class = (int)strtol(end, &end, 10) & 255;
     h->cause = xstrdup(*end == ' ' ? end + 1 : end);
 }
 

@@ -59,6 +59,7 @@ struct launch_hub {
     int n;
     int *said;   /* [n] status of a rank by its ring, -1: not told */
     int origin;  /* rank the failure began with, -1: not told */
+    int class;   /* enum err_class of it */
     char *cause; /* sentence, or NULL */
 };
 

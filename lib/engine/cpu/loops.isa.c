@@ -121,9 +121,10 @@ static int sum_columns(struct cpu *dev, const struct kern_colsum *a,
         double sum[LANES];
 
         add_blocks(s + ch, blocks, c, lanes, sum);
+        /* rounded before it is added: the sum over micro-batches has then the
+         * bits of the sum over ranks */
         for (j = 0; j < lanes; j++)
-            out[ch + j] =
-                (float)(a->accumulate ? (double)out[ch + j] + sum[j] : sum[j]);
+            out[ch + j] = (a->accumulate ? out[ch + j] : 0) + (float)sum[j];
     }
     return 1;
 }
