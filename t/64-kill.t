@@ -48,6 +48,11 @@ victim() {
 }
 for kind in worker ring0 ring2 shell feeder; do
 	run -n 4 -- sh -c "while sleep .0798767; do echo; done | '$ring' -- '$w' worker steps=1000 sleep=20"
+	i=0 # on a busy machine the workers take a while to be there
+	while [ "$(left "$w worker*" | wc -l)" -lt 4 ] && [ $i -lt 100 ]; do
+		sleep 0.1
+		i=$((i + 1))
+	done
 	r=2
 	case $kind in
 	worker) v=$(victim "$w worker*" 2) ;;
