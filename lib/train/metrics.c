@@ -73,9 +73,7 @@ static json_t *line(const struct metrics *m, const struct metrics_place *p,
                     const char *phase)
 {
     json_t *j = json_object();
-    int64_t epoch, pos;
 
-    recipe_place(p->batch, p->samples, &epoch, &pos);
     add_int(j, "t", wall_ms());
     add_int(j, "attempt", m->attempt);
     add_int(j, "step", p->step);
