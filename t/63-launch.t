@@ -1,30 +1,11 @@
 #!/bin/sh
 # accel-launch: environment, output, first failure, signals, nothing left.
 . "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
+. "$TOP/t/lib/procs.sh"
 
 launch=$BIN/accel-launch
 ring=$BIN/allreduce-ring
 w=$BIN/t/61-comm.t
-
-# left PATTERN: processes whose command line is like that
-left() {
-	for p in /proc/[0-9]*; do
-		args=$({ tr '\0' ' ' <"$p/cmdline"; } 2>/dev/null)
-		# shellcheck disable=SC2254
-		case $args in
-		$1) echo "${p#/proc/}" ;;
-		esac
-	done | sort -n
-}
-# none_left PATTERN NAME: within 3 s
-none_left() {
-	tries=15
-	while pids=$(left "$1") && [ -n "$pids" ] && [ $tries -gt 0 ]; do
-		tries=$((tries - 1))
-		sleep 0.2
-	done
-	is "$pids" '' "$2"
-}
 
 # ---- environment and output
 
@@ -94,30 +75,24 @@ is "$(grep -c 'restart' err)" 1 'after the number given'
 
 # ---- signals
 
-# run WORDS: a long run of two ranks, its pid in $pid
-run() {
-	"$launch" "$@" >out 2>err &
-	pid=$!
-	sleep 0.5
-}
-finish() {
-	got=0
-	wait $pid || got=$?
-}
-run -n 2 --retries 5 -- "$ring" -- "$w" worker steps=2000 sleep=10
+run "$launch" -n 2 --retries 5 -- "$ring" -- "$w" worker steps=2000 sleep=10
+sleep 0.5
 kill -TERM $pid
 finish
 is $got 75 'TERM: ranks under a ring stop in order, no restart'
-run -n 2 -- sh -c "sleep 98765 | '$ring' -- '$w' worker steps=2000 sleep=10"
+run "$launch" -n 2 -- sh -c "sleep 98765 | '$ring' -- '$w' worker steps=2000 sleep=10"
+sleep 0.5
 kill -USR1 $pid
 finish
 is $got 75 'a pipeline lives until its worker has ended'
 none_left '*sleep 98765*' 'and is gone then'
-run -n 2 -- sh -c 'trap "sleep .3; exit 130" INT; while :; do sleep .1; done'
+run "$launch" -n 2 -- sh -c 'trap "sleep .3; exit 130" INT; while :; do sleep .1; done'
+sleep 0.5
 kill -INT $pid
 finish
 is $got 130 'INT: what the ranks say'
-run -n 2 -- sh -c 'trap "" INT TERM; sleep 98766; sleep 98766'
+run "$launch" -n 2 -- sh -c 'trap "" INT TERM; sleep 98766; sleep 98766'
+sleep 0.5
 kill -INT $pid
 sleep 0.3
 kill -INT $pid
