@@ -3,7 +3,7 @@
  * no larger than the file and of the size that was asked for, regions of sound
  * files have the pixels of the whole, and a file made as rows is one.
  */
-#include "vision/jpeg.h"
+#include "fuzz/image.h"
 #include "vision/jpeg_rows.h"
 
 #include <stdint.h>
@@ -15,17 +15,11 @@ static void region(struct jpeg_decoder *d, const uint8_t *data, size_t size,
                    const struct jpeg_image *whole, const struct rect *r)
 {
     struct jpeg_image im;
-    int w, h, y, x;
+    int w, h;
 
     if (jpeg_begin(d, data, size, &w, &h) < 0 || jpeg_region(d, r, &im) < 0)
         BUG("a part of a sound image: %s", err_text());
-    for (y = 0; y < r->h; y++)
-        for (x = 0; x < r->w; x++)
-            if (memcmp(im.pixels + im.stride * (size_t)y + 4 * x,
-                       whole->pixels + whole->stride * (size_t)(r->y + y) +
-                           4 * (r->x + x),
-                       3) != 0)
-                BUG("pixel %d,%d of the part differs", x, y);
+    fuzz_same(whole, r, &im);
 }
 
 static void cut(const uint8_t *data, size_t size, const struct rect *r)
