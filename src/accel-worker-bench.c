@@ -149,20 +149,18 @@ out:
 int worker_bench(const struct command *c, int argc, char **argv)
 {
     struct recipe_batch b;
-    struct classifier m;
-    struct engine *e;
+    struct worker w = {.e = NULL};
     int r;
 
     (void)c;
     (void)argc;
     (void)argv;
     if (recipe_check(&recipe) < 0 ||
-        recipe_divide(&recipe, recipe.batch, 1, &b) < 0 || worker_open(&e) < 0)
+        recipe_divide(&recipe, recipe.batch, 1, &b) < 0)
         return -1;
-    if (worker_model(&m, e, recipe.classes ? 0 : 1000, !o.forward) < 0)
-        return -1;
-    r = run_bench(e, &m, b.micro);
-    classifier_release(&m);
-    engine_close(e);
+    r = worker_begin_alone(&w, !o.forward);
+    if (r == 0)
+        r = run_bench(w.e, &w.m, b.micro);
+    worker_end(&w);
     return r;
 }

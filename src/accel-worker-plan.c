@@ -104,8 +104,7 @@ int worker_plan(const struct command *c, int argc, char **argv)
 {
     struct recipe_batch b;
     struct plan_cost cost;
-    struct classifier m;
-    struct engine *e;
+    struct worker w = {.e = NULL};
     struct plan_key k;
     struct buf text = BUF_INIT;
     json_t *j;
@@ -115,13 +114,12 @@ int worker_plan(const struct command *c, int argc, char **argv)
     (void)argc;
     (void)argv;
     if (recipe_check(&recipe) < 0 ||
-        recipe_divide(&recipe, o.samples, o.world, &b) < 0 ||
-        worker_open(&e) < 0)
+        recipe_divide(&recipe, o.samples, o.world, &b) < 0)
         return -1;
-    if (worker_model(&m, e, recipe.classes ? 0 : 1000, true) < 0)
-        return -1;
+    r = worker_begin_alone(&w, true);
     k = key_of(b.micro, true);
-    r = graph_cost(&m.graph, e, &k, &cost);
+    if (r == 0)
+        r = graph_cost(&w.m.graph, w.e, &k, &cost);
     run_ledger(&recipe, &b, &text);
     if (r == 0 && o.json) {
         j = json_object();
@@ -136,8 +134,7 @@ int worker_plan(const struct command *c, int argc, char **argv)
         print_plan(&b, &cost, NULL);
     }
     buf_release(&text);
-    classifier_release(&m);
-    engine_close(e);
+    worker_end(&w);
     return r;
 }
 
@@ -154,8 +151,7 @@ struct opt describe_opts[] = {
 int worker_describe(const struct command *c, int argc, char **argv)
 {
     struct recipe_batch b;
-    struct classifier m;
-    struct engine *e;
+    struct worker w = {.e = NULL};
     struct plan_key k;
     struct buf out = BUF_INIT;
     int r;
@@ -164,17 +160,16 @@ int worker_describe(const struct command *c, int argc, char **argv)
     (void)argc;
     (void)argv;
     if (recipe_check(&recipe) < 0 ||
-        recipe_divide(&recipe, recipe.batch, 1, &b) < 0 || worker_open(&e) < 0)
+        recipe_divide(&recipe, recipe.batch, 1, &b) < 0)
         return -1;
-    if (worker_model(&m, e, recipe.classes ? 0 : 1000, !o.eval) < 0)
-        return -1;
+    r = worker_begin_alone(&w, !o.eval);
     k = key_of(b.micro, !o.eval);
-    r = graph_describe(&m.graph, e, &k, &out);
+    if (r == 0)
+        r = graph_describe(&w.m.graph, w.e, &k, &out);
     if (r == 0)
         fputs(out.data, stdout);
     buf_release(&out);
-    classifier_release(&m);
-    engine_close(e);
+    worker_end(&w);
     return r;
 }
 
@@ -191,8 +186,7 @@ struct opt init_opts[] = {{.name = "out",
 
 int worker_init(const struct command *c, int argc, char **argv)
 {
-    struct classifier m;
-    struct engine *e;
+    struct worker w = {.e = NULL};
     int r;
 
     (void)c;
@@ -200,14 +194,13 @@ int worker_init(const struct command *c, int argc, char **argv)
     (void)argv;
     if (!o.out)
         return err_set(ERR_USAGE, "--out: not given: which file?");
-    if (recipe_check(&recipe) < 0 || worker_open(&e) < 0)
+    if (recipe_check(&recipe) < 0)
         return -1;
-    if (worker_model(&m, e, recipe.classes ? 0 : 1000, false) < 0)
-        return -1;
-    r = params_fresh(&m.params, (uint64_t)recipe.seed);
+    r = worker_begin_alone(&w, false);
     if (r == 0)
-        r = save_model(o.out, &m.params, recipe.model, m.classes);
-    classifier_release(&m);
-    engine_close(e);
+        r = params_fresh(&w.m.params, (uint64_t)recipe.seed);
+    if (r == 0)
+        r = save_model(o.out, &w.m.params, recipe.model, w.m.classes);
+    worker_end(&w);
     return r;
 }

@@ -156,13 +156,11 @@ static int open_comm(struct comm **comm, const struct params *ps)
 
 /* Everything that is opened in turn, so that it is closed in one place. */
 struct session {
-    struct engine *e;
-    struct classifier m;
+    struct worker w;
     struct input *in;
     struct comm *comm;
     struct input_hello hello;
     char *settings;
-    bool has_model;
 };
 
 static int train_session(struct session *s, const struct command *c,
@@ -171,15 +169,12 @@ static int train_session(struct session *s, const struct command *c,
     int status;
 
     if (input_open(&s->in, STDIN_FILENO, "stdin", 3, &s->hello) < 0 ||
-        worker_open(&s->e) < 0 ||
-        worker_model(&s->m, s->e, s->hello.classes, true) < 0)
-        return -1;
-    s->has_model = true;
-    if (open_comm(&s->comm, &s->m.params) < 0)
+        worker_begin(&s->w, s->hello.classes, true) < 0 ||
+        open_comm(&s->comm, &s->w.m.params) < 0)
         return -1;
     s->settings = worker_settings(c);
     r->settings = s->settings;
-    status = run_train(r, &s->m, s->comm, s->in, &s->hello);
+    status = run_train(r, &s->w.m, s->comm, s->in, &s->hello);
     if (status < 0) {
         comm_abort(s->comm);
         return -1;
@@ -191,16 +186,13 @@ static void close_session(struct session *s)
 {
     comm_free(s->comm);
     input_close(s->in);
-    if (s->has_model)
-        classifier_release(&s->m);
-    if (s->e)
-        engine_close(s->e);
+    worker_end(&s->w);
     free(s->settings);
 }
 
 int worker_train(const struct command *c, int argc, char **argv)
 {
-    struct session s = {.e = NULL};
+    struct session s = {.in = NULL};
     struct run_options r = {.r = &recipe,
                             .dir = o.out,
                             .weights = o.weights,
@@ -245,18 +237,15 @@ struct opt predict_opts[] = {
 static int predict_session(struct session *s)
 {
     if (input_open(&s->in, STDIN_FILENO, "stdin", 3, &s->hello) < 0 ||
-        worker_open(&s->e) < 0 ||
-        worker_model(&s->m, s->e, s->hello.classes, false) < 0)
+        worker_begin(&s->w, s->hello.classes, false) < 0 ||
+        save_load_model(o.weights, &s->w.m.params) < 0)
         return -1;
-    s->has_model = true;
-    if (save_load_model(o.weights, &s->m.params) < 0)
-        return -1;
-    return run_predict(&s->m, recipe.model, s->in, &s->hello, STDOUT_FILENO);
+    return run_predict(&s->w.m, recipe.model, s->in, &s->hello, STDOUT_FILENO);
 }
 
 int worker_predict(const struct command *c, int argc, char **argv)
 {
-    struct session s = {.e = NULL};
+    struct session s = {.in = NULL};
     int status;
 
     (void)c;

@@ -13,7 +13,17 @@
 
 struct worker_engine worker_engine;
 
-int worker_open(struct engine **e)
+enum dtype worker_dtype(void)
+{
+    static const enum dtype of[] = {[PREC_FP32] = DT_F32,
+                                    [PREC_BF16] = DT_BF16,
+                                    [PREC_FP16] = DT_F16,
+                                    [PREC_FP64] = DT_F64};
+
+    return of[recipe.prec];
+}
+
+static int open_engine(struct engine **e)
 {
     struct engine_config c = {.device = (int)worker_engine.device,
                               .threads = (int)worker_engine.threads,
@@ -37,18 +47,8 @@ int worker_open(struct engine **e)
     return 0;
 }
 
-enum dtype worker_dtype(void)
-{
-    static const enum dtype of[] = {[PREC_FP32] = DT_F32,
-                                    [PREC_BF16] = DT_BF16,
-                                    [PREC_FP16] = DT_F16,
-                                    [PREC_FP64] = DT_F64};
-
-    return of[recipe.prec];
-}
-
-int worker_model(struct classifier *m, struct engine *e, int64_t classes,
-                 bool train)
+static int open_model(struct classifier *m, struct engine *e, int64_t classes,
+                      bool train)
 {
     struct model_config c = {.classes = recipe.classes,
                              .width = recipe.width,
@@ -72,6 +72,27 @@ int worker_model(struct classifier *m, struct engine *e, int64_t classes,
         c.std[i] = (float)recipe.std.f[i];
     }
     return classifier_init(m, recipe.model, &c, e, worker_dtype(), train);
+}
+
+int worker_begin(struct worker *w, int64_t classes, bool train)
+{
+    if (open_engine(&w->e) < 0 || open_model(&w->m, w->e, classes, train) < 0)
+        return -1;
+    w->has_model = true;
+    return 0;
+}
+
+int worker_begin_alone(struct worker *w, bool train)
+{
+    return worker_begin(w, recipe.classes ? 0 : 1000, train);
+}
+
+void worker_end(struct worker *w)
+{
+    if (w->has_model)
+        classifier_release(&w->m);
+    if (w->e)
+        engine_close(w->e);
 }
 
 static void add_setting(void *arg, const struct opt *o, const char *value)

@@ -66,14 +66,22 @@ int worker_describe(const struct command *c, int argc, char **argv);
 int worker_bench(const struct command *c, int argc, char **argv);
 int worker_init(const struct command *c, int argc, char **argv);
 
-/* Open the engine that was asked for, able to compute in the recipe's
- * precision. */
-int worker_open(struct engine **e) MUST_CHECK;
+/* The engine that was asked for and the model of the recipe on it. */
+struct worker {
+    struct engine *e;
+    struct classifier m;
+    bool has_model;
+};
+/*
+ * Open both, able to compute in the recipe's precision. classes: those of the
+ * data; the recipe's own, where it states some, must agree unless it is 0.
+ * w is zero before; worker_end in every state.
+ */
+int worker_begin(struct worker *w, int64_t classes, bool train) MUST_CHECK;
+/* For commands without data: 1000 classes where the recipe states none. */
+int worker_begin_alone(struct worker *w, bool train) MUST_CHECK;
+void worker_end(struct worker *w);
 enum dtype worker_dtype(void);
-/* The model of the recipe with this number of classes (the recipe's own, where
- * it states one; they must agree unless classes is 0). */
-int worker_model(struct classifier *m, struct engine *e, int64_t classes,
-                 bool train) MUST_CHECK;
 /* {"KEY":{"value":"..","origin":".."},...}; caller frees. */
 char *worker_settings(const struct command *c);
 
