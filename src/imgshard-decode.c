@@ -84,7 +84,7 @@ static int next_frame(void *arg, struct batch_head *h)
 
     if (rc <= 0)
         return rc;
-    h->order = d->ours ? "stream" : "seq";
+    h->order = d->ours ? d->order : "seq";
     return 1;
 }
 
@@ -103,7 +103,7 @@ static int next_row(void *arg, int64_t j, struct batch_row *r)
         r->bytes.len - strlen(h->key) -
         (size_t)snprintf(NULL, 0, "stdin: offset %" PRIu64 ": ", h->offset);
     r->label = h->label;
-    r->index = !d->ours || d->seq ? r->pos : -1;
+    r->index = d->ours ? h->index : r->pos;
     return 0;
 }
 

@@ -27,18 +27,15 @@ int item_read(struct item *it, struct source *src)
 /* A member behind what the item has. */
 static int add_member(struct item *it, const char *ext, const void *p, size_t n)
 {
-    unsigned char block[TAR_BLOCK];
     int k = it->parts;
 
     free(it->path[k]);
     it->path[k] = xstrfmt("%s.%s", it->file->key, ext);
-    if (tar_header(block, it->path[k], n) < 0)
+    if (tar_member(&it->tar, it->path[k], p, n) < 0)
         return err_wrap("%s", it->file->path);
-    buf_add(&it->tar, block, sizeof(block));
-    it->part[k] = (struct shard_part){ext, it->path[k], it->tar.len, n};
+    it->part[k] = (struct shard_part){ext, it->path[k],
+                                      it->tar.len - n - tar_padding(n), n};
     it->parts++;
-    buf_add(&it->tar, p, n);
-    buf_addfill(&it->tar, 0, tar_padding(n));
     return 0;
 }
 

@@ -86,6 +86,7 @@ struct reading_on {
     bool header_due; /* the epoch's global header was not handed out */
     int64_t epoch;   /* of the last header, -1 none */
     uint64_t offset;
+    struct buf order; /* its name */
 };
 
 static int next_row(void *arg, void *item)
@@ -143,6 +144,7 @@ static void add_header(const struct reading_on *s, struct row *row)
     add_record(&b, "batch", NULL, r->batch.micro);
     add_record(&b, "accum", NULL, r->batch.accum);
     add_record(&b, "tail", tails[r->tail], 0);
+    add_record(&b, "order", s->order.data, 0);
     add_record(&b, "samples", NULL, r->batch.n);
     tar_pax_global(&row->tar, &b);
     buf_release(&b);
@@ -151,17 +153,11 @@ static void add_header(const struct reading_on *s, struct row *row)
 static int add_member(struct buf *tar, const char *key, const char *ext,
                       const void *p, size_t n)
 {
-    unsigned char block[TAR_BLOCK];
     char *path = xstrfmt("%s.%s", key, ext);
-    int r = tar_header(block, path, n);
+    int r = tar_member(tar, path, p, n);
 
     free(path);
-    if (r < 0)
-        return -1;
-    buf_add(tar, block, sizeof(block));
-    buf_add(tar, p, n);
-    buf_addfill(tar, 0, tar_padding(n));
-    return 0;
+    return r;
 }
 
 static int fill_row(void *arg, void *item, int t)
@@ -170,7 +166,7 @@ static int fill_row(void *arg, void *item, int t)
     const struct shard_set *split = &s->r.set;
     struct row *row = item;
     const char *at;
-    char *key, label[16];
+    char *key, number[16];
     size_t len;
     int r = 0;
 
@@ -184,9 +180,13 @@ static int fill_row(void *arg, void *item, int t)
         return -1;
     at = shard_key(split, row->sample, &len);
     key = xstrfmt("%.*s", (int)len, at);
-    snprintf(label, sizeof(label), "%ld", (long)split->label[row->sample]);
+    snprintf(number, sizeof(number), "%ld", (long)split->label[row->sample]);
     if (split->label[row->sample] >= 0)
-        r = add_member(&row->tar, key, "cls", label, strlen(label));
+        r = add_member(&row->tar, key, "cls", number, strlen(number));
+    /* no header can tell: block order depends on the sizes of all samples */
+    snprintf(number, sizeof(number), "%lu", (unsigned long)row->sample);
+    if (r == 0)
+        r = add_member(&row->tar, key, "index", number, strlen(number));
     if (r == 0)
         r = add_member(&row->tar, key,
                        split->flags[row->sample] & SHARD_PNG ? "png" : "jpg",
@@ -229,6 +229,7 @@ int imgshard_read(const struct command *c, int argc, char **argv)
     (void)argc;
     if (reading_open(&s.r, argv[0]) < 0)
         return -1;
+    order_name(&s.r.order, &s.order);
     fd_grow_pipe(STDOUT_FILENO);
     rows = xcalloc((size_t)n, sizeof(*rows));
     items = xcalloc((size_t)n, sizeof(*items));
@@ -243,6 +244,7 @@ int imgshard_read(const struct command *c, int argc, char **argv)
     }
     free(rows);
     free(items);
+    buf_release(&s.order);
     reader_close(&s.r);
     return r;
 }

@@ -128,8 +128,8 @@ static int take_header(struct stream *d)
               : !strcmp(text, "drop") ? TAIL_DROP
                                       : TAIL_WRAP;
     b.epoch_samples = epoch_samples(&b, d->tail);
-    d->seq =
-        record(d, "order", text, sizeof(text)) == 0 && !strcmp(text, "seq");
+    if (record(d, "order", d->order, sizeof(d->order)) < 0)
+        return err_set(ERR_DATA, "stdin: global header: no order");
     if (record(d, "dataset", d->dataset, sizeof(d->dataset)) < 0)
         d->dataset[0] = 0;
     d->b = b;
@@ -139,13 +139,29 @@ static int take_header(struct stream *d)
     return 0;
 }
 
-/* The image and the label of the sample that was looked at. */
+/* The number in a member, -1 if there is none. */
+static int member_number(const struct stream *d, const char *ext, int64_t max,
+                         int64_t *v)
+{
+    const struct tar_part *part = tar_sample_part(&d->sample, ext);
+    char *end;
+
+    *v = -1;
+    if (!part || !part->data.len)
+        return 0;
+    *v = strtoll(part->data.data, &end, 10);
+    if (end == part->data.data || *v < 0 || *v > max)
+        return err_set(ERR_DATA, "stdin: %s: %s \"%.20s\"", d->sample.key, ext,
+                       part->data.data);
+    return 0;
+}
+
+/* The image and the numbers of the sample that was looked at. */
 static int take_sample(struct stream *d)
 {
     static const char *const kinds[] = {"jpg", "jpeg", "png"};
-    const struct tar_part *image = NULL, *cls;
+    const struct tar_part *image = NULL;
     struct held *h = &d->held[d->n];
-    char *end;
     int i;
 
     for (i = 0; i < 3 && !image; i++)
@@ -153,19 +169,14 @@ static int take_sample(struct stream *d)
     if (!image)
         return err_set(ERR_DATA, "stdin: %s: no image in the sample",
                        d->sample.key);
+    if (member_number(d, "cls", INT32_MAX, &h->label) < 0 ||
+        member_number(d, "index", UINT32_MAX, &h->index) < 0)
+        return -1;
     free(h->key);
     h->key = xstrdup(d->sample.key);
     h->offset = image->offset;
     buf_reset(&h->image);
     buf_add(&h->image, image->data.data, image->data.len);
-    h->label = -1;
-    cls = tar_sample_part(&d->sample, "cls");
-    if (cls && cls->data.len) {
-        h->label = strtoll(cls->data.data, &end, 10);
-        if (end == cls->data.data || h->label < 0 || h->label > INT32_MAX)
-            return err_set(ERR_DATA, "stdin: %s: class \"%.20s\"", h->key,
-                           cls->data.data);
-    }
     d->n++;
     d->looked = false;
     return 0;

@@ -20,7 +20,7 @@ struct held {
     struct buf image;
     char *key;
     uint64_t offset;
-    int64_t label;
+    int64_t label, index; /* -1: not known */
 };
 
 struct stream {
@@ -33,7 +33,7 @@ struct stream {
     int tail;
     int64_t rank, epoch, pos, m; /* of the next frame */
     uint64_t seed;
-    bool seq; /* position is index */
+    char order[64];
     char dataset[33];
     struct held *held; /* [micro] */
     int64_t n;

@@ -97,23 +97,32 @@ decode() {
 }
 "$I" read sh/train.json --epochs 2 SOLVER.BATCH 12 | decode -t 3 >piped
 is $? 0 'read | decode'
-# labels and indices are at the front of the data: decode knows no index
-pixels() {
-	perl -e 'undef $/; my $b = <>; my $o = 0;
+# frames of batches FILE: whole, with labels and indices, or their pixels alone
+frames() {
+	perl -e 'undef $/; my $what = shift; my $b = <>; my $o = 0;
 		while ($o < length $b) {
 			my $n = unpack "Q<", substr($b, $o, 8);
 			my $h = substr($b, $o + 8, $n);
 			my $d = 0;
 			$d = $1 > $d ? $1 : $d while $h =~ /data_offsets":\[\d+,(\d+)/g;
-			print substr($b, $o + 8 + $n + $1, $2 - $1)
+			print $what eq "whole" ? substr($b, $o, 8 + $n + $d)
+				: substr($b, $o + 8 + $n + $1, $2 - $1)
 				if $h =~ /"image":[^}]*data_offsets":\[(\d+),(\d+)/;
 			$o += 8 + $n + $d;
-		}' "$1"
+		}' "$@"
 }
-pixels one >a
-pixels piped >b
-is "$(wc -c <a)" $((8 * 12 * 32 * 32 * 3)) 'pixels of all batches'
-same a b 'feed and read | decode make the same pixels'
+frames whole one >a
+frames whole piped >b
+is "$(($(wc -c <a) > 8 * 12 * 32 * 32 * 3))" 1 'all batches'
+same a b 'feed and read | decode make the same frames'
+for order in seq block:4000:2:1; do
+	feed sh/train.json --epochs 1 --order $order >f
+	frames whole f >a
+	"$I" read sh/train.json --epochs 1 --order $order SOLVER.BATCH 12 |
+		decode >f
+	frames whole f >b
+	same a b "in $order order too"
+done
 (cd made && tar --format=ustar -cf - val) >foreign.tar
 decode --eval <foreign.tar >f
 is $? 0 "somebody's tar"
@@ -130,10 +139,11 @@ is $? 65 'cut off between samples'
 like "$(cat err)" 'ends without its end' 'is seen too'
 
 row=$((32 * 32 * 3))
-pixels r0 | head -c $((6 * row)) >b
+frames pixels one >a
+frames pixels r0 | head -c $((6 * row)) >b
 head -c $((6 * row)) a >c
 same b c 'rank 0 of 2 sees the first half of a batch of one rank'
-pixels r1 | head -c $((6 * row)) >b
+frames pixels r1 | head -c $((6 * row)) >b
 head -c $((12 * row)) a | tail -c $((6 * row)) >c
 same b c 'rank 1 the second'
 

@@ -1,5 +1,7 @@
+/* Reading: members of any tar, and samples of them. */
 #include "io/tar.h"
 
+#include "io/tar_private.h"
 #include "util/fdio.h"
 
 #include <stdlib.h>
@@ -7,45 +9,13 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-/* Fields of a header: offset and length. */
-#define NAME 0, 100
-#define MODE 100, 8
-#define UID 108, 8
-#define GID 116, 8
-#define SIZE 124, 12
-#define MTIME 136, 12
-#define CHKSUM 148, 8
-#define TYPE 156
-#define MAGIC 257
-#define DEVMAJOR 329, 8
-#define DEVMINOR 337, 8
-#define PREFIX 345, 155
-#define NAME_LEN 100
-#define PREFIX_LEN 155
-#define SIZE_MAX_OCTAL ((1ULL << 33) - 1)
-
-/* ---- writing */
-
-size_t tar_padding(uint64_t size)
-{
-    return (size_t)(-size % TAR_BLOCK);
-}
-
-static void put(unsigned char *block, size_t at, size_t len, const char *text)
-{
-    size_t n = strlen(text);
-
-    memcpy(block + at, text, n < len ? n : len);
-}
-
-/* The sum of a header, its own field as spaces; also by signed bytes. */
-static unsigned checksum(const unsigned char *block, int *as_signed)
+unsigned tar_checksum(const unsigned char *block, int *as_signed)
 {
     unsigned sum = 0;
     int s = 0, i;
 
     for (i = 0; i < TAR_BLOCK; i++) {
-        unsigned char c = i >= 148 && i < 156 ? ' ' : block[i];
+        unsigned char c = i >= TAR_CHECKSUM && i < TAR_TYPE ? ' ' : block[i];
 
         sum += c;
         s += (signed char)c;
@@ -54,103 +24,6 @@ static unsigned checksum(const unsigned char *block, int *as_signed)
         *as_signed = s;
     return sum;
 }
-
-static void octal(unsigned char *field, int digits, uint64_t v)
-{
-    while (digits-- > 0) {
-        field[digits] = (unsigned char)('0' + (v & 7));
-        v >>= 3;
-    }
-}
-
-static void fill_header(unsigned char *block, uint64_t size, char type)
-{
-    put(block, MODE, type == '0' ? "0000444" : "0000644");
-    put(block, UID, "0000000");
-    put(block, GID, "0000000");
-    octal(block + 124, 11, size);
-    put(block, MTIME, "00000000000");
-    block[TYPE] = (unsigned char)type;
-    memcpy(block + MAGIC, "ustar\00000", 8);
-    put(block, DEVMAJOR, "0000000");
-    put(block, DEVMINOR, "0000000");
-    octal(block + 148, 6, checksum(block, NULL));
-    block[155] = ' ';
-}
-
-static int check_components(const char *path)
-{
-    const char *p = path;
-    size_t n;
-
-    for (;; p += n + 1) {
-        n = strcspn(p, "/");
-        if (n == 0 || (n == 1 && p[0] == '.') ||
-            (n == 2 && p[0] == '.' && p[1] == '.'))
-            return err_set(ERR_DATA, "\"%s\": not a plain relative path", path);
-        if (!p[n])
-            return 0;
-    }
-}
-
-int tar_header(unsigned char block[TAR_BLOCK], const char *path, uint64_t size)
-{
-    size_t len = strlen(path), cut;
-
-    if (check_components(path) < 0)
-        return -1;
-    if (size > SIZE_MAX_OCTAL)
-        return err_set(ERR_DATA, "\"%s\": 8 GiB or more", path);
-    memset(block, 0, TAR_BLOCK);
-    if (len <= NAME_LEN) {
-        memcpy(block, path, len);
-    } else {
-        /* the last slash that leaves a prefix which fits, as GNU tar cuts */
-        cut = len < PREFIX_LEN + 1 ? len - 1 : PREFIX_LEN;
-        while (cut > 0 && path[cut] != '/')
-            cut--;
-        if (cut == 0 || len - cut - 1 > NAME_LEN)
-            return err_set(ERR_DATA, "\"%s\": too long for ustar", path);
-        memcpy(block, path + cut + 1, len - cut - 1);
-        memcpy(block + 345, path, cut);
-    }
-    fill_header(block, size, '0');
-    return 0;
-}
-
-void tar_end(struct buf *b, uint64_t offset)
-{
-    size_t n = 2 * TAR_BLOCK;
-
-    n += TAR_RECORD - 1 - (size_t)((offset + n - 1) % TAR_RECORD);
-    buf_addfill(b, 0, n);
-}
-
-void tar_pax_record(struct buf *records, const char *key, const char *value)
-{
-    size_t rest = strlen(key) + strlen(value) + 3, len = rest, digits, v;
-
-    /* the length counts its own digits */
-    do {
-        digits = 0;
-        for (v = len; v > 0; v /= 10)
-            digits++;
-        v = rest + digits;
-    } while (v != len && (len = v));
-    buf_addf(records, "%zu %s=%s\n", len, key, value);
-}
-
-void tar_pax_global(struct buf *b, const struct buf *records)
-{
-    unsigned char block[TAR_BLOCK] = "pax_global_header";
-
-    fill_header(block, records->len, 'g');
-    buf_add(b, block, TAR_BLOCK);
-    buf_add(b, records->data, records->len);
-    buf_addfill(b, 0, tar_padding(records->len));
-}
-
-/* ---- reading */
 
 /* As fd_read and fd_skip, wherever the bytes come from. */
 static int take(struct tar_reader *r, void *p, size_t n)
@@ -261,6 +134,9 @@ static int read_header(struct tar_reader *r, unsigned char *block)
         return 0;
     if (all_zero(block)) {
         r->offset += TAR_BLOCK;
+        /* a lone one ends an archive as well, whatever follows it */
+        if (r->file_size - r->offset < TAR_BLOCK)
+            return 0;
         rc = take(r, block, TAR_BLOCK);
         if (rc < 0)
             return cut_off(r, rc, "end");
@@ -268,8 +144,8 @@ static int read_header(struct tar_reader *r, unsigned char *block)
         r->ended = rc > 0 && all_zero(block);
         return 0;
     }
-    plain = checksum(block, &as_signed);
-    if (number(block + 148, 8, &sum) < 0 ||
+    plain = tar_checksum(block, &as_signed);
+    if (number(block + TAR_CHECKSUM, 8, &sum) < 0 ||
         (sum != plain && sum != (uint64_t)(int64_t)as_signed))
         return bad(r, r->offset, "header: wrong checksum");
     return 1;
@@ -370,7 +246,7 @@ static long extended(const struct tar_reader *r, const char *key,
 
 static int set_path(struct tar_reader *r, const unsigned char *block)
 {
-    size_t prefix = strnlen((const char *)block + 345, PREFIX_LEN);
+    size_t prefix = strnlen((const char *)block + TAR_PREFIX, TAR_PREFIX_LEN);
     const char *v;
     long n = extended(r, "path", &v);
 
@@ -382,11 +258,12 @@ static int set_path(struct tar_reader *r, const unsigned char *block)
     } else if (r->long_name.len) {
         buf_addstr(&r->path_buf, r->long_name.data);
     } else {
-        if (prefix && !memcmp(block + MAGIC, "ustar", 6)) {
-            buf_add(&r->path_buf, block + 345, prefix);
+        if (prefix && !memcmp(block + TAR_MAGIC, "ustar", 6)) {
+            buf_add(&r->path_buf, block + TAR_PREFIX, prefix);
             buf_addch(&r->path_buf, '/');
         }
-        buf_add(&r->path_buf, block, strnlen((const char *)block, NAME_LEN));
+        buf_add(&r->path_buf, block,
+                strnlen((const char *)block, TAR_NAME_LEN));
     }
     if (r->path_buf.len > TAR_PATH_MAX)
         return bad(r, r->offset, "path over 4096 bytes");
@@ -486,20 +363,20 @@ int tar_next(struct tar_reader *r)
         rc = read_header(r, block);
         if (rc <= 0)
             return rc;
-        if (number(block + 124, 12, &size) < 0)
+        if (number(block + TAR_SIZE, 12, &size) < 0)
             return bad(r, r->offset, "header: size is not a number");
         r->offset += TAR_BLOCK;
-        rc = extension(r, (char)block[TYPE], size);
+        rc = extension(r, (char)block[TAR_TYPE], size);
         if (rc < 0)
             return -1;
-        if (rc > 0 && block[TYPE] == 'g' && r->globals) {
+        if (rc > 0 && block[TAR_TYPE] == 'g' && r->globals) {
             r->kind = TAR_GLOBAL;
             r->size = r->global.len;
             return 1;
         }
         if (rc > 0)
             continue;
-        rc = take_member(r, block, (char)block[TYPE], size);
+        rc = take_member(r, block, (char)block[TAR_TYPE], size);
         if (rc)
             return rc;
     }

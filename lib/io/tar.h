@@ -4,6 +4,7 @@
  * Written: one fixed profile of ustar (regular files, mode 0444, no times, no
  * owners), byte for byte what GNU tar makes of the same members with
  * --format=ustar --numeric-owner --owner=0 --group=0 --mtime=@0 --mode=0444.
+ * A path that ustar cannot hold has a pax header, which that tar would refuse.
  * Read: ustar, old v7, pax path and size, GNU long names, base-256 sizes;
  * links, devices and sparse files are refused. Bytes come from anywhere: every
  * number is checked before it is used, and each failure is ERR_DATA
@@ -36,10 +37,17 @@
 
 /* Bytes of zeros behind size bytes of data. */
 size_t tar_padding(uint64_t size);
-/* The header block of a regular file. ERR_DATA: a path that does not fit or has
- * an empty, "." or ".." component, or begins with a slash. */
+/*
+ * The header block of a regular file. 0; 1 if ustar cannot hold the path, which
+ * then must be in a pax header before it. ERR_DATA: a path of over 4096 bytes,
+ * or one that has an empty, "." or ".." component or begins with a slash.
+ */
 int tar_header(unsigned char block[TAR_BLOCK], const char *path,
                uint64_t size) MUST_CHECK;
+/* A regular file as it stands in an archive, appended: its headers, n bytes of
+ * data and their padding. As tar_header. */
+int tar_member(struct buf *b, const char *path, const void *p,
+               size_t n) MUST_CHECK;
 /* The end of an archive of offset bytes, appended to b. */
 void tar_end(struct buf *b, uint64_t offset);
 /* A whole pax "g" header appended; records as made by tar_pax_record. */

@@ -67,7 +67,7 @@ static bool plain(const json_t *entries)
 static bool on_purpose(const char *why)
 {
     return strstr(why, "sparse file") || strstr(why, "NUL inside") ||
-           strstr(why, "got 1"); /* a byte behind the last block */
+           strstr(why, "got 1"); /* a byte where a header should be */
 }
 
 /* The next entry that is a file, from *i on. */
@@ -171,7 +171,8 @@ int main(void)
     is_int(n, 100, "all of them");
     is_int(other, 0, "no sound one has other entries");
     is_int(refused, 0, "none is refused without a member of another type");
-    ok(good > 30, "%d of %d sound ones are read", good, sound);
+    /* the others: 5 sparse, 6 with links, a device, a NUL in a name, cut off */
+    is_int(sound - good, 13, "%d of %d sound ones are read", good, sound);
     json_decref(all);
     free(root);
     return done_testing();
