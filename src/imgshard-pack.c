@@ -2,6 +2,7 @@
 #include "imgshard-item.h"
 #include "io/shardout.h"
 #include "util/fdio.h"
+#include "util/progress.h"
 #include "util/rng.h"
 #include "util/work.h"
 
@@ -93,7 +94,8 @@ struct pack {
     struct shard_out out;
     struct image_decoder **decoder; /* of each thread */
     uint32_t *order;                /* of the files; NULL: as they are */
-    size_t next, bad, png;
+    size_t next, done, bad, png;
+    struct progress progress;
 };
 
 static int pack_next(void *arg, void *item)
@@ -130,6 +132,7 @@ static int left_out(struct pack *p, struct item *it)
     const char *path = it->file->path;
     size_t n = strlen(path);
 
+    progress_clear(&p->progress);
     if (!strncmp(it->why, path, n) && !strncmp(it->why + n, ": ", 2))
         warn("%s", it->why);
     else
@@ -155,6 +158,7 @@ static int pack_done(void *arg, void *item)
     struct pack *p = arg;
     struct item *it = item;
 
+    progress_step(&p->progress, (int64_t)++p->done, NULL);
     if (it->why)
         return left_out(p, it);
     p->png += (it->row.flags & SHARD_PNG) != 0;
@@ -176,7 +180,9 @@ static int run_pipeline(struct pack *p, int threads)
         p->decoder[i] = image_decoder_new();
     for (i = 0; i < n; i++)
         list[i] = &items[i];
+    progress_begin(&p->progress, "img", (int64_t)p->src.n, 0.25, true);
     r = work_pipeline(&stages, list, n, threads);
+    progress_clear(&p->progress);
     for (i = 0; i < threads; i++)
         image_decoder_free(p->decoder[i]);
     for (i = 0; i < n; i++) {

@@ -19,7 +19,7 @@ int metrics_open(struct metrics *m, const char *path, int64_t attempt,
     m->attempt = attempt;
     m->every = every;
     m->started = clock_s();
-    m->terminal = progress && isatty(STDERR_FILENO) && verbosity >= 0;
+    progress_begin(&m->progress, "img", 0, 0, progress);
     if (!path)
         return 0;
     m->path = xstrdup(path);
@@ -41,9 +41,7 @@ void metrics_close(struct metrics *m)
 
 void metrics_clear_line(struct metrics *m)
 {
-    if (m->shown)
-        fputs("\r\033[K", stderr);
-    m->shown = false;
+    progress_clear(&m->progress);
 }
 
 /* One object as one line in one write; takes j. */
@@ -86,32 +84,21 @@ static json_t *line(const struct metrics *m, const struct metrics_place *p,
 
 double metrics_rate(const struct metrics *m)
 {
-    int n = m->n < METRICS_WINDOW ? m->n : METRICS_WINDOW;
-    int last = (m->n - 1) % METRICS_WINDOW, first;
-
-    if (n < 2)
-        return 0;
-    first = m->n > METRICS_WINDOW ? m->n % METRICS_WINDOW : 0;
-    return (double)(m->done[last] - m->done[first]) /
-           (m->at[last] - m->at[first]);
+    return progress_rate(&m->progress);
 }
 
 static void show(struct metrics *m, const struct metrics_place *p)
 {
     const struct recipe_batch *b = p->batch;
-    double rate = metrics_rate(m);
-    double eta = rate > 0 ? (double)(b->total_samples - p->samples) / rate : 0;
+    double images = m->images > 0 ? m->images : 1;
 
-    fprintf(stderr,
-            "\r\033[Kepoch %.2f/%.4g  step %lld/%lld  loss %.3f  top1 %.3f  "
-            "%.1f img/s  eta %lld:%02lld",
-            (double)p->samples / (double)b->epoch_samples,
-            (double)b->total_samples / (double)b->epoch_samples,
-            (long long)p->step, (long long)b->total_steps,
-            m->images > 0 ? m->loss / m->images : 0,
-            m->images > 0 ? m->correct1 / m->images : 0, rate,
-            (long long)eta / 60, (long long)eta % 60);
-    m->shown = true;
+    m->progress.total = b->total_samples;
+    progress_step(&m->progress, p->samples,
+                  "epoch %.2f/%.4g  step %lld/%lld  loss %.3f  top1 %.3f",
+                  (double)p->samples / (double)b->epoch_samples,
+                  (double)b->total_samples / (double)b->epoch_samples,
+                  (long long)p->step, (long long)b->total_steps,
+                  m->loss / images, m->correct1 / images);
 }
 
 /* Where the time of the steps since the last line went, in seconds a step. */
@@ -147,9 +134,6 @@ static int log_line(struct metrics *m, const struct metrics_place *p)
 int metrics_step(struct metrics *m, const struct metrics_place *p,
                  const struct step_result *res)
 {
-    m->at[m->n % METRICS_WINDOW] = clock_s();
-    m->done[m->n % METRICS_WINDOW] = p->samples;
-    m->n++;
     m->loss += res->stats.loss;
     m->images += res->stats.n;
     m->correct1 += res->stats.correct1;
@@ -161,8 +145,7 @@ int metrics_step(struct metrics *m, const struct metrics_place *p,
     m->lr = res->lr;
     m->grad_norm = res->grad_norm;
     m->steps++;
-    if (m->terminal)
-        show(m, p);
+    show(m, p);
     return p->step % m->every == 0 ? log_line(m, p) : 0;
 }
 

@@ -7,8 +7,7 @@
  * behind those they supersede; of equal steps the last attempt counts. Keys:
  * man/accel-worker.1.
  *
- * Rates and the remaining time are averages over the last steps, so that the
- * first, slow ones do not linger.
+ * Rates and the remaining time are those of util/progress.h.
  */
 #ifndef TRAIN_METRICS_H
 #define TRAIN_METRICS_H
@@ -16,28 +15,23 @@
 #include "io/recipe.h"
 #include "train/step.h"
 #include "util/err.h"
+#include "util/progress.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#define METRICS_WINDOW 20 /* steps that rates are taken over */
-
 struct metrics {
     int fd; /* -1: no log (ranks other than 0) */
     char *path;
-    bool terminal; /* show the progress line */
+    struct progress progress; /* a point for each step */
     int64_t attempt;
     int64_t every; /* steps between lines of the log */
     double started;
-    double at[METRICS_WINDOW]; /* when steps ended, and what was done */
-    int64_t done[METRICS_WINDOW];
-    int n;
     /* sums since the last line */
     double loss, images, correct1, correct5;
     double data_s, compute_s, comm_s, update_s;
     int64_t steps;
     double lr, grad_norm; /* of the last step */
-    bool shown;
 };
 
 /* What a line is about. */
@@ -60,9 +54,9 @@ int metrics_flush(struct metrics *m, const struct metrics_place *p) MUST_CHECK;
 /* {"phase":"event","event":NAME,...}; detail: text or NULL. */
 int metrics_event(struct metrics *m, const struct metrics_place *p,
                   const char *name, const char *detail) MUST_CHECK;
-/* Images per second over the window. */
+/* Images per second over the last steps. */
 double metrics_rate(const struct metrics *m);
-/* Put the terminal's cursor on a fresh line before other messages. */
+/* progress_clear, before other messages. */
 void metrics_clear_line(struct metrics *m);
 
 #endif
