@@ -120,18 +120,6 @@ static int add_row(struct scan *sc, const struct tar_sample *s,
     return 0;
 }
 
-static int add_idx(struct scan *sc, const struct tar_sample *s)
-{
-    struct shard_part parts[TAR_MEMBERS_MAX];
-
-    for (int i = 0; i < s->n; i++)
-        parts[i] = (struct shard_part){s->part[i].ext, s->part[i].path,
-                                       s->part[i].offset, s->part[i].data.len};
-    if (shard_idx_add(&sc->idx, parts, s->n) < 0)
-        return err_wrap("%s", sc->path);
-    return 0;
-}
-
 static int scan_samples(struct scan *sc, struct tar_samples *t)
 {
     struct image_decoder *d = image_decoder_new();
@@ -139,7 +127,11 @@ static int scan_samples(struct scan *sc, struct tar_samples *t)
     int r;
 
     while ((r = tar_sample_next(t, &s)) > 0) {
-        if (add_idx(sc, &s) < 0 || (!set.dali && add_row(sc, &s, d) < 0)) {
+        if (shard_idx_sample(&sc->idx, &s) < 0) {
+            r = err_wrap("%s", sc->path);
+            break;
+        }
+        if (!set.dali && add_row(sc, &s, d) < 0) {
             r = -1;
             break;
         }

@@ -177,12 +177,20 @@ expect_status 0 'unless told not to look' "$I" read bad/train.json --batch 28 \
 printf X | dd of=bad/train-000001.tar bs=1 seek=0 conv=notrunc 2>/dev/null
 cp first/train-000001.tar bad
 printf 'X' | dd of=bad/train-000001.tar bs=1 seek=0 conv=notrunc 2>/dev/null
-expect_status 0 'a byte of a header: unseen by samples' "$I" verify \
-	bad/train.json
-expect_status 65 'but by --full' "$I" verify --full bad/train.json
+expect_status 65 'a byte of a header' "$I" verify bad/train.json
+like "$(cat err)" 'train-000001\.tar: CRC-32' 'the shard is named'
+like "$(cat err)" '1 of 3 shards, 0 of 28 samples' 'and counted'
+cp first/train-000001.tar bad
+echo 'v1.2 0' >bad/train-000001.idx
+expect_status 65 "DALI's index is another" "$I" verify --full bad/train.json
+like "$(cat err)" 'train-000001\.idx: ' 'is named'
+rm bad/train-000001.idx
+expect_status 0 'none: nothing to say' "$I" verify --full bad/train.json
 size=$(wc -c <first/train-000002.tar)
 head -c $((size - 1)) first/train-000002.tar >bad/train-000002.tar
 expect_status 65 'a shard one byte short' "$I" verify bad/train.json
+is "$(wc -l <err | tr -d ' ')" 2 'is said once'
+like "$(cat err)" '1 of 3 shards, 0 of 28' 'and counted'
 expect_status 65 'is refused by read' "$I" read bad/train.json --batch 28
 one_line err 'with one line'
 rm bad/train-000002.tar

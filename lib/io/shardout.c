@@ -1,7 +1,6 @@
 #include "io/shardout.h"
 
 #include "io/digest.h"
-#include "io/tar.h"
 #include "util/fdio.h"
 
 #include <errno.h>
@@ -38,13 +37,48 @@ int shard_idx_add(struct shard_idx *x, const struct shard_part *p, int n)
     return 0;
 }
 
+int shard_idx_sample(struct shard_idx *x, const struct tar_sample *s)
+{
+    struct shard_part parts[TAR_MEMBERS_MAX];
+
+    for (int i = 0; i < s->n; i++)
+        parts[i] = (struct shard_part){s->part[i].ext, s->part[i].path,
+                                       s->part[i].offset, s->part[i].data.len};
+    return shard_idx_add(x, parts, s->n);
+}
+
+int shard_idx_scan(struct shard_idx *x, const char *tar)
+{
+    int fd = open(tar, O_RDONLY | O_CLOEXEC), r;
+    struct tar_sample s = {0};
+    struct tar_samples t;
+
+    if (fd < 0)
+        return err_sys(ERR_NOINPUT, "%s: open", tar);
+    tar_samples_init(&t, fd, tar);
+    while ((r = tar_sample_next(&t, &s)) > 0)
+        if (shard_idx_sample(x, &s) < 0) {
+            r = err_wrap("%s", tar);
+            break;
+        }
+    tar_sample_release(&s);
+    tar_samples_release(&t);
+    close(fd);
+    return r;
+}
+
+void shard_idx_text(const struct shard_idx *x, struct buf *b)
+{
+    buf_addf(b, "v1.2 %llu\n", (unsigned long long)x->n);
+    buf_add(b, x->lines.data, x->lines.len);
+}
+
 int shard_idx_write(struct shard_idx *x, const char *path)
 {
     struct buf text = BUF_INIT;
     int r;
 
-    buf_addf(&text, "v1.2 %llu\n", (unsigned long long)x->n);
-    buf_add(&text, x->lines.data, x->lines.len);
+    shard_idx_text(x, &text);
     r = atomic_write(path, text.data, text.len);
     buf_release(&text);
     buf_reset(&x->lines);

@@ -15,6 +15,7 @@
 #define IO_SHARDOUT_H
 
 #include "io/shard.h"
+#include "io/tar.h"
 #include "util/buf.h"
 
 /* ---- DALI's index of one shard */
@@ -31,6 +32,13 @@ struct shard_idx {
 /* One sample. ERR_DATA: white space in a path or an extension. */
 int shard_idx_add(struct shard_idx *x, const struct shard_part *p,
                   int n) MUST_CHECK;
+/* One sample of a tar. */
+int shard_idx_sample(struct shard_idx *x,
+                     const struct tar_sample *s) MUST_CHECK;
+/* All samples of a tar. ERR_NOINPUT, ERR_DATA: name it. */
+int shard_idx_scan(struct shard_idx *x, const char *tar) MUST_CHECK;
+/* What the file holds, appended. */
+void shard_idx_text(const struct shard_idx *x, struct buf *b);
 /* The file, atomically; x is empty again. */
 int shard_idx_write(struct shard_idx *x, const char *path) MUST_CHECK;
 void shard_idx_release(struct shard_idx *x);
