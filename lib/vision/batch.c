@@ -1,28 +1,22 @@
-#include "vision/batch.h"
+#include "vision/batch_private.h"
 
 #include "util/work.h"
-#include "vision/image.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What a thread decodes with. */
-struct tools {
-    struct image_decoder *decoder;
-    struct resizer *resizer;
-};
-
 struct run {
     const struct batch_config *c;
     const struct batch_source *s;
     int (*emit)(void *arg, struct batch_frame *f);
     void *arg;
-    struct tools *tools;      /* [threads] */
-    struct batch_frame *ring; /* [queue] */
-    struct batch_row *row;    /* [in_flight] */
+    struct batch_tools *tools; /* [threads] */
+    struct batch_frame *ring;  /* [queue] */
+    struct batch_row *row;     /* [in_flight] */
     void **items;
+    struct buf canvas; /* of the detection frame that is handed out */
     int queue, in_flight;
     int64_t made;                /* frames begun */
     struct batch_frame *current; /* being filled with rows, or NULL */
@@ -92,7 +86,7 @@ static void plan(const struct batch_config *c, const struct batch_row *row,
         at->y = crop.box.y;
         *job = (struct resize_job){
             crop.box.w, crop.box.h, c->size, c->size, {0, 0, c->size, c->size},
-            crop.flip,  false};
+            crop.flip,  false,      false};
     } else {
         augment_eval(w, h, c->resize, c->size, c->squash, job, &left, &top);
     }
@@ -102,7 +96,7 @@ static void plan(const struct batch_config *c, const struct batch_row *row,
 
 /* The pixels of the row that is loaded. */
 static int make_row(const struct batch_config *c, const struct batch_row *row,
-                    struct tools *t, uint8_t *out)
+                    struct batch_tools *t, uint8_t *out)
 {
     size_t stride = (size_t)c->size * 3;
     struct resize_job job;
@@ -138,21 +132,35 @@ static int about_row(struct run *r, const struct batch_row *row)
     return -1;
 }
 
+/* The row's place in its frame is filled; with nothing, if it is not there. */
+static int fill_row(const struct batch_config *c, const struct batch_row *row,
+                    struct batch_tools *t)
+{
+    size_t bytes = (size_t)c->size * (size_t)c->size * 3;
+    uint8_t *out = row->frame->image + bytes * (size_t)row->j;
+
+    if (c->detect && row->pad)
+        batch_no_part(&row->frame->part[row->j]);
+    else if (c->detect)
+        return batch_detect(c, row, t, &row->frame->part[row->j]);
+    else if (row->pad)
+        memset(out, 0, bytes);
+    else
+        return make_row(c, row, t, out);
+    return 0;
+}
+
 static int work_row(void *arg, void *item, int t)
 {
     struct run *r = arg;
     struct batch_row *row = item;
     const struct batch_config *c = r->c;
-    size_t bytes = (size_t)c->size * (size_t)c->size * 3;
-    uint8_t *out = row->frame->image + bytes * (size_t)row->j;
     int tries = c->replace && r->s->load ? BATCH_TRIES : 1, i;
 
     if (row->pos > UINT32_MAX)
         return err_set(ERR_DATA, "position %" PRId64 ": over 2^32", row->pos);
-    if (row->pad) {
-        memset(out, 0, bytes);
-        return 0;
-    }
+    if (row->pad)
+        return fill_row(c, row, &r->tools[t]);
     for (i = 0; i < tries; i++) {
         /* a loader names the row in its own errors */
         if (r->s->load && r->s->load(r->s->arg, row, i) < 0) {
@@ -160,7 +168,7 @@ static int work_row(void *arg, void *item, int t)
                 return -1;
             continue;
         }
-        if (make_row(c, row, &r->tools[t], out) == 0)
+        if (fill_row(c, row, &r->tools[t]) == 0)
             break;
         about_row(r, row);
     }
@@ -183,36 +191,68 @@ static int done_row(void *arg, void *item)
     f->bad += row->tries > 0;
     if (row->j < f->rows - 1)
         return 0;
+    if (r->c->detect && batch_join(f, &r->canvas) < 0)
+        return -1;
     return r->emit(r->arg, f);
 }
 
 /* ---- setting up */
 
+static int ring_init(struct batch_frame *f, const struct batch_config *c,
+                     int queue)
+{
+    size_t rows = (size_t)c->rows, side = (size_t)c->size;
+
+    f->rows = c->rows;
+    f->label = xreallocarray(NULL, rows, sizeof(*f->label));
+    f->index = xreallocarray(NULL, rows, sizeof(*f->index));
+    if (c->detect) {
+        f->bgr = c->detect->bgr;
+        f->size = xreallocarray(NULL, rows, 2 * sizeof(*f->size));
+        f->orig = xreallocarray(NULL, rows, 2 * sizeof(*f->orig));
+        f->image_id = xreallocarray(NULL, rows, sizeof(*f->image_id));
+        f->part = xcalloc(rows, sizeof(*f->part));
+        return 0;
+    }
+    f->h = f->w = c->size;
+    f->image = malloc(rows * side * side * 3);
+    if (!f->image)
+        return err_set(ERR_SYSTEM,
+                       "queue of %d batches: no memory for %zu bytes each",
+                       queue, rows * side * side * 3);
+    return 0;
+}
+
+static void ring_release(struct batch_frame *f)
+{
+    for (int64_t j = 0; f->part && j < f->rows; j++) {
+        buf_release(&f->part[j].pixels);
+        detect_objects_release(&f->part[j].objects);
+    }
+    if (!f->part)
+        free(f->image);
+    free(f->label);
+    free(f->index);
+    free(f->size);
+    free(f->orig);
+    free(f->image_id);
+    free(f->part);
+    detect_objects_release(&f->objects);
+}
+
 static int run_init(struct run *r)
 {
     const struct batch_config *c = r->c;
-    size_t rows = (size_t)c->rows, bytes;
     int i;
 
-    bytes = rows * (size_t)c->size * (size_t)c->size * 3;
     /* tiny frames: as many as keep all threads busy */
     r->queue = c->queue;
     if (c->rows * (r->queue - 1) <= c->threads)
         r->queue = (int)(c->threads / c->rows) + 2;
     r->ring = xcalloc((size_t)r->queue, sizeof(*r->ring));
-    for (i = 0; i < r->queue; i++) {
-        struct batch_frame *f = &r->ring[i];
-
-        f->rows = c->rows;
-        f->size = c->size;
-        f->image = malloc(bytes);
-        f->label = xreallocarray(NULL, rows, sizeof(*f->label));
-        f->index = xreallocarray(NULL, rows, sizeof(*f->index));
-        if (!f->image)
-            return err_set(ERR_SYSTEM,
-                           "queue of %d batches: no memory for %zu bytes each",
-                           r->queue, bytes);
-    }
+    for (i = 0; i < r->queue; i++)
+        if (ring_init(&r->ring[i], c, r->queue) < 0)
+            return -1;
     r->in_flight = (int)c->rows * (r->queue - 1);
     r->row = xcalloc((size_t)r->in_flight, sizeof(*r->row));
     r->items = xcalloc((size_t)r->in_flight, sizeof(*r->items));
@@ -238,14 +278,16 @@ static void run_release(struct run *r)
     for (i = 0; r->tools && i < r->c->threads; i++) {
         image_decoder_free(r->tools[i].decoder);
         resizer_free(r->tools[i].resizer);
+        annot_release(&r->tools[i].annot);
+        buf_release(&r->tools[i].upright);
     }
-    for (i = 0; r->row && i < r->in_flight; i++)
+    for (i = 0; r->row && i < r->in_flight; i++) {
         buf_release(&r->row[i].bytes);
-    for (i = 0; i < r->queue; i++) {
-        free(r->ring[i].image);
-        free(r->ring[i].label);
-        free(r->ring[i].index);
+        buf_release(&r->row[i].annot);
     }
+    for (i = 0; i < r->queue; i++)
+        ring_release(&r->ring[i]);
+    buf_release(&r->canvas);
     free(r->ring);
     free(r->row);
     free(r->items);
@@ -259,7 +301,8 @@ int batch_run(const struct batch_config *c, const struct batch_source *s,
     struct work_stages stages = {next_row, work_row, done_row, &r};
     int rc;
 
-    if (c->queue < 2 || c->threads < 1 || c->rows < 1 || c->size < 1)
+    if (c->queue < 2 || c->threads < 1 || c->rows < 1 ||
+        (!c->detect && c->size < 1))
         BUG("queue %d, threads %d", c->queue, c->threads);
     rc = run_init(&r);
     if (rc == 0)
@@ -300,25 +343,57 @@ static int describe(const struct batch_frame *f, struct frame_pair *meta,
         meta[i].key = number[i].key;
         meta[i].value = text[i];
     }
-    meta[n++] = (struct frame_pair){"task", "classification"};
     meta[n++] = (struct frame_pair){"order", h->order};
+    if (f->part)
+        meta[n++] = (struct frame_pair){"format", f->bgr ? "BGR" : "RGB"};
+    meta[n++] =
+        (struct frame_pair){"task", f->part ? "detection" : "classification"};
     return n;
+}
+
+/* The tensors of a frame; how many. */
+static int arrays(const struct batch_frame *f, struct frame_item *item)
+{
+    const struct detect_objects *o = &f->objects;
+    int64_t n = (int64_t)o->n;
+    int k = 0;
+
+    item[k++] = (struct frame_item){
+        "image", TENSOR4(DT_U8, f->image, f->rows, f->h, f->w, 3)};
+    item[k++] =
+        (struct frame_item){"index", TENSOR1(DT_I64, f->index, f->rows)};
+    if (!f->part) {
+        item[k++] =
+            (struct frame_item){"label", TENSOR1(DT_I64, f->label, f->rows)};
+        return k;
+    }
+    item[k++] =
+        (struct frame_item){"size", TENSOR2(DT_I32, f->size, f->rows, 2)};
+    item[k++] =
+        (struct frame_item){"orig", TENSOR2(DT_I32, f->orig, f->rows, 2)};
+    item[k++] =
+        (struct frame_item){"image_id", TENSOR1(DT_I64, f->image_id, f->rows)};
+    item[k++] = (struct frame_item){"boxes", TENSOR2(DT_F32, o->box, n, 4)};
+    item[k++] = (struct frame_item){"box_image", TENSOR1(DT_I32, o->image, n)};
+    item[k++] =
+        (struct frame_item){"category", TENSOR1(DT_I64, o->category, n)};
+    item[k++] = (struct frame_item){"crowd", TENSOR1(DT_U8, o->crowd, n)};
+    item[k++] = (struct frame_item){"area", TENSOR1(DT_F32, o->area, n)};
+    return k;
 }
 
 int batch_write(void *writer, struct batch_frame *f)
 {
     struct frame_writer *w = writer;
-    struct frame_pair meta[11];
+    struct frame_pair meta[12];
     char text[9][24];
-    int n = describe(f, meta, text);
-    struct frame_item item[] = {
-        {"image", TENSOR4(DT_U8, f->image, f->rows, f->size, f->size, 3)},
-        {"label", TENSOR1(DT_I64, f->label, f->rows)},
-        {"index", TENSOR1(DT_I64, f->index, f->rows)}};
+    int n = describe(f, meta, text), n_items;
+    struct frame_item item[10];
 
+    n_items = arrays(f, item);
     if (f->head.epoch_begin && write_epoch(w, f->head.epoch, "begin") < 0)
         return -1;
-    if (frame_write(w, "batch", meta, n, item, 3, 0) < 0)
+    if (frame_write(w, "batch", meta, n, item, n_items, 0) < 0)
         return -1;
     w->rows += (uint64_t)f->head.n;
     return f->head.epoch_end ? write_epoch(w, f->head.epoch, "end") : 0;

@@ -7,6 +7,10 @@
  * the number of threads never changes a byte. All frames have the same number
  * of rows; rows that a frame lacks are black, with label and index -1.
  *
+ * Classification: each row is size x size. Detection (detect.h): each row has a
+ * size of its own and objects, and a frame is as large as its largest row,
+ * rounded up to DETECT_STRIDE; rows lie at the top left, the rest is 0.
+ *
  *	struct batch_source s = {next_frame, next_row, load, name, &mine};
  *	batch_run(&config, &s, emit, &mine);
  *
@@ -19,6 +23,7 @@
 #include "util/buf.h"
 #include "util/err.h"
 #include "vision/augment.h"
+#include "vision/detect.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -44,6 +49,7 @@ struct batch_row {
     const void *data; /* the image file; lent until the row is done */
     size_t size;
     struct buf bytes; /* memory for it, if the source wants some */
+    struct buf annot; /* detection: the annotation, as annot_parse wants it */
     int64_t replacement[BATCH_TRIES]; /* for the source's own use */
     /* private */
     struct batch_frame *frame;
@@ -57,7 +63,7 @@ struct batch_source {
     int (*frame)(void *arg, struct batch_head *h);
     /* Serial: row j < h->n of that frame; pos and epoch are filled in. */
     int (*row)(void *arg, int64_t j, struct batch_row *r);
-    /* Any thread: data, size, label, index. try_no 0 is the sample itself,
+    /* Any thread: data, size, annot, label, index. try_no 0 is the sample itself,
      * later ones are replacements of a bad one. NULL: row has done it. */
     int (*load)(void *arg, struct batch_row *r, int try_no);
     /* Any thread: how errors name the row, appended. */
@@ -69,10 +75,16 @@ struct batch_source {
 struct batch_frame {
     struct batch_head head;
     int64_t rows; /* of the arrays */
-    int size;
+    int h, w;
     int64_t bad;            /* rows that were replaced */
-    uint8_t *image;         /* [rows,size,size,3] RGB */
+    uint8_t *image;         /* [rows,h,w,3], RGB unless detect.bgr */
     int64_t *label, *index; /* [rows] */
+    /* detection only */
+    bool bgr;
+    int32_t *size, *orig; /* [rows,2] height, width: in image, in the file */
+    int64_t *image_id;    /* [rows], -1 where there is no row */
+    struct detect_objects objects;
+    struct batch_part *part; /* private: the rows until the frame is whole */
 };
 
 struct batch_config {
@@ -80,6 +92,7 @@ struct batch_config {
     int size, resize;
     bool squash; /* augment_eval */
     struct augment augment;
+    const struct detect *detect; /* detection, and none of the above */
     uint64_t seed;
     int64_t rows; /* of each frame */
     int threads, queue;

@@ -28,6 +28,7 @@ static int from_jpeg(struct image_info *info, const struct jpeg_info *j)
 {
     info->width = j->width;
     info->height = j->height;
+    info->orientation = j->orientation;
     info->flags = j->flags;
     return 0;
 }
@@ -36,6 +37,7 @@ static int from_png(struct image_info *info, const struct png_info *png)
 {
     info->width = png->width;
     info->height = png->height;
+    info->orientation = 1;
     info->flags = png->flags;
     return 0;
 }

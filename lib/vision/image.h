@@ -29,6 +29,7 @@ enum image_kind {
 struct image_info {
     enum image_kind kind;
     int width, height; /* as coded, before any rotation */
+    int orientation;   /* EXIF, 1..8; 1 for PNG */
     unsigned flags;    /* enum jpeg_flag or enum png_flag */
 };
 

@@ -250,6 +250,13 @@ static bool is_down_first(const struct resize_job *j)
     return j->in_h > 100 * j->in_w;
 }
 
+/* Red and blue of n pixels change places. */
+static void swap_ends(uint32_t *p, int n)
+{
+    for (int i = 0; i < n; i++)
+        p[i] = (p[i] & 0xff00ff00) | (p[i] >> 16 & 0xff) | (p[i] & 0xff) << 16;
+}
+
 void resize_run(struct resizer *r, const struct resize_job *j,
                 const uint8_t *src, size_t stride, uint8_t *dst,
                 size_t dst_stride)
@@ -266,10 +273,14 @@ void resize_run(struct resizer *r, const struct resize_job *j,
     done = room(&r->done, (size_t)j->part.h * wide * 4);
     (is_down_first(j) ? down_first : across_first)(r, &need, src, stride, wide,
                                                    done);
-    for (y = 0; y < j->part.h; y++)
-        (j->flip ? r->kern->store_flip
-                 : r->kern->store)(done + wide * 4 * (size_t)y, j->part.w,
-                                   dst + dst_stride * (size_t)y);
+    for (y = 0; y < j->part.h; y++) {
+        uint8_t *row = done + wide * 4 * (size_t)y;
+
+        if (j->bgr)
+            swap_ends((uint32_t *)(void *)row, j->part.w);
+        (j->flip ? r->kern->store_flip : r->kern->store)(
+            row, j->part.w, dst + dst_stride * (size_t)y);
+    }
 }
 
 /* ---- the object */

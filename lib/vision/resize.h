@@ -35,6 +35,7 @@ struct resize_job {
     struct rect part; /* of the output: what is made */
     bool flip;        /* mirror the part left to right as it is stored */
     bool pillow13;    /* order of the passes as in Pillow 13 */
+    bool bgr;         /* store blue, green, red */
 };
 
 /*

@@ -11,7 +11,7 @@ static struct resizer *r;
 static void row(const uint8_t *in, int n, int out, const int *want)
 {
     uint8_t src[4 * 16], dst[3 * 16];
-    struct resize_job job = {n, 1, out, 1, {0, 0, out, 1}, false, false};
+    struct resize_job job = {n, 1, out, 1, {0, 0, out, 1}, false, false, false};
     int i, bad = 0;
 
     for (i = 0; i < 4 * n; i++)
@@ -21,7 +21,8 @@ static void row(const uint8_t *in, int n, int out, const int *want)
         bad += dst[i] != want[i / 3];
     is_int(bad, 0, "%s: %d to %d", resizer_set(r), n, out);
     /* the same as a column */
-    job = (struct resize_job){1, n, 1, out, {0, 0, 1, out}, false, false};
+    job =
+        (struct resize_job){1, n, 1, out, {0, 0, 1, out}, false, false, false};
     resize_run(r, &job, src, 4, dst, 3);
     for (i = bad = 0; i < 3 * out; i++)
         bad += dst[i] != want[i / 3];
@@ -33,7 +34,7 @@ static void vectors(void)
     static const uint8_t a[] = {0, 10, 20, 40, 80, 160, 255, 255};
     static const uint8_t b[] = {0, 100, 255};
     static const int want2[] = {68, 95, 122, 155, 119, 146};
-    struct resize_job job = {5, 4, 3, 2, {0, 0, 3, 2}, false, false};
+    struct resize_job job = {5, 4, 3, 2, {0, 0, 3, 2}, false, false, false};
     uint8_t src[80], dst[18];
     int i, bad = 0;
 
@@ -159,7 +160,8 @@ static void one_size(int w, int h, int ow, int oh, uint32_t number, bool newer)
     else
         slow(src, w, h, want, ow, oh);
     for (k = 0; k < 4; k++) {
-        struct resize_job j = {w, h, ow, oh, {0, 0, ow, oh}, k & 1, newer};
+        struct resize_job j = {w,     h,     ow,   oh, {0, 0, ow, oh},
+                               k & 1, newer, false};
         struct rect need;
 
         if (k & 2) {
@@ -200,7 +202,8 @@ static void sizes(void)
 
 static void limit(void)
 {
-    struct resize_job j = {10241, 10, 10, 10, {0, 0, 10, 10}, false, false};
+    struct resize_job j = {10241,          10,    10,    10,
+                           {0, 0, 10, 10}, false, false, false};
     struct rect need;
 
     is_int(resize_need(&j, &need), -1, "too much shrinking is refused");

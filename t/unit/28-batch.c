@@ -78,7 +78,7 @@ static void name(void *arg, const struct batch_row *r, struct buf *b)
 static int take(void *arg, struct batch_frame *f)
 {
     struct walk *w = arg;
-    size_t n = (size_t)(f->rows * f->size * f->size * 3);
+    size_t n = (size_t)(f->rows * f->h * f->w * 3);
     int64_t i, pads = 0;
 
     w->crc = digest_crc32(w->crc, f->image, n);

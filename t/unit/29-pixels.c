@@ -83,7 +83,7 @@ static int columns(const struct buf *f, int number, uint32_t crc[COLUMNS])
 
         job = (struct resize_job){
             c.box.w, c.box.h, size[k], size[k], {0, 0, size[k], size[k]},
-            c.flip,  newer};
+            c.flip,  newer,   false};
         if (made(f, &c.box, &job, size[k], &crc[1 + k]) < 0)
             return -1;
     }
