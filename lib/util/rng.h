@@ -22,6 +22,8 @@ enum rng_domain {
     RNG_PACK = 8,   /* order of packing */
     RNG_AUGMENT = 16,
     RNG_BATCH = 17,  /* mixup and cutmix, per batch */
+    RNG_COLOUR = 18, /* jitter and policies */
+    RNG_ERASE = 19,
     RNG_INIT = 32,   /* fresh weights */
     RNG_WORKER = 33, /* dropout and sampling in the worker */
     RNG_SYNTH = 64   /* made-up data */

@@ -52,6 +52,31 @@ struct crop augment_train(const struct augment *a, int w, int h, uint64_t seed,
     return c;
 }
 
+struct rect augment_erase(const struct augment *a, int size, uint64_t seed,
+                          uint32_t epoch, uint32_t pos)
+{
+    const double lo = log(0.3), hi = log(3.3);
+    struct rect b = {0, 0, 0, 0};
+    struct rng r;
+    int i;
+
+    rng_init(&r, seed, pos, epoch, RNG_ERASE);
+    if (!(rng_unit(&r) < a->erase))
+        return b;
+    for (i = 0; i < 10; i++) {
+        double part = 0.02 + (0.33 - 0.02) * rng_unit(&r);
+        double ratio = exp(lo + (hi - lo) * rng_unit(&r));
+
+        augment_try((double)size * size * part, ratio, &b.h, &b.w);
+        if (b.h >= size || b.w >= size)
+            continue;
+        b.y = (int)rng_below(&r, (uint64_t)(size - b.h + 1));
+        b.x = (int)rng_below(&r, (uint64_t)(size - b.w + 1));
+        return b;
+    }
+    return (struct rect){0, 0, 0, 0};
+}
+
 /* Centre `size` on `len`: where to cut, how much, and where to put it. */
 static void centre(int len, int size, int *from, int *n, int *at)
 {

@@ -19,10 +19,11 @@ struct augment {
     double scale[2]; /* area, 0.08..1 of the image */
     double ratio[2]; /* width to height, 3/4..4/3, log-uniform */
     double flip;     /* probability */
+    double erase;    /* probability that a rectangle is erased */
 };
 #define AUGMENT_INIT                                                           \
     {                                                                          \
-        {0.08, 1.0}, {0.75, 4.0 / 3.0}, 0.5                                    \
+        {0.08, 1.0}, {0.75, 4.0 / 3.0}, 0.5, 0                                 \
     }
 
 struct crop {
@@ -35,6 +36,13 @@ struct crop {
  * seed, epoch and pos are those of rng_init, domain RNG_AUGMENT.
  */
 struct crop augment_train(const struct augment *a, int w, int h, uint64_t seed,
+                          uint32_t epoch, uint32_t pos);
+/*
+ * The rectangle of a picture of size x size that is erased, that is, made the
+ * mean colour; w and h 0: none. Area 0.02..0.33, height to width 0.3..3.3,
+ * domain RNG_ERASE (the same file, RandomErasing).
+ */
+struct rect augment_erase(const struct augment *a, int size, uint64_t seed,
                           uint32_t epoch, uint32_t pos);
 /* The central crop taken when ten tries have failed. */
 struct rect augment_fallback(const struct augment *a, int w, int h);
