@@ -60,7 +60,7 @@ static int check_file(const struct shard *sh, const char *path, bool *sized)
 {
     uint64_t bytes;
     uint32_t crc;
-    char hex[65];
+    char hex[65] = "";
 
     *sized = false;
     if (digest_file(path, &bytes, &crc, set.full ? hex : NULL) < 0)

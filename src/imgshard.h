@@ -27,6 +27,9 @@ extern struct opt ls_opts[], cat_opts[], order_opts[];
 int imgshard_ls(const struct command *c, int argc, char **argv);
 int imgshard_cat(const struct command *c, int argc, char **argv);
 int imgshard_order(const struct command *c, int argc, char **argv);
+/* imgshard-stats.c */
+extern struct opt stats_opts[];
+int imgshard_stats(const struct command *c, int argc, char **argv);
 /* imgshard-read.c */
 extern struct opt read_opts[];
 int imgshard_read(const struct command *c, int argc, char **argv);
