@@ -26,7 +26,9 @@ struct trap {
     struct jpeg_error_mgr mgr; /* first: libjpeg hands this address back */
     jmp_buf back;
     char text[JMSG_LENGTH_MAX];
-    bool cut; /* the source ran out of bytes */
+    bool cut;  /* the source ran out of bytes */
+    bool done; /* all rows are there: it may */
+    bool over; /* and it did */
     bool strict;
     bool narrow; /* of each restart interval the end is not wanted */
 };
@@ -63,8 +65,12 @@ static void on_message(j_common_ptr c, int level)
     if (level >= 0 || (t->narrow && t->mgr.msg_code == JWRN_EXTRANEOUS_DATA))
         return;
     t->mgr.num_warnings++;
-    if (t->mgr.msg_code == JWRN_JPEG_EOF)
-        t->cut = true;
+    if (t->mgr.msg_code == JWRN_JPEG_EOF) {
+        t->over = t->done && !t->strict;
+        t->cut = !t->over;
+    }
+    if (t->over)
+        longjmp(t->back, 1);
     if (t->cut || t->strict)
         on_error(c);
 }
@@ -144,6 +150,7 @@ static void open_image(struct jpeg_decoder *d, const void *p, size_t n)
      */
     jpeg_destroy_decompress(c);
     jpeg_create_decompress(c);
+    d->trap.done = d->trap.over = false;
     c->mem->max_memory_to_use = 512L << 20;
     c->progress = &d->progress;
     jpeg_mem_src(c, p, n);
@@ -234,9 +241,13 @@ static void skip_rows(struct jpeg_decompress_struct *c, JSAMPROW scratch,
         (void)jpeg_read_scanlines(c, &scratch, 1);
 }
 
-/* Decode region r; the column of the first pixel of a row goes to *left. */
+/*
+ * Decode region r; the column of the first pixel of a row goes to *left. To the
+ * end of the file, if that is wanted: an error behind the last row makes Pillow
+ * refuse an image too, while the lack of an end marker does not.
+ */
 static void read_region(struct jpeg_decoder *d, const struct rect *r,
-                        JDIMENSION *left, size_t *stride)
+                        bool to_end, JDIMENSION *left, size_t *stride)
 {
     struct jpeg_decompress_struct *c = &d->c;
     JSAMPROW rows[ROWS_AT_ONCE];
@@ -267,19 +278,26 @@ static void read_region(struct jpeg_decoder *d, const struct rect *r,
             rows[k] = d->pixels + *stride * (y + k);
         k = jpeg_read_scanlines(c, rows, k);
     }
-    /* what is below the region is never decoded */
-    jpeg_abort_decompress(c);
+    d->trap.done = true;
+    if (to_end)
+        (void)jpeg_finish_decompress(c);
+    else
+        jpeg_abort_decompress(c); /* what is below is never decoded */
 }
 
 /* read_region with its failures caught. */
-static int try_region(struct jpeg_decoder *d, const struct rect *r,
+static int try_region(struct jpeg_decoder *d, const struct rect *r, bool to_end,
                       JDIMENSION *left, size_t *stride)
 {
-    if (setjmp(d->trap.back))
-        return fail(d);
+    if (setjmp(d->trap.back)) {
+        if (!d->trap.over)
+            return fail(d);
+        jpeg_abort_decompress(&d->c);
+        return 0;
+    }
     if (!d->open)
         open_image(d, d->file, d->size);
-    read_region(d, r, left, stride);
+    read_region(d, r, to_end, left, stride);
     return 0;
 }
 
@@ -308,7 +326,7 @@ static bool try_part(struct jpeg_decoder *d, const struct rect *r,
         return false;
     }
     open_image(d, d->part.data, d->part.len);
-    read_region(d, &part, left, stride);
+    read_region(d, &part, false, left, stride);
     return true;
 }
 
@@ -316,6 +334,7 @@ int jpeg_region(struct jpeg_decoder *d, const struct rect *r,
                 struct jpeg_image *im)
 {
     struct rect all = {0, 0, d->info.width, d->info.height};
+    bool to_end = !r;
     JDIMENSION left;
     int y;
 
@@ -325,8 +344,8 @@ int jpeg_region(struct jpeg_decoder *d, const struct rect *r,
         r->h > all.h - r->y)
         BUG("region %d,%d %dx%d outside %dx%d", r->x, r->y, r->w, r->h, all.w,
             all.h);
-    if (!try_part(d, r, &left, &im->stride) &&
-        try_region(d, r, &left, &im->stride) < 0)
+    if ((to_end || !try_part(d, r, &left, &im->stride)) &&
+        try_region(d, r, to_end, &left, &im->stride) < 0)
         return -1;
     im->pixels = d->pixels + 4 * ((size_t)r->x - left);
     im->width = r->w;
@@ -482,7 +501,7 @@ static bool read_all(struct jpeg_decoder *d, const void *p, size_t n,
     size_t stride;
 
     if (jpeg_begin(d, p, n, &all.w, &all.h) < 0 ||
-        try_region(d, &all, &left, &stride) < 0)
+        try_region(d, &all, true, &left, &stride) < 0)
         return false;
     *size = stride * (size_t)all.h;
     return true;

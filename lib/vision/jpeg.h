@@ -96,9 +96,9 @@ struct jpeg_image {
 int jpeg_begin(struct jpeg_decoder *d, const void *p, size_t n, int *width,
                int *height) MUST_CHECK;
 /*
- * Decode a part of the image begun (NULL: all of it) and leave the rest
- * undecoded; exactly the pixels of a full decode. Once per jpeg_begin. r must
- * lie in the image. Of a file with JPEG_ROWS what lies outside is not even
+ * Decode a part of the image begun and leave the rest undecoded; exactly the
+ * pixels of a full decode. NULL: all of it, with what is wrong behind its last
+ * row. Once per jpeg_begin. r must lie in the image. Of a file with JPEG_ROWS what lies outside is not even
  * looked at (jpeg_rows.h), so that damage there goes unnoticed.
  */
 int jpeg_region(struct jpeg_decoder *d, const struct rect *r,

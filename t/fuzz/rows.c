@@ -80,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             jpeg_region(one, NULL, &im) == 0 && !jpeg_warnings(one);
     for (i = 0; i < 4; i++) {
         r = (struct rect){f.width * i / 5, f.height * i / 6,
-                          (f.width + 4) / (5 + i), (f.height + 3) / 4};
+                          1 + (f.width - 1) / (5 + i), (f.height + 3) / 4};
         cut(data, size, &r);
         if (sound)
             region(other, data, size, &im, &r);

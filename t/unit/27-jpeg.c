@@ -325,6 +325,33 @@ static void limits(struct buf *b)
     is_int(jpeg_probe(b->data, b->len, &info), -1, "no rows are refused");
 }
 
+/* What stands behind the last row: Pillow's decisions (its JpegDecode.c). */
+static void behind(void)
+{
+    struct buf b = BUF_INIT;
+    struct jpeg_info info;
+    char zero[300] = {0};
+
+    picture(&b, 70, 40, (struct jpeg_how){.restart_rows = 1});
+    b.len -= 2;
+    buf_add(&b, zero, sizeof(zero));
+    is_int(jpeg_check(d, b.data, b.len, &info), 0, "rubbish for an end");
+    ok(info.flags & JPEG_WARNED, "it is damage");
+    jpeg_decoder_strict(d, true);
+    is_int(jpeg_check(d, b.data, b.len, &info), -1, "too much for strict");
+    has_str(err_text(), "cut off", "and it says so");
+    jpeg_decoder_strict(d, false);
+    buf_add(&b, "\xff\xc4\xff\xff\1\2\3", 7);
+    is_int(jpeg_check(d, b.data, b.len, &info), 0, "a table that is cut off");
+    b.len -= 7;
+    buf_add(&b, "\xff\xd8\xff\xd9", 4);
+    is_int(jpeg_check(d, b.data, b.len, &info), -1, "a second beginning");
+    b.len -= 4;
+    buf_add(&b, "\xff\xd9\xff\xd8", 4);
+    is_int(jpeg_check(d, b.data, b.len, &info), 0, "behind the end: no matter");
+    buf_release(&b);
+}
+
 static void damage(void)
 {
     struct synth s = {3, 60, 90};
@@ -447,6 +474,7 @@ int main(void)
     regions();
     colours();
     damage();
+    behind();
     tables();
     edge();
     jpeg_decoder_free(d);
