@@ -1,6 +1,8 @@
-"""Make pixels.tsv: what Pillow makes of a tar of JPEG files.
+"""Make pixels.tsv and edge.tsv: what Pillow makes of a tar of JPEG files, and of
+the files of a folder.
 
     python make-pixels.py ../../../shared/data/imagenet1k-samples/images.tar
+    python make-pixels.py ../../../shared/data/jpeg-edge >edge.tsv
 
 Columns: file; CRC-32 of the RGB pixels of the whole image; of the train crops
 of 224, 176 and 64 pixels at positions 3i, 3i+1, 3i+2 (seed 0, epoch 0, file i),
@@ -8,9 +10,15 @@ flipped where the draw says so; of resize 256, centre 224. The crops are compute
 here once more from the definition (data-and-collectives 1.11 and 2.9). Width
 and height are resized in two calls, in that order: what Pillow up to 12 does in
 one; Pillow 13 chooses the order by itself.
+
+Of a folder: what Pillow refuses, other kinds of files and 16-bit grey are
+"refused"; "-" is an evaluation crop of a picture so long that it would be too
+large.
 """
+import glob
 import io
 import math
+import os
 import sys
 import tarfile
 import zlib
@@ -100,17 +108,44 @@ def evaluate(im, short=256, size=224):
     return im.crop((x, y, x + size, y + size))
 
 
+# Damaged, so that blocks are smoothed: other pixels since libjpeg-turbo 3.
+DIFFERS = ["imagetestsuite/f6b4389c3cf0f5997b2e5a4b905aea8d.jpg"]
+
+
+def columns(data, i):
+    im = Image.open(io.BytesIO(data))
+    if im.format not in ("JPEG", "MPO", "PNG"):
+        return ["refused"]
+    if im.mode.startswith("I"):  # 16 bits: convert clips at 255, here refused
+        return ["refused"]
+    im = im.convert("RGB")
+    row = [crc(im)]
+    row += [crc(crop(im, s, 3 * i + k)) for k, s in enumerate((224, 176, 64))]
+    return row + [crc(evaluate(im)) if max(im.size) < 60 * min(im.size) else "-"]
+
+
+def folder(root):
+    names = sorted(n for n in glob.glob("**/*", root_dir=root, recursive=True)
+                   if n.lower().endswith((".jpg", ".jpeg", ".png"))
+                   and n not in DIFFERS)
+    for i, name in enumerate(names):
+        with open(os.path.join(root, name), "rb") as f:
+            data = f.read()
+        try:
+            row = columns(data, i)
+        except Exception:
+            row = ["refused"]
+        print("\t".join([name] + row))
+
+
 def main():
     print("# made by make-pixels.py with Pillow %s" % PIL.__version__)
+    if os.path.isdir(sys.argv[1]):
+        return folder(sys.argv[1])
     with tarfile.open(sys.argv[1]) as tar:
         names = [m for m in tar if m.isfile()]
         for i, m in enumerate(names):
-            im = Image.open(io.BytesIO(tar.extractfile(m).read()))
-            im = im.convert("RGB")
-            row = [crc(im)]
-            row += [crc(crop(im, s, 3 * i + k))
-                    for k, s in enumerate((224, 176, 64))]
-            row.append(crc(evaluate(im)))
+            row = columns(tar.extractfile(m).read(), i)
             print("\t".join([m.name] + row))
 
 

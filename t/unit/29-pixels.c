@@ -2,9 +2,14 @@
  * Pixels equal to Pillow's: whole images, train crops and evaluation crops of
  * imagenet1k-samples against t/golden/pixels.tsv (all files, all columns).
  *
+ * For t/peer/pixels.t and t/slow/sets.t:
  * "29-pixels.t crc FILE..." prints for each file the columns of that table as
  * they are here, files counted from 0 ("crc13": with the order of passes of
- * Pillow 13); t/peer/pixels.t compares them live.
+ * Pillow 13);
+ * "29-pixels.t pnm FILE..." size, SHA-256 of the image as a PNM file, mean of
+ * R, G and B;
+ * "29-pixels.t eval FILE..." and "29-pixels.t crop X Y W H FLIP FILE" write the
+ * 224x224 pixels themselves.
  */
 #include "lib/tap.h"
 
@@ -21,6 +26,7 @@
 static struct image_decoder *d;
 static struct resizer *r;
 static bool newer; /* the order of passes of Pillow 13 */
+static bool raw;   /* crops are written to stdout */
 
 static uint32_t crc_whole(const struct jpeg_image *im)
 {
@@ -39,7 +45,8 @@ static uint32_t crc_whole(const struct jpeg_image *im)
     return crc;
 }
 
-/* Decode the part of the file that a job on box needs and resize it. */
+/* Decode the part of the file that a job on box needs and resize it; the pixels
+ * go to stdout, if raw says so. */
 static int made(const struct buf *f, const struct rect *box,
                 const struct resize_job *job, int size, uint32_t *crc)
 {
@@ -57,6 +64,8 @@ static int made(const struct buf *f, const struct rect *box,
         goto out;
     resize_run(r, job, im.pixels, im.stride, out, 3 * (size_t)size);
     *crc = digest_crc32(0, out, (size_t)size * (size_t)size * 3);
+    if (raw)
+        (void)fwrite(out, 3, (size_t)size * (size_t)size, stdout);
     rc = 0;
 out:
     free(out);
@@ -92,27 +101,118 @@ static int columns(const struct buf *f, int number, uint32_t crc[COLUMNS])
     return made(f, &whole, &job, 224, &crc[4]);
 }
 
-static int print_files(int argc, char **argv)
+/* ---- files of the command line */
+
+static int print_crcs(const struct buf *f, int number)
+{
+    uint32_t crc[COLUMNS];
+
+    if (columns(f, number, crc) < 0)
+        return -1;
+    for (int k = 0; k < COLUMNS; k++)
+        printf("\t%08x", crc[k]);
+    return 0;
+}
+
+/* As djpeg writes it: one byte a pixel for grey. */
+static int print_pnm(const struct buf *f, int number)
+{
+    struct digest *sum = digest_new();
+    struct image_info info;
+    struct jpeg_image im;
+    char head[32], hex[65];
+    double total[3] = {0};
+    int w, h, x, y, k, n;
+
+    (void)number;
+    if (image_check(d, f->data, f->len, &info) < 0 ||
+        image_begin(d, f->data, f->len, &w, &h) < 0 ||
+        image_region(d, NULL, &im) < 0) {
+        digest_free(sum);
+        return -1;
+    }
+    n = info.kind == IMAGE_JPEG && (info.flags & JPEG_GREY) ? 1 : 3;
+    snprintf(head, sizeof(head), "P%c\n%d %d\n255\n", n == 1 ? '5' : '6', w, h);
+    digest_add(sum, head, strlen(head));
+    for (y = 0; y < h; y++)
+        for (x = 0; x < w; x++) {
+            const uint8_t *p = im.pixels + im.stride * (size_t)y + 4 * x;
+
+            digest_add(sum, p, (size_t)n);
+            for (k = 0; k < 3; k++)
+                total[k] += p[k];
+        }
+    digest_hex(sum, hex);
+    digest_free(sum);
+    for (k = 0; k < 3; k++)
+        total[k] /= (double)w * h;
+    printf("\tP%c %dx%d\t%s\t%.4f,%.4f,%.4f", n == 1 ? '5' : '6', w, h, hex,
+           total[0], total[1], total[2]);
+    return 0;
+}
+
+static int print_files(int argc, char **argv,
+                       int (*print)(const struct buf *, int))
 {
     struct buf b = BUF_INIT;
-    uint32_t crc[COLUMNS];
-    int i, k;
 
-    for (i = 0; i < argc; i++) {
+    for (int i = 0; i < argc; i++) {
         buf_reset(&b);
         if (buf_read_file(&b, argv[i], JPEG_MAX_BYTES) < 0)
             die();
         printf("%s", argv[i]);
-        if (columns(&b, i, crc) < 0)
+        if (print(&b, i) < 0)
             printf("\terror: %s", err_text());
-        else
-            for (k = 0; k < COLUMNS; k++)
-                printf("\t%08x", crc[k]);
         printf("\n");
     }
     buf_release(&b);
     return 0;
 }
+
+/* The pixels of the crop that args say (X Y W H FLIP), or of evaluation. */
+static int write_files(int argc, char **argv, char **args)
+{
+    struct rect box = {0, 0, 0, 0};
+    struct resize_job job;
+    struct buf b = BUF_INIT;
+    int left, top;
+    uint32_t crc;
+
+    raw = true;
+    for (int i = 0; i < argc; i++) {
+        buf_reset(&b);
+        if (buf_read_file(&b, argv[i], JPEG_MAX_BYTES) < 0 ||
+            image_begin(d, b.data, b.len, &box.w, &box.h) < 0)
+            die();
+        if (args) {
+            box = (struct rect){
+                (int)strtol(args[0], NULL, 10), (int)strtol(args[1], NULL, 10),
+                (int)strtol(args[2], NULL, 10), (int)strtol(args[3], NULL, 10)};
+            job = (struct resize_job){
+                box.w,           box.h, 224, 224, {0, 0, 224, 224},
+                *args[4] == '1', false};
+        } else {
+            augment_eval(box.w, box.h, 256, 224, false, &job, &left, &top);
+        }
+        if (made(&b, &box, &job, 224, &crc) < 0)
+            die();
+    }
+    buf_release(&b);
+    return 0;
+}
+
+static int command(int argc, char **argv)
+{
+    newer = !strcmp(argv[1], "crc13");
+    if (!strcmp(argv[1], "eval"))
+        return write_files(argc - 2, argv + 2, NULL);
+    if (!strcmp(argv[1], "crop") && argc == 8)
+        return write_files(1, argv + 7, argv + 2);
+    return print_files(argc - 2, argv + 2,
+                       !strcmp(argv[1], "pnm") ? print_pnm : print_crcs);
+}
+
+/* ---- the table */
 
 /* The line of a file: name, tab, columns. */
 static int compare(const char *line, const struct tar_reader *t,
@@ -170,9 +270,8 @@ int main(int argc, char **argv)
 
     d = image_decoder_new();
     r = resizer_new();
-    if (argc > 1 && !strncmp(argv[1], "crc", 3)) {
-        newer = argv[1][3];
-        rc = print_files(argc - 2, argv + 2);
+    if (argc > 1) {
+        rc = command(argc, argv);
     } else {
         tar = tap_data("imagenet1k-samples/images.tar");
         if (tar)
