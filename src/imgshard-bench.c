@@ -170,7 +170,7 @@ int imgshard_bench(const struct command *c, int argc, char **argv)
 
     (void)c;
     (void)argc;
-    if (reading_open(&reader, argv[0]) < 0)
+    if (reading_open(&reader, argv[0], -1) < 0)
         return -1;
     rc = run_bench(&reader, j);
     if (rc == 0) {

@@ -143,22 +143,11 @@ int imgshard_order(const struct command *c, int argc, char **argv)
 {
     struct reader r = {0};
     struct reader_step st;
-    char *range = NULL;
     int rc;
 
     (void)c;
     (void)argc;
-    if (walk.epoch >= 0) {
-        if (reading.epochs)
-            return err_set(ERR_USAGE, "--epoch and --epochs: one of them");
-        range =
-            xstrfmt("%lld-%lld", (long long)walk.epoch, (long long)walk.epoch);
-        reading.epochs = range;
-    }
-    rc = reading_open(&r, argv[0]);
-    reading.epochs = NULL;
-    free(range);
-    if (rc < 0)
+    if (reading_open(&r, argv[0], walk.epoch) < 0)
         return -1;
     while ((rc = reader_next(&r, &st)) > 0 && !ferror(stdout))
         for (int64_t j = 0; j < st.count; j++) {

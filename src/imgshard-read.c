@@ -49,7 +49,7 @@ static int parse_epochs(const char *text, struct reader_want *w)
     return err_set(ERR_USAGE, "--epochs \"%.40s\": want E or A-B", text);
 }
 
-int reading_open(struct reader *r, const char *manifest)
+int reading_open(struct reader *r, const char *manifest, int64_t epoch)
 {
     struct reader_want w = {
         .manifest = manifest,
@@ -62,6 +62,10 @@ int reading_open(struct reader *r, const char *manifest)
         .check = reading.check,
     };
 
+    if (epoch >= 0 && reading.epochs)
+        return err_set(ERR_USAGE, "--epoch and --epochs: one of them");
+    if (epoch >= 0)
+        w.first_epoch = w.last_epoch = epoch;
     if ((reading.epochs && parse_epochs(reading.epochs, &w) < 0) ||
         recipe_check(&recipe) < 0)
         return -1;
@@ -227,7 +231,7 @@ int imgshard_read(const struct command *c, int argc, char **argv)
 
     (void)c;
     (void)argc;
-    if (reading_open(&s.r, argv[0]) < 0)
+    if (reading_open(&s.r, argv[0], -1) < 0)
         return -1;
     order_name(&s.r.order, &s.order);
     fd_grow_pipe(STDOUT_FILENO);

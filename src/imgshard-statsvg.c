@@ -137,7 +137,8 @@ static void draw_sides(const struct stats *s, struct buf *b)
     svg_panel(b, &p);
     for (int i = 0; i < CELLS * CELLS; i++) {
         double dx = p.across.hi / CELLS, dy = p.up.hi / CELLS;
-        double x = i % CELLS * dx, y = (double)(i / CELLS) * dy;
+        int row = i / CELLS;
+        double x = i % CELLS * dx, y = row * dy;
 
         if (!count[i])
             continue;

@@ -73,7 +73,9 @@ struct reading {
     int check; /* enum reader_check */
 };
 extern struct reading reading;
-int reading_open(struct reader *r, const char *manifest) MUST_CHECK;
+/* epoch: this one alone, or -1: those of --epochs. ERR_USAGE: both. */
+int reading_open(struct reader *r, const char *manifest,
+                 int64_t epoch) MUST_CHECK;
 
 /* clang-format off */
 #define READING_ROWS                                                           \
