@@ -2,6 +2,7 @@
 
 #include "io/digest.h"
 #include "util/fdio.h"
+#include "util/work.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -94,6 +95,47 @@ void shard_idx_release(struct shard_idx *x)
 
 /* ---- shards */
 
+/* What is still to be done to a shard that is written. */
+struct shard_sum {
+    struct work_task *task;
+    char *path;
+    uint64_t written, bytes;
+    uint32_t crc;
+    char sha256[65];
+};
+
+static int sum_up(void *arg)
+{
+    struct shard_sum *m = arg;
+    int fd = open(m->path, O_RDONLY | O_CLOEXEC), r = 0;
+
+    if (fd < 0)
+        return err_sys(ERR_IO, "%s: open", m->path);
+    if (fsync(fd) < 0 && errno != EINVAL && errno != EROFS)
+        r = err_sys(ERR_IO, "%s: flush to disk", m->path);
+    close(fd);
+    if (r < 0 || digest_file(m->path, &m->bytes, &m->crc, m->sha256) < 0)
+        return -1;
+    if (m->bytes != m->written)
+        return err_set(ERR_IO, "%s: %llu bytes were written, %llu are there",
+                       m->path, (unsigned long long)m->written,
+                       (unsigned long long)m->bytes);
+    return 0;
+}
+
+/* Wait for it and forget it; the caller's error, if there is one, stays. */
+static void drop_sum(struct shard_sum *m)
+{
+    enum err_class class = err_code();
+    char *why = xstrdup(err_text());
+
+    if (work_join(m->task) < 0)
+        err_give(class, why);
+    free(why);
+    free(m->path);
+    free(m);
+}
+
 int shard_out_init(struct shard_out *o, struct shard_set *set, const char *dir,
                    uint64_t max_bytes, uint64_t max_samples)
 {
@@ -103,7 +145,6 @@ int shard_out_init(struct shard_out *o, struct shard_set *set, const char *dir,
     o->max_bytes = max_bytes;
     o->max_samples = max_samples;
     o->dir = xstrdup(dir);
-    o->sha = digest_new();
     if (make_dirs(dir) < 0)
         return -1;
     o->tmp = xstrfmt("%s/.%s.%ld.tmp", dir, set->split, (long)getpid());
@@ -119,6 +160,9 @@ void shard_out_release(struct shard_out *o)
 {
     if (o->fd >= 0)
         close(o->fd);
+    for (int i = 0; i < SHARD_OUT_TASKS; i++)
+        if (o->sum[i])
+            drop_sum(o->sum[i]);
     if (o->tmp) {
         if (remove_tree(o->tmp) < 0)
             warn("%s", err_text());
@@ -126,7 +170,6 @@ void shard_out_release(struct shard_out *o)
     }
     free(o->dir);
     free(o->tmp);
-    digest_free(o->sha);
     shard_idx_release(&o->idx);
     buf_release(&o->out);
     memset(o, 0, sizeof(*o));
@@ -140,8 +183,6 @@ static char *shard_name(const struct shard_set *s, uint32_t n, const char *ext)
 
 static int flush(struct shard_out *o)
 {
-    o->crc = digest_crc32(o->crc, o->out.data, o->out.len);
-    digest_add(o->sha, o->out.data, o->out.len);
     if (fd_write(o->fd, o->out.data, o->out.len, FD_FOREVER) < 0) {
         char *name = shard_name(o->set, o->set->n_shards, "tar");
 
@@ -163,37 +204,56 @@ static int open_next(struct shard_out *o)
     if (o->fd < 0)
         err_sys(ERR_CANTCREAT, "%s: create", path);
     o->bytes = o->samples = 0;
-    o->crc = 0;
     free(name);
     free(path);
     return o->fd < 0 ? -1 : 0;
 }
 
+/* Wait for the sum of shard i, if that is under way. */
+static int take_sum(struct shard_out *o, uint32_t i)
+{
+    struct shard_sum **at = &o->sum[i % SHARD_OUT_TASKS], *m = *at;
+    int r;
+
+    if (!m)
+        return 0;
+    *at = NULL;
+    r = work_join(m->task);
+    if (r == 0) {
+        o->set->shard[i].crc32 = m->crc;
+        memcpy(o->set->shard[i].sha256, m->sha256, sizeof(m->sha256));
+    }
+    free(m->path);
+    free(m);
+    return r;
+}
+
 static int close_shard(struct shard_out *o)
 {
-    char *tar = shard_name(o->set, o->set->n_shards, "tar");
-    char *idx = shard_name(o->set, o->set->n_shards, "idx");
+    uint32_t number = o->set->n_shards;
+    char *tar = shard_name(o->set, number, "tar");
+    char *idx = shard_name(o->set, number, "idx");
     char *path = xstrfmt("%s/%s", o->tmp, idx);
     struct shard sh = {.file = tar};
+    struct shard_sum *m;
     int fd = o->fd, result = -1;
 
     tar_end(&o->out, o->bytes + o->out.len);
     if (flush(o) < 0)
         goto out;
     o->fd = -1;
-    if (fsync(fd) < 0 && errno != EINVAL && errno != EROFS) {
-        err_sys(ERR_IO, "%s/%s: flush to disk", o->dir, tar);
-        close(fd);
-        goto out;
-    }
     if (close(fd) < 0) {
         err_sys(ERR_IO, "%s/%s: close", o->dir, tar);
         goto out;
     }
-    sh.bytes = o->bytes;
-    sh.crc32 = o->crc;
-    digest_hex(o->sha, sh.sha256);
+    if (number >= SHARD_OUT_TASKS && take_sum(o, number - SHARD_OUT_TASKS) < 0)
+        goto out;
+    m = xcalloc(1, sizeof(*m));
+    m->path = xstrfmt("%s/%s", o->tmp, tar);
+    m->written = sh.bytes = o->bytes;
+    o->sum[number % SHARD_OUT_TASKS] = m;
     shard_set_shard(o->set, &sh);
+    m->task = work_begin(sum_up, m);
     result = shard_idx_write(&o->idx, path);
 out:
     free(tar);
@@ -270,15 +330,20 @@ static int remove_rest(const struct shard_out *o)
 int shard_out_commit(struct shard_out *o)
 {
     char *manifest = xstrfmt("%s/%s.json", o->dir, o->set->split);
+    uint32_t i, n;
     int result = -1;
 
     if (o->fd >= 0 && close_shard(o) < 0)
         goto out;
+    n = o->set->n_shards;
+    for (i = n > SHARD_OUT_TASKS ? n - SHARD_OUT_TASKS : 0; i < n; i++)
+        if (take_sum(o, i) < 0)
+            goto out;
     if (unlink(manifest) < 0 && errno != ENOENT) {
         err_sys(ERR_CANTCREAT, "%s: remove", manifest);
         goto out;
     }
-    for (uint32_t i = 0; i < o->set->n_shards; i++)
+    for (i = 0; i < n; i++)
         if (move(o, i, "tar") < 0 || move(o, i, "idx") < 0)
             goto out;
     if (remove_rest(o) < 0 || sync_dir(o->dir) < 0)

@@ -6,6 +6,10 @@
  * writes index and manifest last: a manifest that is there describes what is
  * there. Whatever ends the process before leaves the old split or none.
  *
+ * A full shard is summed up and flushed to the disk by a thread of its own while
+ * the next one is written: SHA-256 is slower than everything else that happens
+ * to a byte on its way.
+ *
  *	shard_out_init(&o, &set, "shards", SIZE, COUNT)
  *	for each sample: shard_out_add(&o, &row, bytes, n, parts, n_parts)
  *	shard_out_commit(&o)
@@ -45,14 +49,17 @@ void shard_idx_release(struct shard_idx *x);
 
 /* ---- shards */
 
+#define SHARD_OUT_TASKS 4 /* shards summed up at the same time */
+
+struct shard_sum; /* one of them */
+
 struct shard_out {
     struct shard_set *set; /* lent: rows and shards are added to it */
     char *dir, *tmp;
     uint64_t max_bytes, max_samples;
     int fd; /* of the shard being written, or -1 */
     uint64_t bytes, samples;
-    uint32_t crc;
-    struct digest *sha;
+    struct shard_sum *sum[SHARD_OUT_TASKS]; /* shard i is at i % TASKS */
     struct shard_idx idx;
     struct buf out; /* not written yet */
 };

@@ -257,6 +257,53 @@ int work_for(size_t n, int threads, int (*fn)(void *arg, size_t i, int t),
     return l.why.text ? failure_give(&l.why) : 0;
 }
 
+/* ---- a task */
+
+struct work_task {
+    int (*fn)(void *arg);
+    void *arg;
+    pthread_t id;
+    bool thread; /* it has one */
+    int result;
+    struct failure why;
+};
+
+static void *task_run(void *p)
+{
+    struct work_task *t = p;
+
+    err_clear();
+    t->result = t->fn(t->arg);
+    if (t->result < 0)
+        failure_take(&t->why);
+    return NULL;
+}
+
+struct work_task *work_begin(int (*fn)(void *arg), void *arg)
+{
+    struct work_task *t = xcalloc(1, sizeof(*t));
+
+    t->fn = fn;
+    t->arg = arg;
+    t->thread = start_thread(&t->id, task_run, t) == 0;
+    if (!t->thread)
+        task_run(t);
+    return t;
+}
+
+int work_join(struct work_task *t)
+{
+    int r;
+
+    if (t->thread)
+        pthread_join(t->id, NULL);
+    r = t->result;
+    if (r < 0)
+        failure_give(&t->why);
+    free(t);
+    return r;
+}
+
 /* ---- pipeline */
 
 enum slot_state {

@@ -1,8 +1,8 @@
 /*
- * work.h - threads: a parallel for, and an ordered bounded pipeline.
+ * work.h - threads: a parallel for, a task, and an ordered bounded pipeline.
  *
- * Neither lets the number of threads change a result: work items know their
- * number, and the pipeline hands results on in the order of the items.
+ * None lets the number of threads change a result: work items know their number,
+ * and the pipeline hands results on in the order of the items.
  */
 #ifndef UTIL_WORK_H
 #define UTIL_WORK_H
@@ -22,6 +22,15 @@ int work_cpus(void);
  */
 int work_for(size_t n, int threads, int (*fn)(void *arg, size_t i, int t),
              void *arg) MUST_CHECK;
+
+/*
+ * fn(arg) behind the caller's back, on a thread of its own (or here and now if
+ * there is none to be had). work_join waits for it and returns what it
+ * returned; its error is the caller's then. Every task must be joined.
+ */
+struct work_task;
+struct work_task *work_begin(int (*fn)(void *arg), void *arg);
+int work_join(struct work_task *t) MUST_CHECK;
 
 /*
  * Pipeline of three stages over items of the caller:
