@@ -169,6 +169,7 @@ test-peer: tests
 bench: all
 	BIN=$(abspath $(B)) bench/train.sh
 	BIN=$(abspath $(B)) bench/data.sh $(PHOTOS)
+	BIN=$(abspath $(B)) bench/pack.sh
 .PHONY: bench
 
 include tools/check.mk

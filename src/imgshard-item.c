@@ -80,7 +80,7 @@ int item_make(struct item *it, struct image_decoder *d,
     return add_members(it);
 }
 
-void item_release(struct item *it)
+static void item_release(struct item *it)
 {
     buf_release(&it->image);
     buf_release(&it->json);
@@ -89,4 +89,33 @@ void item_release(struct item *it)
     for (int i = 0; i < 3; i++)
         free(it->path[i]);
     free(it->why);
+    *it = (struct item){0};
+}
+
+bool load_add(struct load *l, struct source *src, size_t number)
+{
+    struct item *it = &l->item[l->n];
+
+    if (l->n == LOAD_FILES || l->bytes >= LOAD_BYTES)
+        return false;
+    it->number = number;
+    it->file = &src->file[number];
+    l->bytes += it->file->size;
+    l->n++;
+    return true;
+}
+
+void load_reset(struct load *l)
+{
+    for (int i = 0; i < l->n; i++)
+        if (l->item[i].image.cap + l->item[i].tar.cap > 4 * LOAD_BYTES)
+            item_release(&l->item[i]);
+    l->n = 0;
+    l->bytes = 0;
+}
+
+void load_release(struct load *l)
+{
+    for (int i = 0; i < LOAD_FILES; i++)
+        item_release(&l->item[i]);
 }

@@ -4,7 +4,7 @@
  *
  *	item_read(it, &src), item_make(it, decoder, &how); then it->why says
  *	what is wrong with the image, or tar, row and part are what
- *	shard_out_add wants; item_release at the end.
+ *	shard_out_add wants. Items live in a struct load.
  */
 #ifndef IMGSHARD_ITEM_H
 #define IMGSHARD_ITEM_H
@@ -34,6 +34,23 @@ struct item_how {
 int item_read(struct item *it, struct source *src) MUST_CHECK;
 int item_make(struct item *it, struct image_decoder *d,
               const struct item_how *how) MUST_CHECK;
-void item_release(struct item *it);
+
+/*
+ * Files that go through the threads together, so that handing over small ones
+ * does not cost more than the work on them.
+ */
+#define LOAD_FILES 64
+#define LOAD_BYTES (256 << 10)
+
+struct load {
+    struct item item[LOAD_FILES];
+    int n;
+    uint64_t bytes;
+};
+/* False: it is full. The file stays the source's. */
+bool load_add(struct load *l, struct source *src, size_t number);
+/* Empty it; memory that large files took is given back. */
+void load_reset(struct load *l);
+void load_release(struct load *l);
 
 #endif

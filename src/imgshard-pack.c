@@ -101,17 +101,17 @@ struct pack {
 static int pack_next(void *arg, void *item)
 {
     struct pack *p = arg;
-    struct item *it = item;
+    struct load *l = item;
 
-    if (p->next == p->src.n)
-        return 0;
-    it->number = p->order ? p->order[p->next] : p->next;
-    it->file = &p->src.file[it->number];
-    p->next++;
-    /* a compressed tar is read here, where files come in their order */
-    if (p->src.sequential && item_read(it, &p->src) < 0)
-        return -1;
-    return 1;
+    load_reset(l);
+    while (p->next < p->src.n &&
+           load_add(l, &p->src, p->order ? p->order[p->next] : p->next)) {
+        p->next++;
+        /* a compressed tar is read here, where files come in their order */
+        if (p->src.sequential && item_read(&l->item[l->n - 1], &p->src) < 0)
+            return -1;
+    }
+    return l->n > 0;
 }
 
 static int pack_work(void *arg, void *item, int t)
@@ -119,11 +119,13 @@ static int pack_work(void *arg, void *item, int t)
     struct item_how how = {(enum probe_check)set.check, set.jpeg == 1,
                            set.keep_exif};
     struct pack *p = arg;
-    struct item *it = item;
+    struct load *l = item;
 
-    if (!p->src.sequential && item_read(it, &p->src) < 0)
-        return -1;
-    return item_make(it, p->decoder[t], &how);
+    for (int i = 0; i < l->n; i++)
+        if ((!p->src.sequential && item_read(&l->item[i], &p->src) < 0) ||
+            item_make(&l->item[i], p->decoder[t], &how) < 0)
+            return -1;
+    return 0;
 }
 
 /* Count a file that is left out; -1 when there are too many. */
@@ -153,11 +155,8 @@ static int left_out(struct pack *p, struct item *it)
     return 0;
 }
 
-static int pack_done(void *arg, void *item)
+static int take_item(struct pack *p, struct item *it)
 {
-    struct pack *p = arg;
-    struct item *it = item;
-
     progress_step(&p->progress, (int64_t)++p->done, NULL);
     if (it->why)
         return left_out(p, it);
@@ -168,28 +167,37 @@ static int pack_done(void *arg, void *item)
                          it->parts);
 }
 
+static int pack_done(void *arg, void *item)
+{
+    struct load *l = item;
+
+    for (int i = 0; i < l->n; i++)
+        if (take_item(arg, &l->item[i]) < 0)
+            return -1;
+    return 0;
+}
+
 static int run_pipeline(struct pack *p, int threads)
 {
     struct work_stages stages = {pack_next, pack_work, pack_done, p};
     int n = threads * 4, i, r;
-    struct item *items = xcalloc((size_t)n, sizeof(*items));
+    struct load *loads = xcalloc((size_t)n, sizeof(*loads));
     void **list = xcalloc((size_t)n, sizeof(*list));
 
     p->decoder = xcalloc((size_t)threads, sizeof(*p->decoder));
     for (i = 0; i < threads; i++)
         p->decoder[i] = image_decoder_new();
     for (i = 0; i < n; i++)
-        list[i] = &items[i];
+        list[i] = &loads[i];
     progress_begin(&p->progress, "img", (int64_t)p->src.n, 0.25, true);
     r = work_pipeline(&stages, list, n, threads);
     progress_clear(&p->progress);
     for (i = 0; i < threads; i++)
         image_decoder_free(p->decoder[i]);
-    for (i = 0; i < n; i++) {
-        item_release(&items[i]);
-    }
+    for (i = 0; i < n; i++)
+        load_release(&loads[i]);
     free(p->decoder);
-    free(items);
+    free(loads);
     free(list);
     return r;
 }

@@ -81,22 +81,24 @@ bool is_split(const char *folder, size_t n, const char *split)
             !memcmp(folder, "val", n));
 }
 
-static void add_file(struct walk *w, const char *path)
+static void add_file(struct walk *w, const char *path, uint64_t size)
 {
     struct source_file *f = source_add(w->src);
 
     f->path = xstrdup(path);
     f->key = source_key(path + w->root);
     f->label = w->label;
+    f->size = size;
 }
 
 /* Is it a directory (1), a regular file (0)? Links are followed. */
-static int kind_of(const char *path)
+static int kind_of(const char *path, uint64_t *size)
 {
     struct stat st;
 
     if (stat(path, &st) < 0)
         return err_sys(ERR_NOINPUT, "%s", path);
+    *size = (uint64_t)st.st_size;
     if (S_ISDIR(st.st_mode))
         return 1;
     if (S_ISREG(st.st_mode))
@@ -109,6 +111,7 @@ static int walk_class(struct walk *w, const char *dir, int depth)
     DIR *d = opendir(dir);
     int kind, result = -1;
     struct dirent *e;
+    uint64_t size;
     char *path;
 
     if (!d)
@@ -125,11 +128,11 @@ static int walk_class(struct walk *w, const char *dir, int depth)
             continue;
         }
         path = xstrfmt("%s/%s", dir, e->d_name);
-        kind = kind_of(path);
+        kind = kind_of(path, &size);
         if (kind > 0)
             kind = walk_class(w, path, depth + 1);
         else if (kind == 0)
-            add_file(w, path);
+            add_file(w, path, size);
         free(path);
         if (kind < 0)
             goto out;
@@ -152,6 +155,7 @@ static int folders(const char *dir, char ***names, size_t *n, size_t *files)
 {
     DIR *d = opendir(dir);
     struct dirent *e;
+    uint64_t size;
     int kind = 0;
 
     if (!d)
@@ -162,7 +166,7 @@ static int folders(const char *dir, char ***names, size_t *n, size_t *files)
         if (e->d_name[0] == '.')
             continue;
         path = xstrfmt("%s/%s", dir, e->d_name);
-        kind = kind_of(path);
+        kind = kind_of(path, &size);
         free(path);
         *files += kind == 0;
         if (kind > 0) {
@@ -390,8 +394,9 @@ int source_open(struct source *src, struct shard_set *s, char **paths, int n,
     int result = number_classes(s, &classes);
 
     for (int i = 0; i < n && result == 0; i++) {
+        uint64_t size;
         char *path = trimmed(paths[i]);
-        int kind = kind_of(path);
+        int kind = kind_of(path, &size);
 
         result = kind < 0 ? -1
                  : kind   ? list_dir(src, path, how, 0)

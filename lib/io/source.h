@@ -37,7 +37,8 @@ struct source_file {
     char *key;
     int32_t label;         /* class, -1: none */
     int32_t archive;       /* -1: path is a file */
-    uint64_t offset, size; /* in the archive, decompressed; size 0: no image */
+    uint64_t offset, size; /* in the archive, decompressed; size 0: no image;
+                              of a file: what it was when it was found */
     uint64_t json_offset;
     uint32_t json_size; /* 0: none */
 };

@@ -15,10 +15,12 @@ unsigned tar_checksum(const unsigned char *block, int *as_signed)
     int s = 0, i;
 
     for (i = 0; i < TAR_BLOCK; i++) {
-        unsigned char c = i >= TAR_CHECKSUM && i < TAR_TYPE ? ' ' : block[i];
-
-        sum += c;
-        s += (signed char)c;
+        sum += block[i];
+        s += (signed char)block[i];
+    }
+    for (i = TAR_CHECKSUM; i < TAR_TYPE; i++) {
+        sum += ' ' - (unsigned)block[i];
+        s += ' ' - (signed char)block[i];
     }
     if (as_signed)
         *as_signed = s;
@@ -333,7 +335,9 @@ static int finish_member(struct tar_reader *r)
     uint64_t pad = tar_padding(r->size);
     int rc;
 
-    if (r->left > pad) {
+    /* in one go where the file is known to be long enough */
+    if (r->left > pad &&
+        (r->file_size == UINT64_MAX || r->left > r->file_size - r->offset)) {
         rc = pass(r, r->left - pad);
         if (rc <= 0)
             return cut_off(r, rc, "member");
