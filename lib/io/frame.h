@@ -165,6 +165,13 @@ struct frame_file {
 int frame_file_open(struct frame_file *ff, const char *path) MUST_CHECK;
 int frame_file_data(struct frame_file *ff, int i, void *dst) MUST_CHECK;
 void frame_file_close(struct frame_file *ff);
+/*
+ * The whole file in memory, pages read when they are touched; writing to them
+ * changes nothing on disk. Tensor i lies at *map + ff->f.header_bytes + begin.
+ * It outlives ff: munmap(*map, *size). Only for files that are replaced, never
+ * cut: what is missing then ends the process.
+ */
+int frame_file_map(struct frame_file *ff, void **map, size_t *size) MUST_CHECK;
 /* Write a file atomically; data aligned to 4096. Items sorted in place. */
 int frame_file_write(const char *path, const struct frame_pair *meta,
                      int n_meta, struct frame_item *items,

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -88,6 +89,16 @@ int frame_file_data(struct frame_file *ff, int i, void *dst)
                  ff->f.header_bytes + t->begin) < 0)
         return err_wrap("%s: tensor \"%.80s\"", ff->path, t->name);
     return 0;
+}
+
+int frame_file_map(struct frame_file *ff, void **map, size_t *size)
+{
+    *size = (size_t)(ff->f.header_bytes + ff->f.data_bytes);
+    *map = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_PRIVATE, ff->fd, 0);
+    if (*map != MAP_FAILED)
+        return 0;
+    *map = NULL;
+    return err_sys(ERR_IO, "%s: map", ff->path);
 }
 
 void frame_file_close(struct frame_file *ff)

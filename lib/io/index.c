@@ -8,11 +8,11 @@
 
 /* ---- reading */
 
-/* A tensor of one dimension with n elements, in memory of its own; or NULL. */
-static void *column(struct frame_file *ff, const char *name, enum dtype t,
-                    uint64_t n)
+/* A tensor of one dimension with n elements, where s->map has it; or NULL. */
+static void *column(const struct frame_file *ff, const struct shard_set *s,
+                    const char *name, enum dtype t, uint64_t n)
 {
-    void *p;
+    uint64_t at;
     int i;
 
     if (frame_want(&ff->f, name, t, 1, &i) < 0)
@@ -22,12 +22,12 @@ static void *column(struct frame_file *ff, const char *name, enum dtype t,
                 (long long)ff->f.tensor[i].t.shape[0], (unsigned long long)n);
         return NULL;
     }
-    p = xmalloc((size_t)n * dtype_size(t) + 1);
-    if (frame_file_data(ff, i, p) < 0) {
-        free(p);
+    at = ff->f.header_bytes + ff->f.tensor[i].begin;
+    if (at % dtype_size(t)) {
+        err_set(ERR_DATA, "tensor \"%s\": not aligned", name);
         return NULL;
     }
-    return p;
+    return (char *)s->map + at;
 }
 
 static int meta_is(const struct frame *f, const char *key, const char *want)
@@ -89,39 +89,37 @@ static int check_rows(const struct shard_set *s, uint64_t keys)
 }
 
 /* shard_first must be what the manifest says. */
-static int check_shards(struct frame_file *ff, const struct shard_set *s)
+static int check_shards(const struct frame_file *ff, const struct shard_set *s)
 {
     size_t n = (size_t)s->n_shards + 1;
-    uint64_t *first = column(ff, "shard_first", DT_U64, n);
-    int r = 0;
+    const uint64_t *first = column(ff, s, "shard_first", DT_U64, n);
 
     if (!first)
         return -1;
     if (memcmp(first, s->shard_first, n * sizeof(*first)) != 0)
-        r = err_set(ERR_DATA, "shard_first differs from the manifest");
-    free(first);
-    return r;
+        return err_set(ERR_DATA, "shard_first differs from the manifest");
+    return 0;
 }
 
-static int read_columns(struct frame_file *ff, struct shard_set *s)
+static int read_columns(const struct frame_file *ff, struct shard_set *s)
 {
     uint64_t n = s->n, keys;
     int i;
 
     if (check_meta(s, &ff->f) < 0 || check_shards(ff, s) < 0 ||
-        !(s->offset = column(ff, "offset", DT_U64, n)) ||
-        !(s->key_end = column(ff, "key_end", DT_U64, n)) ||
-        !(s->size = column(ff, "size", DT_U32, n)) ||
-        !(s->crc32 = column(ff, "crc32", DT_U32, n)) ||
-        !(s->shard_of = column(ff, "shard", DT_U32, n)) ||
-        !(s->label = column(ff, "label", DT_I32, n)) ||
-        !(s->width = column(ff, "width", DT_U16, n)) ||
-        !(s->height = column(ff, "height", DT_U16, n)) ||
-        !(s->flags = column(ff, "flags", DT_U16, n)) ||
+        !(s->offset = column(ff, s, "offset", DT_U64, n)) ||
+        !(s->key_end = column(ff, s, "key_end", DT_U64, n)) ||
+        !(s->size = column(ff, s, "size", DT_U32, n)) ||
+        !(s->crc32 = column(ff, s, "crc32", DT_U32, n)) ||
+        !(s->shard_of = column(ff, s, "shard", DT_U32, n)) ||
+        !(s->label = column(ff, s, "label", DT_I32, n)) ||
+        !(s->width = column(ff, s, "width", DT_U16, n)) ||
+        !(s->height = column(ff, s, "height", DT_U16, n)) ||
+        !(s->flags = column(ff, s, "flags", DT_U16, n)) ||
         frame_want(&ff->f, "keys", DT_U8, 1, &i) < 0)
         return -1;
     keys = (uint64_t)ff->f.tensor[i].t.shape[0];
-    if (!(s->keys = column(ff, "keys", DT_U8, keys)))
+    if (!(s->keys = column(ff, s, "keys", DT_U8, keys)))
         return -1;
     return check_rows(s, keys);
 }
@@ -132,7 +130,8 @@ int shard_index_read(struct shard_set *s, const char *path)
 
     if (frame_file_open(&ff, path) < 0)
         return -1;
-    if (read_columns(&ff, s) < 0) {
+    if (frame_file_map(&ff, &s->map, &s->map_size) < 0 ||
+        read_columns(&ff, s) < 0) {
         frame_file_close(&ff);
         return err_wrap("%s", path);
     }

@@ -11,6 +11,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+static void release_columns(struct shard_set *s)
+{
+    free(s->offset);
+    free(s->key_end);
+    free(s->size);
+    free(s->crc32);
+    free(s->shard_of);
+    free(s->label);
+    free(s->width);
+    free(s->height);
+    free(s->flags);
+    free(s->keys);
+}
 
 void shard_set_release(struct shard_set *s)
 {
@@ -33,16 +48,10 @@ void shard_set_release(struct shard_set *s)
     free(s->jpeg);
     free(s->program);
     free(s->index_file);
-    free(s->offset);
-    free(s->key_end);
-    free(s->size);
-    free(s->crc32);
-    free(s->shard_of);
-    free(s->label);
-    free(s->width);
-    free(s->height);
-    free(s->flags);
-    free(s->keys);
+    if (s->map)
+        munmap(s->map, s->map_size);
+    else
+        release_columns(s);
     free(s->shard_first);
     memset(s, 0, sizeof(*s));
 }

@@ -85,6 +85,9 @@ struct shard_set {
     uint16_t *width, *height, *flags;
     char *keys;            /* all keys, one after the other */
     uint64_t *shard_first; /* [n_shards+1] */
+    /* read from a file, the columns and keys lie in a map of it */
+    void *map;
+    size_t map_size;
     /* while writing */
     size_t cap, keys_cap;
 };
