@@ -89,8 +89,7 @@ int imgshard_ls(const struct command *c, int argc, char **argv)
 /* ---- cat */
 
 /* "#12" is a number, anything else a key. */
-static int find_sample(const struct shard_set *s, const char *word,
-                       int64_t *sample)
+int find_sample(const struct shard_set *s, const char *word, int64_t *sample)
 {
     char *end;
 

@@ -22,7 +22,9 @@ int imgshard_index(const struct command *c, int argc, char **argv);
 int imgshard_verify(const struct command *c, int argc, char **argv);
 /* What is half written is removed when a signal ends the process. */
 void clean_on_signals(void);
-/* imgshard-ls.c */
+/* imgshard-ls.c; find_sample: by key, or "#" and a number; ERR_NOINPUT */
+int find_sample(const struct shard_set *s, const char *word,
+                int64_t *sample) MUST_CHECK;
 extern struct opt ls_opts[], cat_opts[], order_opts[];
 int imgshard_ls(const struct command *c, int argc, char **argv);
 int imgshard_cat(const struct command *c, int argc, char **argv);
@@ -30,6 +32,10 @@ int imgshard_order(const struct command *c, int argc, char **argv);
 /* imgshard-stats.c */
 extern struct opt stats_opts[];
 int imgshard_stats(const struct command *c, int argc, char **argv);
+/* imgshard-sheet.c, imgshard-show.c */
+extern struct opt sheet_opts[], show_opts[];
+int imgshard_sheet(const struct command *c, int argc, char **argv);
+int imgshard_show(const struct command *c, int argc, char **argv);
 /* imgshard-read.c */
 extern struct opt read_opts[];
 int imgshard_read(const struct command *c, int argc, char **argv);

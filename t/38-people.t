@@ -1,5 +1,6 @@
 #!/bin/sh
-# imgshard for people: the progress line, what a data set is like.
+# imgshard for people: the progress line, what a data set is like, what an epoch
+# makes of it.
 . "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
 I=$BIN/imgshard
 
@@ -77,5 +78,137 @@ expect_status 66 'no manifest' "$I" stats un/none.json
 expect_status 0 'images without classes' "$I" pack -o flat uneven/c00-striped-disc
 expect_status 0 'have stats' "$I" stats --svg flat.svg flat/train.json
 like "$(cat out)" '^unlabelled	6 images' 'that say so'
+
+# ---- show and sheet: what feed writes
+S=24
+SET="INPUT.SIZE $S SOLVER.BATCH 6 SOLVER.ACCUM 3"
+
+# pixels FILE ROW: row ROW of the first batch in a stream of frames
+pixels() {
+	p_at=$(grep -abo '{"__metadata__":{[^}]*"t":"batch"' "$1" | head -n 1 |
+		cut -d: -f1)
+	p_header=$(od -An -tu8 -j $((p_at - 8)) -N 8 "$1" | tr -d ' ')
+	p_first=$(tail -c +$((p_at + 1)) "$1" | head -c "$p_header" |
+		sed 's/.*"image":{\([^}]*\)}.*/\1/; s/.*"data_offsets":\[\([0-9]*\),.*/\1/')
+	tail -c +$((p_at + p_header + p_first + $2 * 3 * S * S + 1)) "$1" |
+		head -c $((3 * S * S))
+}
+# field NAME: of what show told, the first
+field() {
+	awk -F'\t' -v name="$1" '$1 == name { print $2; exit }' out
+}
+
+# Row 1 of the third micro-step of the first step of epoch 2, on rank 1 of 2
+# shellcheck disable=SC2086
+"$I" order sh/train.json --epoch 2 --world 2 --rank 1 --seed 4 \
+	SOLVER.BATCH 12 SOLVER.MICRO 2 SOLVER.ACCUM 3 >positions
+is "$(sed -n 6p positions | cut -f1)" 11 'a position'
+key=$(sed -n 6p positions | cut -f3)
+cat >seen.yaml <<END
+INPUT.SIZE: $S
+SOLVER.BATCH: 12
+SOLVER.MICRO: 2
+SOLVER.ACCUM: 3
+SEED: 4
+END
+expect_status 0 'show' "$I" show sh/train.json "$key" -c seen.yaml --world 2 \
+	--epoch 2 -o seen.ppm
+is "$(field key) $(field position) $(field step) $(field micro) $(field rank) $(field row)" \
+	"$key 11 0 2 1 1" 'where it stands'
+is "$(field seen)" "$(for r in 0 1; do "$I" order sh/train.json --epoch 2 --world 2 \
+	--rank $r -c seen.yaml; done | cut -f3 | grep -cx "$key")" 'and how often'
+is "$(field width) $(field height) $(field bytes)" \
+	"$("$I" ls sh/train.json | awk -F'\t' -v key="$key" '$1 == key {
+		print $4, $5, $3 }')" 'its size'
+cp out told
+"$I" feed sh/train.json -c seen.yaml --world 2 --rank 1 --epochs 2-2 >frames
+at=$(grep -abo '{"__metadata__":{[^}]*"t":"batch"' frames | sed -n 3p | cut -d: -f1)
+tail -c +$((at - 7)) frames >rest
+pixels rest 1 >want
+tail -c $((3 * S * S)) seen.ppm >got
+same got want 'the pixels are those of feed'
+is "$(head -n 2 seen.ppm | tr '\n' ' ')" "P6 $S $S " 'as a picture'
+[ "$(field w)" -le "$(field width)" ] && [ "$(field h)" -le "$(field height)" ]
+ok $? 'the crop lies in the image'
+expect_status 0 'as JSON, by number' "$I" show sh/train.json "#$(field sample)" \
+	-c seen.yaml --world 2 --epoch 2 --json
+one_line out 'one line'
+like "$(cat out)" '"seen":\[\{"flip":"(yes|no)","h":[0-9]+,"micro":2,"position":11,"rank":1,"row":1,' \
+	'says the same'
+expect_status 0 'in another epoch' "$I" show sh/train.json "$key" -c seen.yaml \
+	--world 2 --epoch 3
+cut -f2 out >other
+cut -f2 told | cmp -s - other
+is $? 1 'it is seen otherwise'
+expect_status 0 'a JPEG' "$I" show sh/train.json "$key" -c seen.yaml \
+	--world 2 -o seen.jpg
+is "$(head -c 3 seen.jpg | od -An -tx1)" ' ff d8 ff' 'is one'
+expect_status 0 'for evaluation' "$I" show sh/train.json '#7' --size 32 --batch 6 \
+	--eval -o eval.ppm
+is "$(field position) $(field w) $(field h) $(field flip)" '7 32 32 no' \
+	'in the order of the shards, the centre'
+is "$(field resized_width) $(field resized_height)" "$(awk -v w="$(field width)" \
+	-v h="$(field height)" 'BEGIN { r = int((32 * 256 + 112) / 224)
+		print (w > h ? int(r * w / h) : r), (w > h ? r : int(r * h / w)) }')" \
+	'of the image resized'
+# 18 = 4 * 5 - 2: two are seen twice, or two not at all
+"$I" order sh/train.json --epoch 0 --batch 5 | cut -f2 | sort | uniq -d >twice
+is "$(wc -l <twice | tr -d ' ')" 2 'two samples are seen twice'
+expect_status 0 'one of them' "$I" show sh/train.json "#$(head -n 1 twice)" \
+	--batch 5 --size $S
+is "$(grep -c '^position' out)" 2 'has two places'
+"$I" order sh/train.json --epoch 0 --batch 5 --tail drop | cut -f2 | sort -n >seen
+unseen=$(seq 0 17 | sort | comm -23 - "$(sort seen >seen.s; echo seen.s)" | head -n 1)
+expect_status 0 'one that is dropped' "$I" show sh/train.json "#$unseen" \
+	--batch 5 --size $S --tail drop
+is "$(field seen)" 0 'is not seen'
+expect_status 66 'and has no pixels' "$I" show sh/train.json "#$unseen" \
+	--batch 5 --size $S --tail drop -o none.ppm
+one_line err 'one line'
+expect_status 66 'no such key' "$I" show sh/train.json nix --batch 6
+one_line err 'one line'
+expect_status 64 'no such picture' "$I" show sh/train.json '#0' -o x.gif
+one_line err 'one line'
+expect_status 64 'no such epoch' "$I" show sh/train.json '#0' --epoch -3
+
+# shellcheck disable=SC2086
+expect_status 0 'sheet' "$I" sheet sh/train.json -n 7 --columns 3 --epoch 1 \
+	-o sheet.ppm $SET
+is "$(cat out)" "sheet.ppm: 7 images of epoch 1 from position 0, $((12 + 28 * 3))x$((12 + 38 * 3)) pixels" \
+	'says what it is'
+# shellcheck disable=SC2086
+"$I" feed sh/train.json --epochs 1-1 $SET >frames
+# tile COLUMN ROW: its pixels
+tile() {
+	w=$((12 + 28 * 3))
+	begin=$(($(wc -c <sheet.ppm) - 3 * w * (12 + 38 * 3)))
+	y=0
+	while [ $y -lt $S ]; do
+		tail -c +$((begin + 3 * (w * (8 + 38 * $2 + y) + 8 + 28 * $1) + 1)) \
+			sheet.ppm | head -c $((3 * S))
+		y=$((y + 1))
+	done
+}
+pixels frames 0 >want
+tile 0 0 >got
+same got want 'the first tile is the first row of feed'
+# row 5 of the micro-batches of 2: the second of the third
+at=$(grep -abo '{"__metadata__":{[^}]*"t":"batch"' frames | sed -n 3p | cut -d: -f1)
+tail -c +$((at - 7)) frames >rest
+pixels rest 1 >want
+tile 2 1 >got
+same got want 'the sixth is the sixth'
+# shellcheck disable=SC2086
+expect_status 0 'of rank 1 of 2, fewer than asked for' "$I" sheet sh/train.json \
+	--world 2 --rank 1 -n 100 --epoch 0 --eval -o sheet.jpg INPUT.SIZE $S \
+	SOLVER.BATCH 4
+like "$(cat out)" '^sheet\.jpg: 9 images of epoch 0 from position 2,' 'all it has'
+is "$(head -c 3 sheet.jpg | od -An -tx1)" ' ff d8 ff' 'a JPEG'
+expect_status 64 'too large' "$I" sheet sh/train.json -n 18 --columns 1 \
+	--size 4096 --batch 2
+one_line err 'one line'
+expect_status 64 'no such kind' "$I" sheet sh/train.json -o sheet.png
+expect_status 73 'no such folder' "$I" sheet sh/train.json -o no/sheet.jpg \
+	--size 8 --batch 2
 
 done_testing

@@ -1,0 +1,140 @@
+/* imgshard sheet - a picture of what an epoch feeds: the images of its batches,
+ * as they are handed to training, beside each other. */
+#include "imgshard-feeding.h"
+
+#include "vision/draw.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define GAP 4
+#define MARGIN 8
+
+static struct {
+    int64_t epoch, images, columns;
+    char *out;
+} set;
+
+/* clang-format off */
+struct opt sheet_opts[] = {
+    {.name = "output", .letter = 'o', .type = OPT_STRING, .addr = &set.out,
+     .def = "sheet.jpg", .arg = "FILE", .help = "the picture: .jpg or .ppm"},
+    {.name = "epoch", .type = OPT_INT, .addr = &set.epoch, .def = "-1",
+     .min = -1, .max = UINT32_MAX, .arg = "E",
+     .help = "this epoch; -1: those of --epochs"},
+    {.name = "images", .letter = 'n', .type = OPT_INT, .addr = &set.images,
+     .def = "64", .min = 1, .max = 100000, .arg = "N", .help = "how many"},
+    {.name = "columns", .type = OPT_INT, .addr = &set.columns, .def = "0",
+     .min = 0, .max = 10000, .arg = "N",
+     .help = "beside each other; 0: as many as below each other"},
+    READING_ROWS,
+    PIXELS_ROWS,
+    OPT_END,
+};
+/* clang-format on */
+
+struct sheet {
+    struct feeding f;
+    struct canvas canvas;
+    int columns, cell_w, cell_h;
+    int64_t drawn;
+    int64_t first, epoch; /* place of the first one; epoch -1: none yet */
+};
+
+/* Position and class, as many letters as fit. */
+static void caption(struct sheet *s, const struct batch_frame *f, int64_t j,
+                    int x, int y)
+{
+    const struct shard_set *set_of = &s->f.reader.set;
+    int64_t label = f->label[j];
+    struct buf b = BUF_INIT;
+    size_t room = (size_t)(s->cell_w - GAP) / DRAW_ADVANCE;
+
+    buf_addf(&b, "%lld", (long long)(f->head.pos + j));
+    if (label >= 0 && label < (int64_t)set_of->n_classes)
+        buf_addf(&b, " %s", set_of->cls[label].label);
+    if (b.len > room)
+        b.data[room] = 0;
+    draw_text(&s->canvas, x, y, b.data, DRAW_WHITE);
+    buf_release(&b);
+}
+
+static int draw_frame(void *arg, struct batch_frame *f)
+{
+    struct sheet *s = arg;
+    size_t stride = (size_t)f->w * 3;
+
+    if (s->epoch < 0) {
+        s->epoch = f->head.epoch;
+        s->first = f->head.pos;
+    }
+    for (int64_t j = 0; j < f->head.n && s->drawn < set.images; j++) {
+        int x = MARGIN + (int)(s->drawn % s->columns) * s->cell_w;
+        int y = MARGIN + (int)(s->drawn / s->columns) * s->cell_h;
+
+        draw_image(&s->canvas, x, y,
+                   f->image + stride * (size_t)f->h * (size_t)j, f->w, f->h,
+                   stride);
+        caption(s, f, j, x, y + f->h + 2);
+        s->drawn++;
+    }
+    return 0;
+}
+
+/* Room for all of them, and for no more frames than hold them. */
+static int lay_out(struct sheet *s)
+{
+    const struct reader *r = &s->f.reader;
+    int64_t here = (r->end - r->samples + r->batch.world - 1) / r->batch.world;
+    int64_t rows;
+
+    if (set.images > here)
+        set.images = here;
+    s->columns =
+        set.columns ? (int)set.columns : (int)ceil(sqrt((double)set.images));
+    if (s->columns > set.images)
+        s->columns = (int)set.images;
+    rows = (set.images + s->columns - 1) / s->columns;
+    s->cell_w = s->f.config.size + GAP;
+    s->cell_h = s->f.config.size + GAP + DRAW_LINE;
+    if (s->columns * (int64_t)s->cell_w > DRAW_SIDE - 2 * MARGIN ||
+        rows * s->cell_h > DRAW_SIDE - 2 * MARGIN)
+        return err_set(
+            ERR_USAGE, "%lld images of %dx%d: more than a picture holds",
+            (long long)set.images, s->f.config.size, s->f.config.size);
+    /* those of a short last step are smaller */
+    s->f.max_frames = (set.images + r->batch.micro - 1) / r->batch.micro +
+                      (r->tail == TAIL_EXACT ? r->batch.accum : 0);
+    return canvas_init(&s->canvas, 2 * MARGIN - GAP + s->columns * s->cell_w,
+                       2 * MARGIN - GAP + (int)rows * s->cell_h, DRAW_GREY);
+}
+
+static int make_sheet(struct sheet *s, const struct command *c,
+                      const char *manifest)
+{
+    if (canvas_kind(set.out) < 0 ||
+        feeding_open(&s->f, c, manifest, set.epoch) < 0 || lay_out(s) < 0 ||
+        feeding_run(&s->f, draw_frame, s) < 0)
+        return -1;
+    if (s->drawn == 0)
+        return err_set(ERR_NOINPUT, "%s: no images there", manifest);
+    if (canvas_save(&s->canvas, set.out) < 0)
+        return -1;
+    printf("%s: %lld images of epoch %lld from position %lld, %dx%d pixels\n",
+           set.out, (long long)s->drawn, (long long)s->epoch,
+           (long long)s->first, s->canvas.w, s->canvas.h);
+    return 0;
+}
+
+int imgshard_sheet(const struct command *c, int argc, char **argv)
+{
+    struct sheet s = {.epoch = -1};
+    int r;
+
+    (void)argc;
+    r = make_sheet(&s, c, argv[0]);
+    canvas_release(&s.canvas);
+    feeding_close(&s.f);
+    return r;
+}
