@@ -74,6 +74,7 @@ static void set_eval(const struct command *c, int64_t epoch)
     static char seq[] = "seq", one[] = "1";
 
     recipe.tail = TAIL_EXACT;
+    recipe.repeat = 1;
     if (!opt_given(c, "order"))
         reading.order = seq;
     if (!reading.epochs && epoch < 0)

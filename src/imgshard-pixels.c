@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 struct pixels pixels;
@@ -18,6 +19,8 @@ int pixels_config(struct batch_config *c)
 
     if (pixels.train && pixels.eval)
         return err_set(ERR_USAGE, "--train and --eval: one of them");
+    if (pixels.eval && r->eval_size)
+        recipe.size = r->eval_size;
     *c = (struct batch_config){.train = !pixels.eval,
                                .size = (int)r->size,
                                .resize = (int)r->resize,
@@ -30,13 +33,20 @@ int pixels_config(struct batch_config *c)
         c->resize = (c->size * 256 + 112) / 224;
     if (!c->threads)
         c->threads = work_cpus() > 1 ? work_cpus() - 1 : 1;
-    if (r->scale.n != 2 || r->ratio.n != 2)
-        return err_set(ERR_CONFIG, "INPUT.SCALE, INPUT.RATIO: two numbers");
+    if (recipe_check(r) < 0)
+        return -1;
     c->augment.scale[0] = r->scale.f[0];
     c->augment.scale[1] = r->scale.f[1];
     c->augment.ratio[0] = r->ratio.f[0];
     c->augment.ratio[1] = r->ratio.f[1];
     c->augment.flip = r->flip;
+    c->augment.erase = r->erase;
+    c->policy = (struct policy){.kind = r->policy,
+                                .ops = (int)r->policy_ops,
+                                .magnitude = (int)r->policy_magnitude,
+                                .grey = r->grey};
+    memcpy(c->policy.jitter, r->jitter.f, sizeof(c->policy.jitter));
+    c->mix = (struct mix_config){r->mixup, r->cutmix};
     return 0;
 }
 

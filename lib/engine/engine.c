@@ -457,14 +457,16 @@ void engine_conv_free(struct engine *e, struct conv_plan *plan)
 /* A label that is no class is an error of the data; engines only skip it. */
 static int check_labels(const struct engine *e, const struct kern_softmax_ce *a)
 {
-    int64_t i;
+    const int64_t *of[2] = {a->label, a->label2};
+    int64_t i, k;
 
-    for (i = 0; i < a->n; i++) {
-        if (a->label[i] >= a->k)
+    for (i = 0; i < 2 * a->n; i++) {
+        k = of[i / a->n] ? of[i / a->n][i % a->n] : -1;
+        if (k >= a->k)
             return err_set(ERR_DATA,
                            "%s: softmax_ce: label %" PRId64 " in row %" PRId64
                            ": there are %" PRId64 " classes",
-                           e->name, a->label[i], i, a->k);
+                           e->name, k, i % a->n, a->k);
     }
     return 0;
 }

@@ -47,6 +47,28 @@ static void n_of(struct call *c, int64_t n)
     call_times(c, n, 1, 1, 1);
 }
 
+/* What is done to whole pictures. */
+static void image_mix(struct call *c, const struct kern_image *a)
+{
+    const int32_t *b = a->box;
+    int64_t size;
+
+    call_dim(c, "h", a->h, 1);
+    call_dim(c, "w", a->w, 1);
+    size = call_times(c, a->h, a->w, 1, 1);
+    if (size > 0 && a->rows % size)
+        call_refuse(c, ERR_INTERNAL, "%lld rows are no pictures of %lldx%lld",
+                    (long long)a->rows, (long long)a->h, (long long)a->w);
+    if (!(a->mix >= 0 && a->mix <= 1))
+        call_refuse(c, ERR_INTERNAL, "mix %g: out of range", a->mix);
+    if (b[0] < 0 || b[1] < 0 || b[2] > a->h || b[3] > a->w)
+        call_refuse(c, ERR_INTERNAL, "box %d,%d,%d,%d: outside of the picture",
+                    b[0], b[1], b[2], b[3]);
+    if (size > 0)
+        call_operand(c, "erase", a->erase, DT_I32, a->rows / size * 4,
+                     OP_OPTIONAL);
+}
+
 static void image(struct call *c, const struct kern_image *a)
 {
     enum dtype dt = dt_of(c, a->dt);
@@ -60,6 +82,8 @@ static void image(struct call *c, const struct kern_image *a)
     call_operand(c, "x", a->x, DT_U8, call_times(c, a->rows, a->c, 1, 1),
                  OP_IN);
     call_operand(c, "y", a->y, dt, call_times(c, a->rows, a->cy, 1, 1), OP_OUT);
+    if (a->h != 0)
+        image_mix(c, a);
 }
 
 static void cast(struct call *c, const struct kern_cast *a)
@@ -347,8 +371,11 @@ static void softmax_ce(struct call *c, const struct kern_softmax_ce *a)
     if (!(a->smoothing >= 0 && a->smoothing < 1))
         call_refuse(c, ERR_INTERNAL, "smoothing %g: out of range",
                     a->smoothing);
+    if (!(a->mix >= 0 && a->mix <= 1))
+        call_refuse(c, ERR_INTERNAL, "mix %g: out of range", a->mix);
     call_operand(c, "logits", a->logits, dt, size, OP_IN);
     call_operand(c, "label", a->label, DT_I64, a->n, OP_IN);
+    call_operand(c, "label2", a->label2, DT_I64, a->n, OP_OPTIONAL);
     call_operand(c, "dlogits", a->dlogits, dt, size, OP_OUT | OP_OPTIONAL);
     call_operand(c, "stats", a->stats, DT_F64, 4, OP_OUT);
 }

@@ -34,6 +34,7 @@ int order_parse(struct order *o, const char *text)
 
     memset(o, 0, sizeof(*o));
     o->epoch = -1;
+    o->repeat = 1;
     o->block_bytes = BLOCK_BYTES;
     o->window = WINDOW;
     o->lanes = 1;
@@ -66,6 +67,8 @@ void order_name(const struct order *o, struct buf *b)
                  (long long)o->window, (long long)o->lanes);
     else
         buf_addstr(b, o->kind == ORDER_SEQ ? "seq" : "global");
+    if (o->repeat > 1)
+        buf_addf(b, "*%lld", (long long)o->repeat);
 }
 
 int order_bind(struct order *o, uint64_t seed, int64_t group,
@@ -73,11 +76,17 @@ int order_bind(struct order *o, uint64_t seed, int64_t group,
 {
     if (s->n == 0)
         return err_set(ERR_DATA, "order: the data set is empty");
+    if (group % o->repeat)
+        return err_set(ERR_USAGE,
+                       "order: a global batch of %lld does not divide by "
+                       "INPUT.REPEAT %lld",
+                       (long long)group, (long long)o->repeat);
+    group /= o->repeat;
     if (group < 1 || (o->kind == ORDER_BLOCK && group % o->lanes))
         return err_set(ERR_USAGE,
                        "order: a global batch of %lld cannot be dealt from "
                        "%lld lanes",
-                       (long long)group, (long long)o->lanes);
+                       (long long)(group * o->repeat), (long long)o->lanes);
     o->seed = seed;
     o->group = group;
     o->set = *s;
@@ -245,7 +254,11 @@ int order_epoch(struct order *o, int64_t epoch)
 
 uint32_t order_at(const struct order *o, int64_t p)
 {
-    uint32_t i = (uint32_t)(p % o->set.n);
+    int64_t step = o->group * o->repeat;
+    uint32_t i;
 
+    if (o->repeat > 1)
+        p = p / step * o->group + p % o->group;
+    i = (uint32_t)(p % o->set.n);
     return o->kind == ORDER_SEQ ? i : o->perm[i];
 }

@@ -10,6 +10,12 @@
  *	block   blocks of shards permuted, samples shuffled inside windows of
  *	        blocks, for media that must be read sequentially; man/shards.5
  *
+ * With repeat R > 1 each sample comes R times, so an epoch sees an Rth of the
+ * samples: the positions of a step of G are R runs of the same G/R samples. Views
+ * of a sample thus lie G/R apart, on different ranks where there are many
+ * (pytorch/vision: references/classification/sampler.py, RASampler; the same
+ * samples in each step).
+ *
  *	struct order o;
  *	if (order_parse(&o, "global") < 0 || order_bind(&o, seed, group, &s) < 0 ||
  *	    order_epoch(&o, 3) < 0)
@@ -43,7 +49,9 @@ struct order {
     enum order_kind kind;
     int64_t block_bytes, window, lanes; /* block only */
     uint64_t seed;
-    int64_t group; /* global batch: lanes deal group/lanes samples a step */
+    int64_t repeat; /* 1, or set between order_parse and order_bind */
+    int64_t group;  /* samples of a global batch, which is group * repeat:
+                       lanes deal group/lanes of them a step */
     struct order_set set;
     int64_t epoch;  /* of perm; -1 none */
     uint32_t *perm; /* NULL for seq */
@@ -52,9 +60,10 @@ struct order {
 /* "global", "seq", "block" or "block:BYTES:WINDOW:LANES" (2097152:512:1).
  * ERR_USAGE otherwise. */
 int order_parse(struct order *o, const char *text) MUST_CHECK;
-/* The full name, as order_parse reads it; appended. */
+/* The full name, as order_parse reads it, and *R behind it for a repeat;
+ * appended. */
 void order_name(const struct order *o, struct buf *b);
-/* ERR_USAGE when the lanes do not divide the group. */
+/* group: the global batch. ERR_USAGE when repeat or lanes do not divide it. */
 int order_bind(struct order *o, uint64_t seed, int64_t group,
                const struct order_set *s) MUST_CHECK;
 /* Compute the order of an epoch (0 <= epoch < 2^32). */

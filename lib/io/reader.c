@@ -401,6 +401,7 @@ int reader_open(struct reader *r, const struct recipe *cfg,
     if (order_parse(&r->order, w->order ? w->order : "global") < 0 ||
         shard_set_open(&r->set, w->manifest) < 0)
         return -1;
+    r->order.repeat = cfg->repeat > 1 ? cfg->repeat : 1;
     r->rank = w->rank;
     r->tail = cfg->tail;
     r->check = w->check;

@@ -41,9 +41,12 @@ struct opt recipe_opts[] = {
 
     {.name = "size", KEY("INPUT.SIZE", OPT_INT, size, "224"), RANGE(8, 4096),
      .arg = "PIXELS", .help = "side of the crop"},
+    {.name = "eval-size", KEY("INPUT.EVAL_SIZE", OPT_INT, eval_size, "0"),
+     RANGE(0, 4096), .arg = "PIXELS",
+     .help = "side of the crop at evaluation; 0: size"},
     {.name = "resize", KEY("INPUT.RESIZE", OPT_INT, resize, "0"),
      RANGE(0, 8192), .arg = "PIXELS",
-     .help = "short side before the evaluation crop; 0: size*256/224"},
+     .help = "short side before the evaluation crop; 0: its size*256/224"},
     {.name = "squash", KEY("INPUT.SQUASH", OPT_FLAG, squash, "false"),
      .help = "evaluation resizes to a square, not by the short side"},
     {.name = "mean",
@@ -59,6 +62,31 @@ struct opt recipe_opts[] = {
      .help = "width to height of a training crop"},
     {.name = "flip", KEY("INPUT.FLIP", OPT_FLOAT, flip, "0.5"), RANGE(0, 1),
      .arg = "P", .help = "probability of mirroring a training image"},
+
+    {.name = "jitter", KEY("INPUT.JITTER", OPT_FLOATS, jitter, "0,0,0,0"),
+     RANGE(0, 100), .arg = "B,C,S,H",
+     .help = "random brightness, contrast, saturation, hue"},
+    {.name = "grey", KEY("INPUT.GREY", OPT_FLOAT, grey, "0"), RANGE(0, 1),
+     .arg = "P", .help = "probability of a grey training image"},
+    {.name = "policy", KEY("INPUT.POLICY", OPT_CHOICE, policy, "none"),
+     .choices = "none|trivial|rand|auto",
+     .help = "TrivialAugmentWide, RandAugment or AutoAugment"},
+    {.name = "policy-ops", KEY("INPUT.POLICY_OPS", OPT_INT, policy_ops, "2"),
+     RANGE(1, 16), .arg = "N", .help = "operations of rand on an image"},
+    {.name = "policy-magnitude",
+     KEY("INPUT.POLICY_MAGNITUDE", OPT_INT, policy_magnitude, "9"),
+     RANGE(0, 30), .arg = "M", .help = "how far rand goes, of 30"},
+    {.name = "erase", KEY("INPUT.ERASE", OPT_FLOAT, erase, "0"), RANGE(0, 1),
+     .arg = "P", .help = "probability that a rectangle is erased"},
+    {.name = "mixup", KEY("INPUT.MIXUP", OPT_FLOAT, mixup, "0"),
+     RANGE(0, 1000), .arg = "ALPHA",
+     .help = "mix images and labels of a micro-batch; 0: off"},
+    {.name = "cutmix", KEY("INPUT.CUTMIX", OPT_FLOAT, cutmix, "0"),
+     RANGE(0, 1000), .arg = "ALPHA",
+     .help = "put parts of images into others; 0: off"},
+    {.name = "repeat", KEY("INPUT.REPEAT", OPT_INT, repeat, "1"),
+     RANGE(1, 1024), .arg = "R",
+     .help = "views of each image in a step; an epoch sees an Rth of all"},
 
     {.name = "epochs", KEY("SOLVER.EPOCHS", OPT_FLOAT, epochs, "90"),
      RANGE(0, 1e6), .arg = "E", .help = "passes over the data set"},
@@ -152,10 +180,14 @@ int recipe_check(const struct recipe *r)
     if (pair_check("INPUT.SCALE", &r->scale) < 0 ||
         pair_check("INPUT.RATIO", &r->ratio) < 0)
         return -1;
-    if (r->resize && r->resize < r->size)
-        return err_set(ERR_CONFIG,
-                       "INPUT.RESIZE %lld is smaller than INPUT.SIZE %lld",
-                       (long long)r->resize, (long long)r->size);
+    if (r->jitter.n != 4 || r->jitter.f[3] > 0.5)
+        return err_set(ERR_CONFIG, "INPUT.JITTER: want four numbers, the last "
+                                   "at most 0.5");
+    if (r->resize && r->resize < (r->eval_size ? r->eval_size : r->size))
+        return err_set(
+            ERR_CONFIG, "INPUT.RESIZE %lld is smaller than INPUT.%s %lld",
+            (long long)r->resize, r->eval_size ? "EVAL_SIZE" : "SIZE",
+            (long long)(r->eval_size ? r->eval_size : r->size));
     if (r->sched == SCHED_STEP && r->steps.n < 1)
         return err_set(ERR_CONFIG, "SOLVER.STEP_EPOCHS: want a number");
     for (i = 1; i < r->steps.n; i++)
@@ -274,7 +306,8 @@ void recipe_rows(const struct recipe_batch *b, int tail, int64_t pos, int64_t m,
 static bool is_arithmetic(const struct recipe *r, const char *key)
 {
     static const char *const not [] = {"SOLVER.MICRO", "SOLVER.ACCUM",
-                                       "INPUT.RESIZE", "INPUT.SQUASH"};
+                                       "INPUT.EVAL_SIZE", "INPUT.RESIZE",
+                                       "INPUT.SQUASH"};
 
     for (size_t i = 0; i < sizeof(not ) / sizeof(not [0]); i++)
         if (!strcmp(key, not [i]))

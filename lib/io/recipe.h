@@ -39,6 +39,12 @@ enum recipe_warmup {
     WARMUP_LINEAR,
     WARMUP_CONSTANT
 };
+enum recipe_policy { /* as enum policy_kind of vision/policy.h */
+    RECIPE_POLICY_NONE,
+    RECIPE_POLICY_TRIVIAL,
+    RECIPE_POLICY_RAND,
+    RECIPE_POLICY_AUTO
+};
 enum recipe_prec {
     PREC_FP32,
     PREC_BF16,
@@ -53,7 +59,8 @@ struct recipe {
     int64_t width;   /* MODEL.WIDTH: channels of the stem */
     bool zero_init;  /* MODEL.ZERO_INIT_RESIDUAL */
     /* INPUT */
-    int64_t size; /* INPUT.SIZE: side of the crop */
+    int64_t size;      /* INPUT.SIZE: side of the crop */
+    int64_t eval_size; /* INPUT.EVAL_SIZE: at evaluation; 0: size */
     int64_t
         resize;  /* INPUT.RESIZE: short side at evaluation; 0: size*256/224 */
     bool squash; /* INPUT.SQUASH: evaluation resizes to a square */
@@ -61,6 +68,13 @@ struct recipe {
     struct opt_list scale;     /* INPUT.SCALE 0.08,1 area of a train crop */
     struct opt_list ratio;     /* INPUT.RATIO 0.75,1.3333333333333333 */
     double flip;               /* INPUT.FLIP probability */
+    int policy;                /* INPUT.POLICY enum recipe_policy */
+    int64_t policy_ops, policy_magnitude; /* INPUT.POLICY_OPS, _MAGNITUDE */
+    struct opt_list jitter; /* INPUT.JITTER of brightness, contrast,
+                               saturation, hue */
+    double grey, erase;     /* INPUT.GREY, INPUT.ERASE probabilities */
+    double mixup, cutmix;   /* INPUT.MIXUP, INPUT.CUTMIX alpha, 0: off */
+    int64_t repeat;         /* INPUT.REPEAT views of a sample in a step */
     /* SOLVER */
     double epochs; /* SOLVER.EPOCHS (whole or fractional) */
     int64_t batch; /* SOLVER.BATCH global */

@@ -38,6 +38,8 @@ void classifier_release(struct classifier *m)
     params_release(&m->params);
     if (m->e && m->label)
         engine_free(m->e, m->label);
+    if (m->e && m->erase)
+        engine_free(m->e, m->erase);
     if (m->e && m->stats)
         engine_free(m->e, m->stats);
     memset(m, 0, sizeof *m);
@@ -87,48 +89,96 @@ static int load(struct classifier *m, const struct tensor *image, int64_t n,
     return engine_upload(m->e, in.data, image->data, tensor_bytes(&in));
 }
 
-static int load_labels(struct classifier *m, const int64_t *label, int64_t n)
+/* Room in the engine for what comes with n images. */
+static int make_room(struct classifier *m, int64_t n)
 {
-    void *p;
+    void *label, *erase;
 
-    if (n > m->capacity) {
-        if (engine_alloc(m->e, (size_t)n * sizeof *label, &p) < 0)
-            return err_wrap("labels");
-        if (m->label)
-            engine_free(m->e, m->label);
-        m->label = p;
-        m->capacity = n;
+    if (n <= m->capacity)
+        return 0;
+    if (engine_alloc(m->e, 2 * (size_t)n * sizeof *m->label, &label) < 0)
+        return err_wrap("labels");
+    if (engine_alloc(m->e, 4 * (size_t)n * sizeof *m->erase, &erase) < 0) {
+        engine_free(m->e, label);
+        return err_wrap("labels");
     }
-    return engine_upload(m->e, m->label, label, (size_t)n * sizeof *label);
+    if (m->label) {
+        engine_free(m->e, m->label);
+        engine_free(m->e, m->erase);
+    }
+    m->label = label;
+    m->erase = erase;
+    m->capacity = n;
+    return 0;
 }
 
-int classifier_step(struct classifier *m, const struct tensor *image,
-                    const int64_t *label, double smoothing, double gscale,
+/* The labels of n rows and, if they are mixed, behind them those of the rows
+ * before; the label of the larger weight first. *mix: weight of the second. */
+static int load_labels(struct classifier *m, const struct class_batch *b,
+                       int64_t n, double *mix)
+{
+    bool turned = b->mix > 0.5;
+    int64_t *v, i, before;
+    int r;
+
+    *mix = turned ? 1 - b->mix : b->mix;
+    if (b->mix <= 0)
+        return engine_upload(m->e, m->label, b->label, (size_t)n * sizeof *v);
+    v = xmalloc(2 * (size_t)n * sizeof *v);
+    for (i = 0; i < n; i++) {
+        before = b->label[(i + n - 1) % n];
+        v[i] = turned ? before : b->label[i];
+        v[i + n] = turned ? b->label[i] : before;
+    }
+    r = engine_upload(m->e, m->label, v, 2 * (size_t)n * sizeof *v);
+    if (!r)
+        r = engine_finish(m->e); /* v ends here */
+    free(v);
+    return r;
+}
+
+/* Tell the plan how its pictures are changed. */
+static int load_mix(struct classifier *m, const struct class_batch *b,
+                    int64_t n, struct plan *p)
+{
+    struct kern_image how = {.mix = b->cut ? 0 : b->mix};
+
+    if (b->cut)
+        memcpy(how.box, b->box, sizeof how.box);
+    if (b->erase) {
+        how.erase = m->erase;
+        if (engine_upload(m->e, m->erase, b->erase,
+                          4 * (size_t)n * sizeof *b->erase) < 0)
+            return -1;
+    }
+    plan_mix(p, 0, &how);
+    return 0;
+}
+
+int classifier_step(struct classifier *m, const struct class_batch *b,
+                    double smoothing, double gscale,
                     int (*ready)(void *arg, int64_t end), void *arg)
 {
-    struct kern_softmax_ce ce;
+    struct kern_softmax_ce ce = {.smoothing = smoothing, .gscale = gscale};
     struct tensor logits;
     struct plan *p;
-    int64_t n;
 
-    if (check_batch(m, image, label) < 0)
+    if (check_batch(m, b->image, b->label) < 0)
         return -1;
-    n = valid_rows(label, image->shape[0]);
-    if (n == 0) /* nothing to learn: all gradients are what they are */
+    ce.n = valid_rows(b->label, b->image->shape[0]);
+    if (ce.n == 0) /* nothing to learn: all gradients are what they are */
         return ready ? ready(arg, m->params.total) : 0;
-    if (load(m, image, n, true, &p) < 0 || load_labels(m, label, n) < 0 ||
+    if (load(m, b->image, ce.n, true, &p) < 0 || make_room(m, ce.n) < 0 ||
+        load_labels(m, b, ce.n, &ce.mix) < 0 || load_mix(m, b, ce.n, p) < 0 ||
         plan_forward(p) < 0)
         return -1;
     logits = plan_output(p, 0);
-    memset(&ce, 0, sizeof ce);
     ce.logits = logits.data;
     ce.label = m->label;
+    ce.label2 = b->mix > 0 ? m->label + ce.n : NULL;
     ce.dlogits = plan_output_grad(p, 0).data;
     ce.stats = m->stats;
-    ce.n = n;
     ce.k = m->classes;
-    ce.smoothing = smoothing;
-    ce.gscale = gscale;
     ce.dt = logits.dtype;
     if (engine_run(m->e, KERN_SOFTMAX_CE, &ce) < 0)
         return err_wrap("loss");

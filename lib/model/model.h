@@ -48,9 +48,27 @@ struct classifier {
     int64_t classes;
     enum dtype compute;
     /* engine memory that grows to the largest batch */
-    int64_t *label;
+    int64_t *label; /* [2 capacity]: own labels, those mixed in */
+    int32_t *erase; /* [capacity,4] */
     double *stats;
     int64_t capacity;
+};
+
+/*
+ * A micro-batch on the host. image u8 [n,h,w,3]; label i64 [n], -1: a row of
+ * padding, which weighs nothing in loss and gradient. (Batch statistics do see
+ * padding rows: only those at the end are cut off.) The rest is 0 or says what
+ * is done to the normalised pictures, as in struct kern_image: erase i32 [n,4];
+ * mix, the weight of the row before in a row and its label; cut, the pixels of
+ * the row before are those of box instead.
+ */
+struct class_batch {
+    const struct tensor *image;
+    const int64_t *label;
+    const int32_t *erase; /* or NULL */
+    double mix;
+    bool cut;
+    int32_t box[4]; /* top, left, bottom, right */
 };
 
 /* Counts of one or more micro-batches; sums, never means. */
@@ -65,15 +83,13 @@ int classifier_init(struct classifier *m, const char *name,
                     enum dtype compute, bool train) MUST_CHECK;
 void classifier_release(struct classifier *m);
 /*
- * Forward and backward of one micro-batch. image u8 [n,h,w,3] and label i64 [n]
- * on the host; label -1: a row of padding, which weighs nothing in loss and
- * gradient. (Batch statistics do see padding rows: short micro-batches should be
- * cut to their true n by the caller instead.) The gradient of sum_i loss_i *
+ * Forward and backward of one micro-batch. The gradient of sum_i loss_i *
  * gscale is ADDED to params.g. Stats are added to on the device; read and reset
- * them with classifier_stats. ready as in plan_backward, or NULL.
+ * them with classifier_stats; of mixed rows they judge the label of the larger
+ * weight, as torchvision's script does. ready as in plan_backward, or NULL.
  */
-int classifier_step(struct classifier *m, const struct tensor *image,
-                    const int64_t *label, double smoothing, double gscale,
+int classifier_step(struct classifier *m, const struct class_batch *b,
+                    double smoothing, double gscale,
                     int (*ready)(void *arg, int64_t end), void *arg) MUST_CHECK;
 int classifier_stats(struct classifier *m, struct class_stats *s) MUST_CHECK;
 /* Logits f32 [n,classes] on the host, running statistics. */

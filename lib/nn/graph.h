@@ -131,6 +131,13 @@ struct tensor plan_output_grad(struct plan *p, int i);
 /* The gradient of input i after plan_backward (graph_input with needs_grad). */
 struct tensor plan_input_grad(struct plan *p, int i);
 
+/*
+ * Input i is a graph_image: how the next plan_forward erases and mixes its
+ * pictures; the fields of struct kern_image behind h and w, which are set. The
+ * plan keeps them; a zeroed struct switches them off.
+ */
+void plan_mix(struct plan *p, int i, const struct kern_image *how);
+
 int plan_forward(struct plan *p) MUST_CHECK;
 /*
  * ready(arg, end): gradients of arena elements [0,end) are final (enqueued);

@@ -152,6 +152,28 @@ struct tensor plan_input_grad(struct plan *p, int i)
     return tensor_in(p, node, p->in_grad[i], p->val[node].dt);
 }
 
+void plan_mix(struct plan *p, int i, const struct kern_image *how)
+{
+    struct tensor in = plan_input(p, i);
+    struct kern_image *a = NULL;
+    int k;
+
+    for (k = 0; k < p->n_forward && !a; k++)
+        if (p->ins[k].kind == INS_KERNEL && p->ins[k].kernel == KERN_IMAGE &&
+            p->ins[k].u.image.x == in.data)
+            a = &p->ins[k].u.image;
+    if (!a)
+        BUG("input %d of a plan is no image", i);
+    a->erase = how->erase;
+    a->mix = how->mix;
+    memcpy(a->box, how->box, sizeof a->box);
+    a->h = a->w = 0;
+    if (a->erase || a->mix > 0 || a->box[2] > a->box[0]) {
+        a->h = in.shape[1];
+        a->w = in.shape[2];
+    }
+}
+
 /* ---- running */
 
 static int run(struct plan *p, struct ins *i)

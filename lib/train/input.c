@@ -76,22 +76,62 @@ static int read_hello(struct input *in, struct input_hello *h)
     return 0;
 }
 
+/* How the rows are to be mixed, as the metadata say. */
+static int read_mix(const struct input *in, struct input_batch *b)
+{
+    static const char *const sides[] = {"mix.top", "mix.left", "mix.bottom",
+                                        "mix.right"};
+    const struct frame *f = &in->f;
+    const char *kind = frame_meta(f, "mix"), *text;
+    double lambda;
+    int64_t v;
+    char *end;
+    int i;
+
+    b->mix = 0;
+    b->cut = false;
+    if (!kind)
+        return 0;
+    b->cut = strcmp(kind, "cutmix") == 0;
+    if (!b->cut && strcmp(kind, "mixup") != 0)
+        return err_set(ERR_DATA, "%s: batch: mix \"%.20s\": not known here",
+                       in->s.name, kind);
+    text = frame_meta(f, "mix.lambda");
+    lambda = text ? strtod(text, &end) : -1;
+    if (!(lambda >= 0 && lambda <= 1) || end == text || *end)
+        return err_set(ERR_DATA, "%s: batch: mix.lambda: not in 0 to 1",
+                       in->s.name);
+    b->mix = 1 - lambda;
+    for (i = 0; b->cut && i < 4; i++) {
+        if (frame_meta_int(f, sides[i], &v) < 0)
+            return -1;
+        if (v < 0 || v > b->image.shape[1 + i % 2])
+            return err_set(ERR_DATA, "%s: batch: %s: outside of the image",
+                           in->s.name, sides[i]);
+        b->box[i] = (int32_t)v;
+    }
+    return 0;
+}
+
 /* Make room and read the tensors of the batch frame that is at hand. */
 static int fill(struct input *in, struct input_batch *b)
 {
     const struct frame *f = &in->f;
-    int image, label, index;
+    int image, label, index, erase = frame_find(f, "erase");
     int64_t n;
 
     if (frame_want(f, "image", DT_U8, 4, &image) < 0 ||
         frame_want(f, "label", DT_I64, 1, &label) < 0 ||
         frame_want(f, "index", DT_I64, 1, &index) < 0 ||
+        (erase >= 0 && frame_want(f, "erase", DT_I32, 2, &erase) < 0) ||
         frame_meta_int(f, "n", &b->n) < 0)
         return -1;
     b->image = f->tensor[image].t;
     n = b->image.shape[0];
     if (f->tensor[label].t.shape[0] != n || f->tensor[index].t.shape[0] != n ||
-        b->image.shape[3] != 3 || b->n < 0 || b->n > n)
+        b->image.shape[3] != 3 || b->n < 0 || b->n > n ||
+        (erase >= 0 && (f->tensor[erase].t.shape[0] != n ||
+                        f->tensor[erase].t.shape[1] != 4)))
         return err_set(ERR_DATA, "%s: batch: shapes do not fit each other",
                        in->s.name);
     if (f->data_bytes > b->capacity) {
@@ -104,11 +144,15 @@ static int fill(struct input *in, struct input_batch *b)
         }
         b->capacity = f->data_bytes;
     }
-    if (frame_data_all(&in->s, f, b->memory) < 0)
+    if (read_mix(in, b) < 0 || frame_data_all(&in->s, f, b->memory) < 0)
         return -1;
     b->image.data = (char *)b->memory + f->tensor[image].begin;
     b->label = (int64_t *)(void *)((char *)b->memory + f->tensor[label].begin);
     b->index = (int64_t *)(void *)((char *)b->memory + f->tensor[index].begin);
+    b->erase = NULL;
+    if (erase >= 0)
+        b->erase =
+            (int32_t *)(void *)((char *)b->memory + f->tensor[erase].begin);
     b->epoch = number(f, "epoch");
     b->micro = number(f, "m");
     b->pos = number(f, "pos");

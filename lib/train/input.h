@@ -44,6 +44,11 @@ struct input_batch {
     int64_t rows;           /* of the whole step, over ranks and micro-steps */
     int64_t samples;        /* progress when this step is done */
     bool last;              /* last micro-step of its step */
+    /* As in struct class_batch: erase [micro,4] or NULL, how rows are mixed. */
+    int32_t *erase;
+    double mix;
+    bool cut;
+    int32_t box[4];
     /* private */
     void *memory;
     size_t capacity;

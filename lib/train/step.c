@@ -169,10 +169,16 @@ static int micro(struct step *s, const struct input_batch *b, int64_t rows,
                  bool last)
 {
     double gscale = s->scaler.scale / (double)rows;
+    struct class_batch c = {.image = &b->image,
+                            .label = b->label,
+                            .erase = b->erase,
+                            .mix = b->mix,
+                            .cut = b->cut};
 
     if (b->n == 0)
         return 0; /* nothing here; the exchange still takes place */
-    return classifier_step(s->m, &b->image, b->label, s->r->smoothing, gscale,
+    memcpy(c.box, b->box, sizeof c.box);
+    return classifier_step(s->m, &c, s->r->smoothing, gscale,
                            last ? ready : NULL, s);
 }
 

@@ -42,6 +42,9 @@ static int begin_frame(struct run *r)
         BUG("%" PRId64 " rows in a frame of %" PRId64, h.n, r->c->rows);
     f->head = h;
     f->bad = 0;
+    if (r->c->train)
+        f->mix = mix_draw(&r->c->mix, r->c->size, r->c->seed, (uint32_t)h.epoch,
+                          (uint32_t)h.pos);
     r->current = f;
     r->j = 0;
     r->made++;
@@ -94,6 +97,20 @@ static void plan(const struct batch_config *c, const struct batch_row *row,
     at->h = top;
 }
 
+/* What a training picture goes through beyond its crop. */
+static void change(const struct batch_config *c, const struct batch_row *row,
+                   struct batch_tools *t, uint8_t *out)
+{
+    size_t room = colour_scratch(c->size, c->size);
+    struct policy_step step[POLICY_STEPS];
+    int n = policy_draw(&c->policy, c->size, c->seed, (uint32_t)row->epoch,
+                        (uint32_t)row->pos, step);
+
+    if (n && !t->scratch.len)
+        buf_addfill(&t->scratch, 0, room);
+    policy_run(step, n, out, c->size, (uint8_t *)t->scratch.data);
+}
+
 /* The pixels of the row that is loaded. */
 static int make_row(const struct batch_config *c, const struct batch_row *row,
                     struct batch_tools *t, uint8_t *out)
@@ -117,7 +134,24 @@ static int make_row(const struct batch_config *c, const struct batch_row *row,
         memset(out, 0, stride * (size_t)c->size);
     resize_run(t->resizer, &job, im.pixels, im.stride,
                out + stride * (size_t)at.h + 3 * (size_t)at.w, stride);
+    if (c->train)
+        change(c, row, t, out);
     return 0;
+}
+
+/* Where a row is erased. */
+static void erase(const struct batch_config *c, const struct batch_row *row,
+                  int32_t *box)
+{
+    struct rect r = {0, 0, 0, 0};
+
+    if (!row->pad)
+        r = augment_erase(&c->augment, c->size, c->seed, (uint32_t)row->epoch,
+                          (uint32_t)row->pos);
+    box[0] = r.y;
+    box[1] = r.x;
+    box[2] = r.y + r.h;
+    box[3] = r.x + r.w;
 }
 
 /* Put the row's name in front of the failure. */
@@ -139,6 +173,8 @@ static int fill_row(const struct batch_config *c, const struct batch_row *row,
     size_t bytes = (size_t)c->size * (size_t)c->size * 3;
     uint8_t *out = row->frame->image + bytes * (size_t)row->j;
 
+    if (row->frame->erase)
+        erase(c, row, row->frame->erase + 4 * row->j);
     if (c->detect && row->pad)
         batch_no_part(&row->frame->part[row->j]);
     else if (c->detect)
@@ -215,6 +251,8 @@ static int ring_init(struct batch_frame *f, const struct batch_config *c,
         return 0;
     }
     f->h = f->w = c->size;
+    if (c->train && c->augment.erase > 0)
+        f->erase = xreallocarray(NULL, rows, 4 * sizeof(*f->erase));
     f->image = malloc(rows * side * side * 3);
     if (!f->image)
         return err_set(ERR_SYSTEM,
@@ -233,6 +271,7 @@ static void ring_release(struct batch_frame *f)
         free(f->image);
     free(f->label);
     free(f->index);
+    free(f->erase);
     free(f->size);
     free(f->orig);
     free(f->image_id);
@@ -280,6 +319,7 @@ static void run_release(struct run *r)
         resizer_free(r->tools[i].resizer);
         annot_release(&r->tools[i].annot);
         buf_release(&r->tools[i].upright);
+        buf_release(&r->tools[i].scratch);
     }
     for (i = 0; r->row && i < r->in_flight; i++) {
         buf_release(&r->row[i].bytes);
@@ -351,6 +391,27 @@ static int describe(const struct batch_frame *f, struct frame_pair *meta,
     return n;
 }
 
+/* How the rows are mixed, if they are. */
+static int describe_mix(const struct mix *m, struct frame_pair *meta,
+                        char text[][24])
+{
+    static const char *const kinds[] = {"none", "mixup", "cutmix"};
+    static const char *const sides[] = {"mix.top", "mix.left", "mix.bottom",
+                                        "mix.right"};
+    int i, n = 0;
+
+    if (m->kind == MIX_NONE)
+        return 0;
+    meta[n++] = (struct frame_pair){"mix", kinds[m->kind]};
+    snprintf(text[4], sizeof(text[4]), "%.17g", m->lambda);
+    meta[n++] = (struct frame_pair){"mix.lambda", text[4]};
+    for (i = 0; m->kind == MIX_CUTMIX && i < 4; i++) {
+        snprintf(text[i], sizeof(text[i]), "%d", m->box[i]);
+        meta[n++] = (struct frame_pair){sides[i], text[i]};
+    }
+    return n;
+}
+
 /* The tensors of a frame; how many. */
 static int arrays(const struct batch_frame *f, struct frame_item *item)
 {
@@ -365,6 +426,9 @@ static int arrays(const struct batch_frame *f, struct frame_item *item)
     if (!f->part) {
         item[k++] =
             (struct frame_item){"label", TENSOR1(DT_I64, f->label, f->rows)};
+        if (f->erase)
+            item[k++] = (struct frame_item){
+                "erase", TENSOR2(DT_I32, f->erase, f->rows, 4)};
         return k;
     }
     item[k++] =
@@ -385,11 +449,12 @@ static int arrays(const struct batch_frame *f, struct frame_item *item)
 int batch_write(void *writer, struct batch_frame *f)
 {
     struct frame_writer *w = writer;
-    struct frame_pair meta[12];
-    char text[9][24];
+    struct frame_pair meta[18];
+    char text[9][24], mix[5][24];
     int n = describe(f, meta, text), n_items;
     struct frame_item item[10];
 
+    n += describe_mix(&f->mix, meta + n, mix);
     n_items = arrays(f, item);
     if (f->head.epoch_begin && write_epoch(w, f->head.epoch, "begin") < 0)
         return -1;

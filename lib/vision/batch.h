@@ -7,7 +7,9 @@
  * the number of threads never changes a byte. All frames have the same number
  * of rows; rows that a frame lacks are black, with label and index -1.
  *
- * Classification: each row is size x size. Detection (detect.h): each row has a
+ * Classification: each row is size x size. For training it may be changed by a
+ * policy (policy.h); what belongs to normalised numbers is only said in the
+ * frame: rectangles to be erased and how rows are mixed (mix.h). Detection (detect.h): each row has a
  * size of its own and objects, and a frame is as large as its largest row,
  * rounded up to DETECT_STRIDE; rows lie at the top left, the rest is 0.
  *
@@ -24,6 +26,8 @@
 #include "util/err.h"
 #include "vision/augment.h"
 #include "vision/detect.h"
+#include "vision/mix.h"
+#include "vision/policy.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -79,6 +83,9 @@ struct batch_frame {
     int64_t bad;            /* rows that were replaced */
     uint8_t *image;         /* [rows,h,w,3], RGB unless detect.bgr */
     int64_t *label, *index; /* [rows] */
+    /* classification only */
+    int32_t *erase; /* [rows,4] top, left, bottom, right; or NULL */
+    struct mix mix;
     /* detection only */
     bool bgr;
     int32_t *size, *orig; /* [rows,2] height, width: in image, in the file */
@@ -90,8 +97,10 @@ struct batch_frame {
 struct batch_config {
     bool train; /* random crop and flip; else the evaluation crop */
     int size, resize;
-    bool squash; /* augment_eval */
-    struct augment augment;
+    bool squash;            /* augment_eval */
+    struct augment augment; /* this and the next two: training only */
+    struct policy policy;
+    struct mix_config mix;
     const struct detect *detect; /* detection, and none of the above */
     uint64_t seed;
     int64_t rows; /* of each frame */

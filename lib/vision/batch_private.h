@@ -14,6 +14,7 @@ struct batch_tools {
     struct resizer *resizer;
     struct annot annot;
     struct buf upright;
+    struct buf scratch; /* of the operations on a picture */
 };
 
 /* A row of a detection frame before the size of the frame is known. */

@@ -63,7 +63,7 @@ static void bounds(void)
     static const int size[][2] = {{1, 1},        {1, 9000},  {9000, 1},
                                   {2, 3},        {640, 480}, {100, 1000},
                                   {16384, 16384}};
-    struct augment odd = {{0.5, 0.5}, {1, 1}, 1.0};
+    struct augment odd = {{0.5, 0.5}, {1, 1}, 1.0, 0};
     uint32_t p;
     size_t i;
     int bad = 0, flips = 0;

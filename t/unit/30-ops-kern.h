@@ -22,11 +22,21 @@ static bool c_image(struct run *r, int v)
     int64_t rc[2];
     int opt, i;
 
-    if (!shape(r, v, 3, rc, &opt))
+    if (!shape(r, v, 7, rc, &opt))
         return false;
     a.rows = rc[0] * rc[1];
+    if (opt > 2) { /* three pictures, changed as wholes */
+        a.h = rc[0];
+        a.w = rc[1];
+        a.rows *= 3;
+        a.mix = opt == 3 || opt == 6 ? 0.25 : 0;
+        a.box[1] = (int32_t)a.w / 3;
+        a.box[2] = opt == 4 || opt == 6 ? (int32_t)(a.h + 1) / 2 : 0;
+        a.box[3] = (int32_t)a.w;
+        a.erase = opt > 4 ? rectangles(r, 3, a.h, a.w) : NULL;
+    }
     a.c = opt == 2 ? 1 : 3;
-    a.cy = opt == 0 ? 3 : opt == 1 ? 4 : 8;
+    a.cy = opt == 1 || opt == 6 ? 4 : opt == 2 ? 8 : 3;
     a.dt = r->dt;
     for (i = 0; i < 4; i++) {
         a.mul[i] = r->whole ? (float)(i + 1) : 0.017f + 0.001f * (float)i;
@@ -377,13 +387,15 @@ static bool c_softmax_ce(struct run *r, int v)
     int64_t rc[2];
     int opt;
 
-    if (!shape(r, v, 4, rc, &opt))
+    if (!shape(r, v, 8, rc, &opt))
         return false;
     a.n = rc[0];
     a.k = rc[1];
     a.smoothing = opt & 1 ? 0.1 : 0;
     a.logits = in(r, ACT, a.n * a.k);
     a.label = labels(r, a.n, a.k);
+    a.label2 = opt & 4 ? labels(r, a.n, a.k) : NULL;
+    a.mix = opt & 4 ? 0.375 : 0;
     a.dlogits = opt & 2 ? out(r, "dlogits", ACT, a.n * a.k) : NULL;
     a.stats = inout(r, "stats", STAT, 4);
     go(r, KERN_SOFTMAX_CE, &a);

@@ -175,6 +175,23 @@ static void *labels(struct run *r, int64_t n, int64_t k)
     return dev;
 }
 
+static const int32_t *rectangles(struct run *r, int64_t n, int64_t h, int64_t w)
+{
+    int32_t *v = xcalloc((size_t)n * 4, sizeof(*v));
+    void *dev = array(r, n * 4, sizeof(*v));
+
+    for (int64_t i = 0; i < n; i++) {
+        v[4 * i] = below(r, (int)h);
+        v[4 * i + 1] = below(r, (int)w);
+        v[4 * i + 2] = v[4 * i] + below(r, (int)h);
+        v[4 * i + 3] = v[4 * i + 1] + below(r, (int)w);
+    }
+    if (engine_upload(r->e, dev, v, (size_t)n * 4 * sizeof(*v)) < 0)
+        die();
+    free(v);
+    return dev;
+}
+
 static void go(struct run *r, enum kernel k, const void *args)
 {
     if (engine_run(r->e, k, args) < 0)

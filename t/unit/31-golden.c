@@ -61,7 +61,8 @@ static void cross_entropy(void)
 {
     double z[8] = {2, 1, 0, -1, 2, 1, 0, -1}, dz[8], stats[4] = {0}, sum = 0;
     int64_t label[2] = {0, -1};
-    struct kern_softmax_ce a = {z, label, dz, stats, 2, 4, 0, 1, DT_F64};
+    struct kern_softmax_ce a = {z, label, dz,     stats, 2, 4,
+                                0, 1,     DT_F64, NULL,  0};
     int i;
 
     go(KERN_SOFTMAX_CE, &a);

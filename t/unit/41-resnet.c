@@ -261,9 +261,12 @@ static void test_step(void)
     ok(memcmp(a.params.w, b.params.w, bytes) != 0, "another seed");
     must(params_fresh(&b.params, 5));
     ok(memcmp(a.params.w, b.params.w, bytes) == 0, "the same seed");
-    must(classifier_step(&a, &image, all, 0, 0.5, on_ready, NULL));
+    must(classifier_step(&a,
+                         &(struct class_batch){.image = &image, .label = all},
+                         0, 0.5, on_ready, NULL));
     is_int(ends, a.params.total, "all gradients are final at the end");
-    must(classifier_step(&b, &two, cut, 0, 0.5, NULL, NULL));
+    must(classifier_step(&b, &(struct class_batch){.image = &two, .label = cut},
+                         0, 0.5, NULL, NULL));
     is_double(distance(&a.params, &b.params), 0, 0,
               "padding at the end is not seen by the norms");
     must(classifier_stats(&a, &s));
@@ -273,10 +276,14 @@ static void test_step(void)
     must(classifier_stats(&a, &s));
     is_double(s.n, 0, 0, "statistics are read once");
     ends = 0;
-    must(classifier_step(&a, &image, none, 0, 0.5, on_ready, NULL));
+    must(classifier_step(&a,
+                         &(struct class_batch){.image = &image, .label = none},
+                         0, 0.5, on_ready, NULL));
     is_int(ends, a.params.total, "nothing but padding: gradients are final");
     is_double(distance(&a.params, &b.params), 0, 0, "and what they were");
-    ok(classifier_step(&a, &image, high, 0, 1, NULL, NULL) < 0 &&
+    ok(classifier_step(&a,
+                       &(struct class_batch){.image = &image, .label = high}, 0,
+                       1, NULL, NULL) < 0 &&
            err_code() == ERR_DATA,
        "a label too high");
     has_str(err_text(), "label 10 of image 1 with 10 classes", "is named");

@@ -66,8 +66,9 @@ static double train_step(struct classifier *m, const struct tensor *image,
     struct class_stats s;
 
     must(engine_fill(m->e, ps->g, 0, (size_t)ps->total * dtype_size(ps->pt)));
-    must(classifier_step(m, image, label, 0, 1 / (double)image->shape[0], NULL,
-                         NULL));
+    must(classifier_step(m,
+                         &(struct class_batch){.image = image, .label = label},
+                         0, 1 / (double)image->shape[0], NULL, NULL));
     must(classifier_stats(m, &s));
     return s.loss / s.n;
 }

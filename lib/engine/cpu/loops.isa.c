@@ -68,6 +68,71 @@ ALWAYS_INLINE uint16_t store_bf16(float f)
     return (uint16_t)(f != f ? quiet : near);
 }
 
+/* ---- images that are erased and mixed, in pieces of lines, in fp32 */
+
+enum {
+    PIECE = 64 /* pixels */
+};
+
+/* Pixels x..x+n-1 of a line of picture i, normalised and erased. */
+static void image_piece(const struct kern_image *a, int64_t i, int64_t line,
+                        int64_t x, int n, float *y)
+{
+    const uint8_t *from = a->x + ((i * a->h + line) * a->w + x) * a->c;
+    const int32_t *gone = a->erase ? a->erase + 4 * i : NULL;
+    int p, ch;
+
+    for (p = 0; p < n; p++, from += a->c, y += a->cy) {
+        bool erased = gone && kern_inside(gone, line, x + p);
+
+        for (ch = 0; ch < a->cy; ch++)
+            y[ch] =
+                ch >= a->c || erased
+                    ? 0
+                    : kern_image_at((float)from[ch], a->mul[ch], a->add[ch]);
+    }
+}
+
+static void mix_piece(const struct kern_image *a, int64_t line, int64_t x,
+                      int n, float *y, const float *other)
+{
+    float keep = (float)(1 - a->mix), mix = (float)a->mix;
+    int p, ch;
+
+    for (p = 0; p < n; p++)
+        for (ch = 0; kern_inside(a->box, line, x + p) && ch < a->cy; ch++)
+            y[p * a->cy + ch] = other[p * a->cy + ch];
+    if (a->mix > 0) {
+#pragma omp simd
+        for (p = 0; p < n * a->cy; p++)
+            y[p] = kern_mixed(y[p], other[p], keep, mix);
+    }
+}
+
+static void image_mixed(const struct kern_image *a,
+                        void (*put)(void *, int64_t, const float *, int64_t))
+{
+    int64_t n = a->rows / (a->h * a->w), l, x;
+    bool mixed = a->mix > 0 || a->box[2] > a->box[0];
+
+#pragma omp parallel for private(x) schedule(static)
+    for (l = 0; l < n * a->h; l++) {
+        float y[PIECE * 64], other[PIECE * 64];
+        int64_t i = l / a->h, line = l % a->h;
+
+        for (x = 0; x < a->w; x += PIECE) {
+            int some = (int)at_most(PIECE, a->w - x);
+
+            image_piece(a, i, line, x, some, y);
+            if (mixed) {
+                image_piece(a, (i + n - 1) % n, line, x, some, other);
+                mix_piece(a, line, x, some, y, other);
+            }
+            put(a->y, (l * a->w + x) * a->cy, y, (int64_t)some * a->cy);
+        }
+    }
+}
+
 /* ---- sums: partial ones per block, added up in the order of the blocks, so
  * that the number of threads changes no bit */
 

@@ -88,10 +88,24 @@ static void FN(image_block)(const struct kern_image *a, int64_t from,
     }
 }
 
+static void FN(put)(void *to, int64_t at, const float *x, int64_t n)
+{
+    EL *y = (EL *)to + at;
+    int64_t i;
+
+#pragma omp simd
+    for (i = 0; i < n; i++)
+        y[i] = ST(x[i]);
+}
+
 static void FN(image)(const struct kern_image *a)
 {
     int64_t b, blocks = (a->rows + PIXELS - 1) / PIXELS;
 
+    if (a->h > 0) {
+        image_mixed(a, FN(put));
+        return;
+    }
 #pragma omp parallel for schedule(static) if (blocks > 1)
     for (b = 0; b < blocks; b++)
         FN(image_block)(a, b * PIXELS, at_most((b + 1) * PIXELS, a->rows));

@@ -12,6 +12,20 @@ KERN_FN KREAL kern_image_at(KREAL x, KREAL mul, KREAL add)
     return x * mul + add;
 }
 
+/* Does a rectangle top, left, bottom, right hold a place? */
+KERN_FN int kern_inside(const int32_t *box, int64_t y, int64_t x)
+{
+    return y >= box[0] && x >= box[1] && y < box[2] && x < box[3];
+}
+
+/* Mixup: products rounded before they are added. */
+KERN_FN KREAL kern_mixed(KREAL own, KREAL other, KREAL keep, KREAL mix)
+{
+    KREAL a = own * keep, b = other * mix;
+
+    return a + b;
+}
+
 /* max(x, 0); NaN stays NaN. */
 KERN_FN KREAL kern_relu_at(KREAL x)
 {

@@ -15,10 +15,14 @@ KERN_FN int kern_label_ok(int64_t label, int64_t k)
     return label >= 0 && label < k;
 }
 
-/* Target of class i: (1-eps)*onehot + eps/k. */
-KERN_FN KREAL kern_ce_target(int64_t i, int64_t label, KREAL eps, KREAL k)
+/* Target of class i: (1-eps)*onehot + eps/k; onehot the sum of 1-mix for the
+ * label and mix for the other one, -1 if there is none. */
+KERN_FN KREAL kern_ce_target(int64_t i, const int64_t label[2], KREAL mix,
+                             KREAL eps, KREAL k)
 {
-    return (i == label ? 1 - eps : 0) + eps / k;
+    KREAL hot = (i == label[0] ? 1 - mix : 0) + (i == label[1] ? mix : 0);
+
+    return (1 - eps) * hot + eps / k;
 }
 
 /*

@@ -44,7 +44,14 @@ enum kernel {
 };
 
 /* y[i,ch] = x[i,ch]*mul[ch] + add[ch] for ch < c, 0 for c <= ch < cy.
- * x u8 [rows,c]; y [rows,cy]. Normalisation: mul = 1/(255 std), add = -mean/std. */
+ * x u8 [rows,c]; y [rows,cy]. Normalisation: mul = 1/(255 std), add = -mean/std.
+ *
+ * With h > 0 the rows are n = rows/(h w) pictures, and two things are done to y
+ * before it is stored. Places in the rectangle erase[i] = top, left, bottom,
+ * right of picture i become 0. Then each picture is mixed with the one before it,
+ * j = i-1, the first with the last: y_i = (1-mix) y_i + mix y_j, or in the
+ * rectangle box, if it is not empty, y_i = y_j.
+ * Source: pytorch/vision torchvision/transforms/v2/_augment.py. */
 struct kern_image {
     const uint8_t *x;
     void *y;
@@ -52,6 +59,10 @@ struct kern_image {
     int c, cy;
     enum dtype dt;
     float mul[4], add[4];
+    int64_t h, w;
+    const int32_t *erase; /* [n,4] in the engine's memory, or NULL */
+    double mix;           /* 0..1; 0 with a box */
+    int32_t box[4];
 };
 
 /* y[i] = x[i] */
@@ -205,6 +216,8 @@ struct kern_avgpool_grad {
  * (dlogits or NULL). stats[0] += sum of loss_i, [1] += rows whose label is the
  * top class, [2] += rows whose label is among the top 5, [3] += rows counted.
  * Rank of a label = classes with a larger logit, plus equal ones of lower index.
+ * With label2 the onehot is (1-mix) onehot(label) + mix onehot(label2); rows
+ * without label2 count for nothing either; stats look at label alone.
  */
 struct kern_softmax_ce {
     const void *logits;
@@ -214,6 +227,8 @@ struct kern_softmax_ce {
     int64_t n, k;
     double smoothing, gscale;
     enum dtype dt;
+    const int64_t *label2; /* in the engine's memory, or NULL */
+    double mix;
 };
 
 /* stats[0] += sum g[i]^2 over the finite ones, stats[1] += number of others */

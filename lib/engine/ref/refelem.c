@@ -38,9 +38,48 @@ static void image_chunk(const void *args, int64_t row, int n)
     }
 }
 
+/* Row `row` of picture i, normalised and erased. */
+static void image_pixel(const struct kern_image *a, int64_t i, int64_t row,
+                        double *y)
+{
+    const uint8_t *x = a->x + (i * a->h * a->w + row) * a->c;
+    bool erased =
+        a->erase && kern_inside(a->erase + 4 * i, row / a->w, row % a->w);
+    int ch;
+
+    for (ch = 0; ch < a->cy; ch++)
+        y[ch] = ch >= a->c || erased ? 0
+                                     : kern_image_at(x[ch], (double)a->mul[ch],
+                                                     (double)a->add[ch]);
+}
+
+static void mixed_chunk(const void *args, int64_t row, int n)
+{
+    const struct kern_image *a = args;
+    int64_t size = a->h * a->w, pictures = a->rows / size, end = row + n;
+    double y[64], other[64];
+    int ch;
+
+    for (; row < end; row++) {
+        int64_t i = row / size, at = row % size;
+        bool cut = kern_inside(a->box, at / a->w, at % a->w);
+
+        image_pixel(a, i, at, y);
+        if (cut || a->mix > 0)
+            image_pixel(a, (i + pictures - 1) % pictures, at, other);
+        for (ch = 0; cut && ch < a->cy; ch++)
+            y[ch] = other[ch];
+        for (ch = 0; !cut && a->mix > 0 && ch < a->cy; ch++)
+            y[ch] = kern_mixed(y[ch], other[ch], 1 - a->mix, a->mix);
+        ref_store(a->dt, a->y, row * a->cy, a->cy, y);
+    }
+}
+
 void ref_image(const void *args)
 {
-    each_chunk(args, ((const struct kern_image *)args)->rows, image_chunk);
+    const struct kern_image *a = args;
+
+    each_chunk(args, a->rows, a->h > 0 ? mixed_chunk : image_chunk);
 }
 
 static void cast_chunk(const void *args, int64_t i, int n)

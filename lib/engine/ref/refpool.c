@@ -198,17 +198,24 @@ static void ce_sums(const struct kern_softmax_ce *a, int64_t row, double at,
 static void ce_row(const struct kern_softmax_ce *a, int64_t row,
                    struct ce_row *r)
 {
-    int64_t i, label = a->label[row];
-    bool ok = kern_label_ok(label, a->k);
-    double z[REF_WIDE], at, k = (double)a->k;
+    int64_t i, label[2] = {a->label[row], a->label2 ? a->label2[row] : -1};
+    bool ok = kern_label_ok(label[0], a->k) &&
+              (!a->label2 || kern_label_ok(label[1], a->k));
+    double z[REF_WIDE], at, other, k = (double)a->k;
+    double mix = a->label2 ? a->mix : 0;
     struct ce_sums s = {0};
     int j, n;
 
     r->loss = 0;
     r->before = ok ? 0 : -1;
     if (ok) {
-        at = dtype_load(a->dt, a->logits, (size_t)(row * a->k + label));
+        at = dtype_load(a->dt, a->logits, (size_t)(row * a->k + label[0]));
         ce_sums(a, row, at, &s, r);
+        if (mix > 0) { /* so that a logit of -inf costs nothing without */
+            other =
+                dtype_load(a->dt, a->logits, (size_t)(row * a->k + label[1]));
+            at = (1 - mix) * at + mix * other;
+        }
         r->loss = kern_ce_loss(s.sumexp, at - s.max, s.sum, a->smoothing, k);
     }
     for (i = 0; a->dlogits && i < a->k; i += n) {
@@ -218,7 +225,7 @@ static void ce_row(const struct kern_softmax_ce *a, int64_t row,
             z[j] = !ok ? 0
                        : kern_ce_grad(
                              z[j] - s.max, s.sumexp,
-                             kern_ce_target(i + j, label, a->smoothing, k),
+                             kern_ce_target(i + j, label, mix, a->smoothing, k),
                              a->gscale);
         ref_store(a->dt, a->dlogits, row * a->k + i, n, z);
     }
