@@ -133,7 +133,7 @@ $(foreach p,$(MAINS),$(eval $(call program_rule,$(p))))
 
 PIC = -fPIC -fvisibility=hidden -fopenmp
 CPU_SRC = $(sort $(wildcard lib/engine/cpu/*.c lib/engine/ref/*.c lib/tensor/*.c) \
-	lib/util/err.c lib/util/buf.c)
+	lib/util/err.c lib/util/utf8.c lib/util/buf.c)
 $(OBJ)/pic/%.o: %.c $(OBJ)/flags
 	@mkdir -p $(@D)
 	$(call say,CC $< pic)

@@ -286,6 +286,8 @@ static int make_index(struct indexing *x, int argc, char **argv)
     char *manifest = NULL;
     int r = -1;
 
+    if (shard_check_names(set.split ? set.split : "any", set.name) < 0)
+        goto out;
     x->shards.split = set.split ? xstrdup(set.split) : split_of(argv[0]);
     manifest = xstrfmt("%s%s.json", dir_len ? dir : "", x->shards.split);
     if (!set.dali && check_dirs(argc, argv) < 0)

@@ -210,9 +210,8 @@ static int prepare(struct pack *p, char **dirs, int n)
     struct rng r;
     int there;
 
-    if (!*set.split || strchr(set.split, '/') || *set.split == '.' ||
-        set.split[strcspn(set.split, " \t\n")])
-        return err_set(ERR_USAGE, "--split \"%s\": not a file name", set.split);
+    if (shard_check_names(set.split, set.name) < 0)
+        return -1;
     if (set.synsets && !set.labels)
         return err_set(ERR_USAGE, "--synsets is for --labels");
     manifest = xstrfmt("%s/%s.json", set.out, set.split);

@@ -83,7 +83,9 @@ static int check_rows(const struct shard_set *s, uint64_t keys)
         if (s->label[i] < -1 ||
             (s->label[i] >= 0 && (uint32_t)s->label[i] >= s->n_classes))
             return bad_row(i, "label out of range");
-        key = s->key_end[i];
+        for (; key < s->key_end[i]; key++)
+            if ((unsigned char)s->keys[key] < ' ' || s->keys[key] == 0x7f)
+                return bad_row(i, "control character in the key");
     }
     return key == keys ? 0 : err_set(ERR_DATA, "keys are longer than key_end");
 }

@@ -5,6 +5,7 @@
 #include "io/shard_private.h"
 #include "util/fdio.h"
 #include "util/json.h"
+#include "util/utf8.h"
 
 #include <ctype.h>
 #include <stdbool.h>
@@ -172,18 +173,14 @@ void shard_set_shard(struct shard_set *s, const struct shard *sh)
     s->n_shards++;
 }
 
-/* A copy that JSON can hold: what is not UTF-8 becomes "_". */
-static char *text_copy(const char *t)
+int shard_check_names(const char *split, const char *name)
 {
-    json_t *j = json_string(t);
-    char *copy = xstrdup(t);
-
-    if (!j)
-        for (char *p = copy; *p; p++)
-            if ((unsigned char)*p >= 0x80)
-                *p = '_';
-    json_decref(j);
-    return copy;
+    if (!*split || strchr(split, '/') || *split == '.' ||
+        split[strcspn(split, " \t\n")] || !utf8_valid(split))
+        return err_set(ERR_USAGE, "--split \"%s\": not a file name", split);
+    if (name && !utf8_valid(name))
+        return err_set(ERR_USAGE, "--name \"%s\": not UTF-8", name);
+    return 0;
 }
 
 void shard_set_class(struct shard_set *s, const char *name, const char *label,
@@ -193,8 +190,8 @@ void shard_set_class(struct shard_set *s, const char *name, const char *label,
 
     s->cls = xreallocarray(s->cls, (size_t)s->n_classes + 1, sizeof(*s->cls));
     c = &s->cls[s->n_classes++];
-    c->name = text_copy(name);
-    c->label = text_copy(label && *label ? label : name);
+    c->name = xstrdup(name);
+    c->label = xstrdup(label && *label ? label : name);
     c->source_id = source_id;
 }
 
@@ -227,6 +224,10 @@ int shard_set_classes(struct shard_set *s, const char *file)
         result = classes_of_manifest(s, b.data, b.len, file);
         goto out;
     }
+    if (memchr(b.data, 0, b.len)) {
+        err_set(ERR_DATA, "%s: not a text", file);
+        goto out;
+    }
     for (line = b.data; *line; line = next) {
         n = strcspn(line, "\n");
         next = line[n] ? line + n + 1 : line + n;
@@ -237,6 +238,10 @@ int shard_set_classes(struct shard_set *s, const char *file)
         if (label == line) {
             err_set(ERR_DATA, "%s: line %u: no class name", file,
                     s->n_classes + 1);
+            goto out;
+        }
+        if (!utf8_valid(line)) {
+            err_set(ERR_DATA, "%s: line %u: not UTF-8", file, s->n_classes + 1);
             goto out;
         }
         if (*label) {

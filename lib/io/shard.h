@@ -104,7 +104,7 @@ int shard_manifest_parse(struct shard_set *s, const char *text, size_t n,
                          const char *path) MUST_CHECK;
 /* The index of a parsed manifest, from a file. Fuzzed. */
 int shard_index_read(struct shard_set *s, const char *path) MUST_CHECK;
-/* Key of sample i and its length; not terminated. */
+/* Key of sample i and its length; not terminated, no control characters. */
 const char *shard_key(const struct shard_set *s, uint32_t i, size_t *len);
 /* The sample of a key, or -1. Linear. */
 int64_t shard_find(const struct shard_set *s, const char *key);
@@ -115,11 +115,15 @@ void shard_describe(const struct shard_set *s, uint32_t i, struct buf *b);
 
 /* ---- writing */
 
+/* ERR_USAGE: a split that is no part of a file name, or a name (which may be
+ * NULL) that is not UTF-8. */
+int shard_check_names(const char *split, const char *name) MUST_CHECK;
 void shard_set_add(struct shard_set *s, const struct shard_row *r);
 /* The rows added since the last call are this shard; file and contents are
  * copied (samples is filled in). */
 void shard_set_shard(struct shard_set *s, const struct shard *sh);
-/* Count of classes; names and labels are copied (label NULL: the name). */
+/* One more class; name and label, which are UTF-8, are copied (label NULL: the
+ * name). */
 void shard_set_class(struct shard_set *s, const char *name, const char *label,
                      int64_t source_id);
 /*

@@ -18,10 +18,15 @@
 
 static int check_word(const char *w)
 {
-    if (!*w || w[strcspn(w, " \t\n\r\v\f")])
-        return err_set(
-            ERR_DATA, "\"%s\": white space, which DALI's index cannot hold", w);
-    return 0;
+    bool good = *w;
+
+    for (const char *p = w; *p; p++)
+        good &= (unsigned char)*p > ' ' && *p != 0x7f;
+    return good ? 0
+                : err_set(ERR_DATA,
+                          "\"%s\": white space or control characters, which "
+                          "DALI's index cannot hold",
+                          w);
 }
 
 int shard_idx_add(struct shard_idx *x, const struct shard_part *p, int n)

@@ -3,6 +3,7 @@
 #include "io/gz.h"
 #include "io/source_private.h"
 #include "util/fdio.h"
+#include "util/utf8.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -297,18 +298,23 @@ static int sort_files(struct source *src)
 }
 
 /* The classes of s become the names, in byte order. */
-static void take_classes(const struct source *src, struct shard_set *s)
+static int take_classes(const struct source *src, struct shard_set *s)
 {
     char **all;
 
+    for (size_t i = 0; i < src->n_names; i++)
+        if (!utf8_valid(src->name[i]))
+            return err_set(ERR_DATA, "class \"%s\": the name is not UTF-8",
+                           src->name[i]);
     if (!src->n_names)
-        return;
+        return 0;
     all = xreallocarray(NULL, src->n_names, sizeof(*all));
     memcpy(all, src->name, src->n_names * sizeof(*all));
     qsort(all, src->n_names, sizeof(*all), by_name);
     for (size_t i = 0; i < src->n_names; i++)
         shard_set_class(s, all[i], NULL, -1);
     free(all);
+    return 0;
 }
 
 static int number_classes(const struct shard_set *s, struct map *classes)
@@ -339,8 +345,7 @@ static int resolve(struct source *src, struct shard_set *s, struct map *classes)
     int64_t label;
 
     if (!listed) {
-        take_classes(src, s);
-        if (number_classes(s, classes) < 0)
+        if (take_classes(src, s) < 0 || number_classes(s, classes) < 0)
             return -1;
     }
     for (size_t i = 0; i < src->n; i++) {

@@ -69,7 +69,8 @@ int err_give(enum err_class c, const char *text);
 void prog_set(const char *name);
 const char *prog_name(void);
 
-/* One message to stderr in one write, control characters replaced by '?'. */
+/* One message to stderr in one write; control characters and what is not UTF-8
+ * are replaced by '?'. */
 void warn(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* As warn, but only from verbosity 1 upwards. */
 void note(const char *fmt, ...) PRINTF_LIKE(1, 2);

@@ -53,7 +53,7 @@ static void write_split(void)
     s.jpeg = xstrdup("keep");
     s.program = xstrdup("test");
     shard_set_class(&s, "c0", "zero", 7);
-    shard_set_class(&s, "c\xff", NULL, -1); /* not UTF-8 */
+    shard_set_class(&s, "c\xc3\xa9", NULL, -1);
     shard_set_class(&s, "c2", NULL, -1);
     is_int(shard_out_init(&o, &s, dir, 1 << 30, 15), 0, "begun");
     for (int i = 0; i < N; i++)
@@ -77,7 +77,7 @@ static void read_split(void)
     is_int(s.n_classes, 3, "classes");
     is_str(s.cls[0].label, "zero", "a label");
     is_int(s.cls[0].source_id, 7, "a source id");
-    is_str(s.cls[1].name, "c_", "a name made UTF-8");
+    is_str(s.cls[1].name, "c\xc3\xa9", "a name in UTF-8");
     is_int((long long)s.shard_first[1], 15, "first sample of shard 1");
     is_int((long long)s.shard[2].samples, 10, "samples of the last");
     ok(!memcmp(shard_key(&s, 17, &len), "c2/0017", 7) && len == 7, "a key");
