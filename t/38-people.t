@@ -211,4 +211,25 @@ expect_status 64 'no such kind' "$I" sheet sh/train.json -o sheet.png
 expect_status 73 'no such folder' "$I" sheet sh/train.json -o no/sheet.jpg \
 	--size 8 --batch 2
 
+# ---- DALI's index: what GNU tar makes of a shard
+for shard in sh/train-00000[0-2].tar; do
+	tar --list --block-number --file "$shard" | grep -v '\*\*' |
+		sed 's/^block \([0-9]*\): /\1 /' >blocks
+	tar --list --verbose --file "$shard" | awk '{ print $3 }' >sizes
+	paste -d' ' blocks sizes | awk '
+		{
+			key = $2; sub(/\.[^\/]*$/, "", key)
+			ext = substr($2, length(key) + 2)
+			# the data begin a block behind the header
+			part = ext " " ($1 + 1) * 512 " " $3 " " $2
+			if (key == last)
+				line[n] = line[n] " " part
+			else
+				line[++n] = part
+			last = key
+		}
+		END { print "v1.2 " n; for (i = 1; i <= n; i++) print line[i] }' >want
+	same "${shard%.tar}.idx" want "$(basename "$shard"): its .idx"
+done
+
 done_testing
