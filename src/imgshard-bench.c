@@ -1,6 +1,7 @@
 /* imgshard bench - how fast this machine decodes: one line of JSON. */
 #include "imgshard-pixels.h"
 
+#include "io/ahead.h"
 #include "util/fdio.h"
 #include "util/json.h"
 
@@ -15,6 +16,7 @@ static struct {
 
 struct opt bench_opts[] = {
     READING_ROWS,
+    IO_THREADS_ROW,
     PIXELS_ROWS,
     {.name = "images",
      .letter = 'n',
@@ -35,6 +37,7 @@ struct opt bench_opts[] = {
 struct run {
     struct reader *reader;
     struct buf *file; /* [n], of samples 0..n-1; NULL: fetched */
+    struct ahead *ahead;
     int64_t rows, images, done;
 };
 
@@ -57,6 +60,8 @@ static int next_row(void *arg, int64_t j, struct batch_row *row)
 
     (void)j;
     row->index = order_at(&r->reader->order, row->pos);
+    if (!r->file)
+        row->own = ahead_want(r->ahead, (uint32_t)row->index);
     return 0;
 }
 
@@ -68,7 +73,7 @@ static int load(void *arg, struct batch_row *row, int try_no)
     (void)try_no;
     if (r->file)
         b = &r->file[row->pos % r->reader->set.n];
-    else if (reader_fetch(r->reader, (uint32_t)row->index, &row->bytes) < 0)
+    else if (ahead_take(r->ahead, row->own, &row->bytes) < 0)
         return -1;
     row->data = b->data;
     row->size = b->len;
@@ -153,7 +158,10 @@ static int run_bench(struct reader *reader, json_t *j)
             buf_release(&r.file[i]);
         free(r.file);
         r.file = NULL;
+        r.ahead = ahead_new(reader, (int)reading.io_threads,
+                            4 * (int64_t)c.threads, AHEAD_BYTES);
         rc = measure(&c, &r, j, "feed_img_s", "feed_img_s_core");
+        ahead_free(r.ahead);
     }
     for (i = 0; r.file && i < reader->set.n; i++)
         buf_release(&r.file[i]);

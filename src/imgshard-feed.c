@@ -12,6 +12,7 @@ static struct {
 
 struct opt feed_opts[] = {
     READING_ROWS,
+    IO_THREADS_ROW,
     PIXELS_ROWS,
     {.name = "limit-steps",
      .type = OPT_INT,

@@ -44,6 +44,7 @@ static int feed_row(void *arg, int64_t j, struct batch_row *r)
     r->replacement[0] = f->step.sample[j];
     for (i = 1; i < BATCH_TRIES; i++)
         r->replacement[i] = order_at(&f->reader.order, r->pos + i);
+    r->own = ahead_want(f->ahead, f->step.sample[j]);
     return 0;
 }
 
@@ -54,7 +55,8 @@ static int feed_load(void *arg, struct batch_row *r, int try_no)
 
     r->index = i;
     r->label = f->reader.set.label[i];
-    if (reader_fetch(&f->reader, i, &r->bytes) < 0)
+    if ((try_no == 0 ? ahead_take(f->ahead, r->own, &r->bytes)
+                     : reader_fetch(&f->reader, i, &r->bytes)) < 0)
         return -1;
     r->data = r->bytes.data;
     r->size = r->bytes.len;
@@ -108,8 +110,13 @@ int feeding_run(struct feeding *f,
 {
     struct batch_source source = {feed_frame, feed_row, feed_load, feed_name,
                                   f};
+    int r;
 
-    return batch_run(&f->config, &source, emit, arg);
+    f->ahead = ahead_new(&f->reader, (int)reading.io_threads,
+                         4 * (int64_t)f->config.threads, AHEAD_BYTES);
+    r = batch_run(&f->config, &source, emit, arg);
+    ahead_free(f->ahead);
+    return r;
 }
 
 void feeding_close(struct feeding *f)

@@ -12,6 +12,7 @@
 #define IMGSHARD_FEEDING_H
 
 #include "imgshard-pixels.h"
+#include "io/ahead.h"
 
 struct feeding {
     struct reader reader;
@@ -19,6 +20,7 @@ struct feeding {
     int64_t max_steps, max_frames; /* to hand out; 0: all there are */
     /* private */
     struct reader_step step;
+    struct ahead *ahead;
     int64_t steps, frames; /* begun */
     char order[64];
 };

@@ -11,15 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct {
-    int64_t threads;
-} set;
-
 /* clang-format off */
 struct opt read_opts[] = {
     READING_ROWS,
-    {.name = "io-threads", .type = OPT_INT, .addr = &set.threads, .def = "8",
-     .min = 1, .max = 256, .arg = "N", .help = "reads at the same time"},
+    IO_THREADS_ROW,
     OPT_END,
 };
 /* clang-format on */
@@ -225,7 +220,8 @@ int imgshard_read(const struct command *c, int argc, char **argv)
 {
     struct reading_on s = {.epoch = -1};
     struct work_stages stages = {next_row, fill_row, write_row, &s};
-    int threads = (int)set.threads, n = threads * 2, i, r;
+    int threads = reading.io_threads ? (int)reading.io_threads : 1;
+    int n = threads * 2, i, r;
     struct row *rows;
     void **items;
 

@@ -76,7 +76,8 @@ int rows_make(struct buf *image, struct buf *spare, bool exif,
 struct reading {
     int64_t rank, world;
     char *epochs, *order, *resume, *from;
-    int check; /* enum reader_check */
+    int check;          /* enum reader_check */
+    int64_t io_threads; /* 0 where a command does not have the row */
 };
 extern struct reading reading;
 /* epoch: this one alone, or -1: those of --epochs. ERR_USAGE: both. */
@@ -102,8 +103,12 @@ int reading_open(struct reader *r, const char *manifest,
     {.name = "from", .type = OPT_STRING, .addr = &reading.from, .arg = "DIR",  \
      .help = "start where the newest checkpoint under DIR stands, if any"},    \
     {.name = "verify", .type = OPT_CHOICE, .addr = &reading.check,             \
-     .def = "always", .choices = "always|never", .arg = "WHEN",                \
+     .def = "always", .choices = "always|once|never", .arg = "WHEN",                \
      .help = "compare the CRC-32 of what is read"}
+#define IO_THREADS_ROW                                                         \
+    {.name = "io-threads", .type = OPT_INT, .addr = &reading.io_threads,       \
+     .def = "8", .min = 0, .max = 256, .arg = "N",                             \
+     .help = "threads that read ahead"}
 /* clang-format on */
 
 #endif

@@ -36,6 +36,7 @@
 
 enum reader_check {
     CHECK_ALWAYS,
+    CHECK_ONCE, /* each sample when this process reads it first */
     CHECK_NEVER
 };
 
@@ -62,7 +63,8 @@ struct reader {
     int64_t samples, end; /* progress of the next step; where to stop */
     int64_t m;            /* next micro-step in the step */
     int check;
-    uint32_t *rows; /* sample numbers of the step handed out */
+    _Atomic bool *seen; /* [n], with CHECK_ONCE: it was checked */
+    uint32_t *rows;     /* sample numbers of the step handed out */
     struct reader_files *files;
 };
 
@@ -91,9 +93,9 @@ void reader_close(struct reader *r);
 /* 1 with the next micro-step, 0 when the wanted epochs are done. */
 int reader_next(struct reader *r, struct reader_step *st) MUST_CHECK;
 /*
- * The image file of sample i replaces what is in b. Its CRC-32 is checked; a
- * difference is read once more past the page cache and then is ERR_DATA
- * "shard: offset N: key: CRC-32 ...".
+ * The image file of sample i replaces what is in b. Its CRC-32 is checked as
+ * want.check says; a difference is read once more past the page cache and then
+ * is ERR_DATA "shard: offset N: key: CRC-32 ...".
  */
 int reader_fetch(struct reader *r, uint32_t i, struct buf *b) MUST_CHECK;
 /* The resume token of the next step to be handed out, appended:
@@ -108,5 +110,11 @@ struct reader_files *reader_files_new(const struct shard_set *s,
 void reader_files_free(struct reader_files *f);
 int reader_files_fetch(struct reader_files *f, uint32_t i, bool check,
                        struct buf *b) MUST_CHECK;
+/*
+ * Tell the kernel that n samples will be wanted soon, or no more; they are
+ * sorted. Samples that lie side by side are one range. Failures to open only.
+ */
+int reader_files_advise(struct reader_files *f, uint32_t *sample, uint64_t n,
+                        bool wanted) MUST_CHECK;
 
 #endif

@@ -134,7 +134,7 @@ static void drop_sum(struct shard_sum *m)
     enum err_class class = err_code();
     char *why = xstrdup(err_text());
 
-    if (work_join(m->task) < 0)
+    if (m->task && work_join(m->task) < 0)
         err_give(class, why);
     free(why);
     free(m->path);
@@ -223,7 +223,7 @@ static int take_sum(struct shard_out *o, uint32_t i)
     if (!m)
         return 0;
     *at = NULL;
-    r = work_join(m->task);
+    r = m->task ? work_join(m->task) : 0;
     if (r == 0) {
         o->set->shard[i].crc32 = m->crc;
         memcpy(o->set->shard[i].sha256, m->sha256, sizeof(m->sha256));
@@ -259,6 +259,8 @@ static int close_shard(struct shard_out *o)
     o->sum[number % SHARD_OUT_TASKS] = m;
     shard_set_shard(o->set, &sh);
     m->task = work_begin(sum_up, m);
+    if (!m->task && sum_up(m) < 0)
+        goto out;
     result = shard_idx_write(&o->idx, path);
 out:
     free(tar);

@@ -263,7 +263,6 @@ struct work_task {
     int (*fn)(void *arg);
     void *arg;
     pthread_t id;
-    bool thread; /* it has one */
     int result;
     struct failure why;
 };
@@ -285,18 +284,17 @@ struct work_task *work_begin(int (*fn)(void *arg), void *arg)
 
     t->fn = fn;
     t->arg = arg;
-    t->thread = start_thread(&t->id, task_run, t) == 0;
-    if (!t->thread)
-        task_run(t);
-    return t;
+    if (start_thread(&t->id, task_run, t) == 0)
+        return t;
+    free(t);
+    return NULL;
 }
 
 int work_join(struct work_task *t)
 {
     int r;
 
-    if (t->thread)
-        pthread_join(t->id, NULL);
+    pthread_join(t->id, NULL);
     r = t->result;
     if (r < 0)
         failure_give(&t->why);

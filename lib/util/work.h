@@ -24,9 +24,9 @@ int work_for(size_t n, int threads, int (*fn)(void *arg, size_t i, int t),
              void *arg) MUST_CHECK;
 
 /*
- * fn(arg) behind the caller's back, on a thread of its own (or here and now if
- * there is none to be had). work_join waits for it and returns what it
- * returned; its error is the caller's then. Every task must be joined.
+ * fn(arg) behind the caller's back, on a thread of its own; NULL if there is
+ * none to be had. work_join waits for it and returns what it returned; its error
+ * is the caller's then. Every task must be joined.
  */
 struct work_task;
 struct work_task *work_begin(int (*fn)(void *arg), void *arg);

@@ -55,6 +55,7 @@ struct batch_row {
     struct buf bytes; /* memory for it, if the source wants some */
     struct buf annot; /* detection: the annotation, as annot_parse wants it */
     int64_t replacement[BATCH_TRIES]; /* for the source's own use */
+    void *own;                        /* the same */
     /* private */
     struct batch_frame *frame;
     int64_t j;

@@ -1,4 +1,5 @@
 /* A split written and read again; damaged manifests, indexes and shards. */
+#include "io/ahead.h"
 #include "io/digest.h"
 #include "io/reader.h"
 #include "io/shardout.h"
@@ -6,6 +7,7 @@
 #include "lib/tap.h"
 #include "util/fdio.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #define N 40
@@ -276,6 +278,83 @@ static void damaged_shard(void)
     buf_release(&got);
 }
 
+/* Change a byte of shard 0, or change it back. */
+static void flip_byte(uint64_t at)
+{
+    int fd = open(shard0, O_RDWR);
+    char c;
+
+    if (fd < 0 || pread(fd, &c, 1, (off_t)at) != 1)
+        BUG("%s", shard0);
+    c ^= 1;
+    if (pwrite(fd, &c, 1, (off_t)at) != 1)
+        BUG("%s", shard0);
+    close(fd);
+}
+
+static void checked_once(void)
+{
+    struct recipe r = {.epochs = 1, .batch = 1};
+    struct reader_want w = {.manifest = manifest,
+                            .world = 1,
+                            .last_epoch = -1,
+                            .check = CHECK_ONCE};
+    struct buf b = BUF_INIT;
+    struct reader rd;
+
+    is_int(reader_open(&rd, &r, &w), 0, "reader: %s", err_text());
+    is_int(reader_fetch(&rd, 0, &b), 0, "sound when first read");
+    flip_byte(rd.set.offset[0]);
+    flip_byte(rd.set.offset[1]);
+    is_int(reader_fetch(&rd, 0, &b), 0, "not looked at again");
+    is_int(reader_fetch(&rd, 1, &b), -1, "the other is");
+    is_int(reader_fetch(&rd, 1, &b), -1, "as long as it is bad");
+    flip_byte(rd.set.offset[0]);
+    flip_byte(rd.set.offset[1]);
+    is_int(reader_fetch(&rd, 1, &b), 0, "and then no more");
+    reader_close(&rd);
+    buf_release(&b);
+}
+
+/* All samples through threads of a number, within a bound; one is spoilt. */
+static void read_ahead(int threads, int64_t least, uint64_t bytes)
+{
+    struct recipe r = {.epochs = 1, .batch = 1};
+    struct reader_want w = {.manifest = manifest, .world = 1, .last_epoch = -1};
+    struct ahead_file *file[N];
+    struct buf b = BUF_INIT;
+    struct reader rd;
+    struct ahead *a;
+    int i, right = 0, bad = 0, last_bad = -1;
+    char want[64];
+
+    is_int(reader_open(&rd, &r, &w), 0, "reader: %s", err_text());
+    flip_byte(rd.set.offset[4]);
+    a = ahead_new(&rd, threads, least, bytes);
+    for (i = 0; i < N; i++)
+        file[i] = ahead_want(a, (uint32_t)i);
+    /* not quite in order, as threads do; the last are never taken */
+    for (i = 0; i < N - 2; i++) {
+        int k = i % 2 ? i - 1 : i + 1;
+
+        snprintf(want, sizeof(want), "image %d", k);
+        if (ahead_take(a, file[k], &b) == 0) {
+            right += !strcmp(b.data, want);
+        } else if (err_code() == ERR_DATA && strstr(err_text(), "CRC-32")) {
+            bad++;
+            last_bad = k;
+        }
+    }
+    ahead_free(a);
+    is_int(right, N - 3, "%d threads, %lld files: the right bytes", threads,
+           (long long)least);
+    is_int(bad, 1, "a bad one");
+    is_int(last_bad, 4, "that one");
+    flip_byte(rd.set.offset[4]);
+    reader_close(&rd);
+    buf_release(&b);
+}
+
 static void idx_words(void)
 {
     struct shard_part p = {"jpg", "a b.jpg", 512, 3};
@@ -299,6 +378,11 @@ int main(void)
     damaged_manifests();
     damaged_indexes();
     reading();
+    checked_once();
+    read_ahead(0, 8, 1 << 20);
+    read_ahead(1, 1, 1);
+    read_ahead(4, 2, 30);
+    read_ahead(4, 100, 1 << 20);
     damaged_shard();
     idx_words();
     return done_testing();
