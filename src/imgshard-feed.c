@@ -6,7 +6,8 @@
 #include <stdio.h>
 
 static struct {
-    int64_t limit; /* steps; 0: none */
+    int64_t limit;   /* steps; 0: none */
+    int64_t max_bad; /* of an epoch; -1: 1 in 10000 */
     int on_bad;
 } feed;
 
@@ -28,6 +29,13 @@ struct opt feed_opts[] = {
      .choices = "fail|replace",
      .arg = "WHAT",
      .help = "a bad image ends the stream, or the next sample takes its place"},
+    {.name = "max-bad",
+     .type = OPT_INT,
+     .addr = &feed.max_bad,
+     .def = "-1",
+     .min = -1,
+     .max = 1e9,
+     .help = "replace at most N in an epoch; -1: one in 10000 samples"},
     OPT_END};
 
 /* What feed does with batches. */
@@ -45,9 +53,9 @@ static int feed_emit(void *arg, struct batch_frame *fr)
     s->bad += fr->bad;
     if (s->bad > s->bad_limit)
         return err_set(ERR_DATA,
-                       "%" PRId64 " bad images in epoch %" PRId64
-                       ": more than 1 in 10000",
-                       s->bad, fr->head.epoch);
+                       "epoch %" PRId64 ": more than %" PRId64
+                       " bad images (--max-bad)",
+                       fr->head.epoch, s->bad_limit);
     return pixels_emit(NULL, fr);
 }
 
@@ -86,7 +94,8 @@ static int feed_all(const struct command *c, const char *manifest)
     int rc = feeding_open(&s.f, c, manifest, -1);
 
     s.f.config.replace = feed.on_bad;
-    s.bad_limit = (s.f.reader.set.n + 9999) / 10000;
+    s.bad_limit =
+        feed.max_bad >= 0 ? feed.max_bad : (s.f.reader.set.n + 9999) / 10000;
     if (rc == 0)
         rc = hello(&s.f.reader);
     if (rc == 0)

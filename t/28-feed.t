@@ -165,6 +165,22 @@ feed bad/train.json --epochs 1 --on-bad replace >f 2>err
 is $? 0 '--on-bad replace'
 is "$(heads f | grep -c '"bad":"1"')" 1 'counts it'
 like "$(heads f | tail -n 1)" '"rows":"48"' 'and loses no row'
+one_line err 'one line'
+like "$(cat err)" 'train-000000.tar: offset [0-9]+: c0[0-9]-.*CRC-32.*: replaced$' \
+	'names it'
+feed bad/train.json --epochs 1 --on-bad replace --max-bad 0 >f 2>err
+is $? 65 '--max-bad'
+like "$(tail -n 1 err)" 'epoch 0: more than 0 bad images' 'is the limit'
+for n in 6 7; do
+	off=$(grep -abo JFIF bad/train-000000.tar | sed -n ${n}p | cut -d: -f1)
+	printf 'XXXX' | dd of=bad/train-000000.tar bs=1 seek=$((off + 60)) \
+		conv=notrunc 2>/dev/null
+done
+feed bad/train.json --epochs 1 --on-bad replace --max-bad 2 >f 2>err
+is $? 65 'three of them are more than two'
+feed bad/train.json --epochs 2 --on-bad replace --max-bad 3 >f 2>err
+is "$? $(grep -c ': replaced$' err) $(sort -u err | wc -l | tr -d ' ')" '0 6 3' \
+	'three, in each of two epochs'
 
 # ---- ends
 (feed sh/train.json; echo $? >status) | head -c 20000 >/dev/null

@@ -202,11 +202,13 @@ static int work_row(void *arg, void *item, int t)
         if (r->s->load && r->s->load(r->s->arg, row, i) < 0) {
             if (err_code() != ERR_DATA)
                 return -1;
-            continue;
-        }
-        if (fill_row(c, row, &r->tools[t]) == 0)
+        } else if (fill_row(c, row, &r->tools[t]) == 0) {
             break;
-        about_row(r, row);
+        } else {
+            about_row(r, row);
+        }
+        if (!row->why)
+            row->why = xstrdup(err_text());
     }
     /* a whole queue of rows may wait with its pixels: not with its file too */
     buf_release(&row->bytes);
@@ -225,6 +227,10 @@ static int done_row(void *arg, void *item)
     f->label[row->j] = row->label;
     f->index[row->j] = row->index;
     f->bad += row->tries > 0;
+    if (row->tries > 0)
+        warn("%s: replaced", row->why);
+    free(row->why);
+    row->why = NULL;
     if (row->j < f->rows - 1)
         return 0;
     if (r->c->detect && batch_join(f, &r->canvas) < 0)
@@ -324,6 +330,7 @@ static void run_release(struct run *r)
     for (i = 0; r->row && i < r->in_flight; i++) {
         buf_release(&r->row[i].bytes);
         buf_release(&r->row[i].annot);
+        free(r->row[i].why);
     }
     for (i = 0; i < r->queue; i++)
         ring_release(&r->ring[i]);

@@ -60,6 +60,7 @@ struct batch_row {
     struct batch_frame *frame;
     int64_t j;
     int tries; /* replacements taken */
+    char *why; /* the first of them was */
     bool pad;
 };
 
@@ -106,7 +107,7 @@ struct batch_config {
     uint64_t seed;
     int64_t rows; /* of each frame */
     int threads, queue;
-    bool replace;             /* a bad image is replaced, not an error */
+    bool replace;             /* a bad image is replaced and named on stderr */
     bool strict;              /* decoder warnings make an image bad */
     const char *instructions; /* resizer_use, or NULL: the best */
 };

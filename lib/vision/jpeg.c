@@ -20,6 +20,7 @@
  * fancy upsampling looks at (jdsample.c). */
 #define MARGIN 2
 #define ROWS_AT_ONCE 16
+#define MEMORY_MIB 512 /* for the coefficients of files of many scans */
 
 /* Error manager of either direction: where to go and with what sentence. */
 struct trap {
@@ -136,6 +137,12 @@ static int fail(struct jpeg_decoder *d)
     jpeg_abort_decompress(&d->c);
     if (d->trap.cut)
         return err_set(ERR_DATA, "jpeg: cut off: the data end too soon");
+    if (d->trap.mgr.msg_code == JERR_NO_BACKING_STORE)
+        return err_set(ERR_DATA,
+                       "jpeg: size %dx%d, %d components in many scans: over "
+                       "%d MiB to decode",
+                       d->info.width, d->info.height, d->info.components,
+                       MEMORY_MIB);
     return err_set(ERR_DATA, "jpeg: %s", d->trap.text);
 }
 
@@ -151,7 +158,7 @@ static void open_image(struct jpeg_decoder *d, const void *p, size_t n)
     jpeg_destroy_decompress(c);
     jpeg_create_decompress(c);
     d->trap.done = d->trap.over = false;
-    c->mem->max_memory_to_use = 512L << 20;
+    c->mem->max_memory_to_use = (long)MEMORY_MIB << 20;
     c->progress = &d->progress;
     jpeg_mem_src(c, p, n);
     if (d->exif)
