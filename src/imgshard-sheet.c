@@ -65,6 +65,7 @@ static int draw_frame(void *arg, struct batch_frame *f)
     struct sheet *s = arg;
     size_t stride = (size_t)f->w * 3;
 
+    batch_seen(f, recipe.mean.f);
     if (s->epoch < 0) {
         s->epoch = f->head.epoch;
         s->first = f->head.pos;

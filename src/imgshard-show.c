@@ -141,18 +141,92 @@ static void tell_crop(struct told *t, const struct batch_config *c, int w,
     tell_text(t, "flip", crop.flip ? "yes" : "no");
 }
 
+/* Four numbers, as x y w h. */
+static void tell_box(struct told *t, const char *key, int x, int y, int w,
+                     int h)
+{
+    char text[64];
+
+    if (t->json) {
+        json_object_set_new(t->json, key, json_pack("[iiii]", x, y, w, h));
+        return;
+    }
+    snprintf(text, sizeof(text), "%d %d %d %d", x, y, w, h);
+    tell_text(t, key, text);
+}
+
+/* What a policy does to the colours and the shape, step by step. */
+static void tell_policy(struct told *t, const struct batch_config *c,
+                        int64_t pos)
+{
+    struct policy_step step[POLICY_STEPS];
+    int n = policy_draw(&c->policy, c->size, c->seed, (uint32_t)set.epoch,
+                        (uint32_t)pos, step);
+    json_t *list = t->json && n ? json_array() : NULL;
+
+    for (int i = 0; i < n; i++) {
+        json_t *o = list ? json_object() : NULL;
+
+        if (!list) {
+            printf("change\t%s %.6g\n", colour_name(step[i].op), step[i].m);
+            continue;
+        }
+        json_object_set_new(o, "op", json_string(colour_name(step[i].op)));
+        json_add_real(o, "m", step[i].m);
+        json_array_append_new(list, o);
+    }
+    if (list)
+        json_object_set_new(t->json, "changes", list);
+}
+
+/* Which other image of its micro-batch it is mixed with, and how. */
+static void tell_mix(struct told *t, const struct showing *s,
+                     const struct place *at)
+{
+    const struct batch_config *c = &s->f.config;
+    const struct reader *r = &s->f.reader;
+    int64_t first = at->pos - at->row, count, other;
+    struct mix m = mix_draw(&c->mix, c->size, c->seed, (uint32_t)set.epoch,
+                            (uint32_t)first);
+
+    if (m.kind == MIX_NONE)
+        return;
+    recipe_rows(&r->batch, r->tail, at->step * r->batch.global, at->micro,
+                at->rank, &first, &count);
+    other = first + (at->row + count - 1) % count;
+    tell_text(t, "mix", m.kind == MIX_MIXUP ? "mixup" : "cutmix");
+    tell_int(t, "mix_sample", order_at(&r->order, other));
+    if (t->json)
+        json_add_real(t->json, "mix_lambda", m.lambda);
+    else
+        printf("mix_lambda\t%.6g\n", m.lambda);
+    if (m.kind == MIX_CUTMIX)
+        tell_box(t, "mix_box", m.box[1], m.box[0], m.box[3] - m.box[1],
+                 m.box[2] - m.box[0]);
+}
+
 static void tell_place(struct told *t, const struct showing *s,
                        const struct place *at)
 {
     const struct shard_set *set_of = &s->f.reader.set;
+    const struct batch_config *c = &s->f.config;
+    struct rect gone;
 
     tell_int(t, "position", at->pos);
     tell_int(t, "step", at->step);
     tell_int(t, "micro", at->micro);
     tell_int(t, "rank", at->rank);
     tell_int(t, "row", at->row);
-    tell_crop(t, &s->f.config, set_of->width[s->sample],
-              set_of->height[s->sample], at->pos);
+    tell_crop(t, c, set_of->width[s->sample], set_of->height[s->sample],
+              at->pos);
+    if (!c->train)
+        return;
+    tell_policy(t, c, at->pos);
+    gone = augment_erase(&c->augment, c->size, c->seed, (uint32_t)set.epoch,
+                         (uint32_t)at->pos);
+    if (gone.w > 0 && gone.h > 0)
+        tell_box(t, "erased", gone.x, gone.y, gone.w, gone.h);
+    tell_mix(t, s, at);
 }
 
 static void tell(const struct showing *s)
@@ -192,6 +266,7 @@ static int draw_row(void *arg, struct batch_frame *f)
 
     if (f->head.pos + j != s->at[0].pos || f->index[j] != s->sample)
         BUG("row %lld of the frame is another", (long long)j);
+    batch_seen(f, recipe.mean.f);
     return canvas_save(&c, set.out);
 }
 

@@ -19,6 +19,14 @@
 #define CELLS 32
 #define NAMED 24 /* classes that are bars with names, not a line */
 
+/* An axis of counts: whole numbers, and some air above. */
+static void counts(struct svg_axis *a, double most)
+{
+    svg_axis(a, 0, most < 1 ? 1 : most * 1.1, false);
+    if (a->step < 1)
+        svg_axis(a, 0, 5, false);
+}
+
 /* Images of each class: the largest first. */
 static void draw_classes(const struct stats *s, struct buf *b)
 {
@@ -38,7 +46,7 @@ static void draw_classes(const struct stats *s, struct buf *b)
         x[i] = i;
         y[i] = (double)s->of_class[s->by_count[i]];
     }
-    svg_axis(&p.up, 0, n ? y[0] : 1, false);
+    counts(&p.up, n ? y[0] : 1);
     svg_axis(&p.across, 0, n > NAMED ? n - 1 : n, false);
     if (n <= NAMED) {
         /* numbers of classes in an order of its own say nothing */
@@ -84,7 +92,7 @@ static void histogram(struct buf *b, struct svg_panel *p,
         if (count[i] > most)
             most = count[i];
     }
-    svg_axis(&p->up, 0, most, false);
+    counts(&p->up, most);
     svg_panel(b, p);
     for (int i = 0; i < BINS; i++) {
         buf_reset(&tip);

@@ -151,6 +151,15 @@ is "$(field resized_width) $(field resized_height)" "$(awk -v w="$(field width)"
 	-v h="$(field height)" 'BEGIN { r = int((32 * 256 + 112) / 224)
 		print (w > h ? int(r * w / h) : r), (w > h ? r : int(r * h / w)) }')" \
 	'of the image resized'
+# with all that a recipe can do to it
+expect_status 0 'augmented' "$I" show sh/train.json '#7' --size $S --batch 6 \
+	INPUT.POLICY rand INPUT.ERASE 1 INPUT.CUTMIX 1 -o mixed.ppm
+is "$(grep -c '^change' out)" 2 'the operations are told'
+like "$(cat out)" '^erased	[0-9]+ [0-9]+ [0-9]+ [0-9]+$' 'and what is erased'
+pos=$(field position)
+is "$(field mix) $(field mix_sample)" "cutmix $("$I" order sh/train.json --epoch 0 \
+	--batch 6 | awk -v p="$pos" '$1 == (p % 6 ? p - 1 : p + 5) { print $2 }')" \
+	'and with which image it is mixed'
 # 18 = 4 * 5 - 2: two are seen twice, or two not at all
 "$I" order sh/train.json --epoch 0 --batch 5 | cut -f2 | sort | uniq -d >twice
 is "$(wc -l <twice | tr -d ' ')" 2 'two samples are seen twice'

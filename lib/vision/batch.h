@@ -119,6 +119,11 @@ struct batch_config {
 int batch_run(const struct batch_config *c, const struct batch_source *s,
               int (*emit)(void *arg, struct batch_frame *f),
               void *arg) MUST_CHECK;
+/*
+ * For eyes: do to the pixels of f, in place, what is only said in it. Erased
+ * parts become the mean colour (3 numbers, of 1), rows are mixed; rounded.
+ */
+void batch_seen(struct batch_frame *f, const double *mean);
 /* Write f, and epoch frames around it, to a struct frame_writer. */
 int batch_write(void *writer, struct batch_frame *f) MUST_CHECK;
 
