@@ -178,9 +178,9 @@ for n in 6 7; do
 done
 feed bad/train.json --epochs 1 --on-bad replace --max-bad 2 >f 2>err
 is $? 65 'three of them are more than two'
-feed bad/train.json --epochs 2 --on-bad replace --max-bad 3 >f 2>err
-is "$? $(grep -c ': replaced$' err) $(sort -u err | wc -l | tr -d ' ')" '0 6 3' \
-	'three, in each of two epochs'
+feed bad/train.json --epochs 2 --on-bad replace --max-bad 6 >f 2>err
+is "$? $(sort -u err | grep -c ': replaced$')" '0 3' \
+	'the tail of an epoch may have them twice'
 
 # ---- ends
 (feed sh/train.json; echo $? >status) | head -c 20000 >/dev/null
