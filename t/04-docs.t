@@ -150,7 +150,7 @@ for recipe in "$TOP"/configs/*.yaml; do
     name=$(basename "$recipe")
     expect_status 0 "$name loads" accel-worker train --print-config -c "$recipe"
     expect_status 0 "$name makes a plan of rates" \
-        accel-worker train --print-lr --samples 1000 -c "$recipe"
+        accel-worker train --print-lr --samples 2000 -c "$recipe"
 done
 
 # values NAME KEY VALUE...: numbers compared as numbers
@@ -182,6 +182,14 @@ is "$(values resnet50-tv.yaml MODEL.NAME resnet50 INPUT.SIZE 224 \
     SOLVER.WARMUP_EPOCHS 0 SOLVER.PER_EPOCH true \
     SOLVER.LABEL_SMOOTHING 0 MODEL.ZERO_INIT_RESIDUAL false)" "" \
     "resnet50-tv.yaml: its values"
+is "$(values resnet50-tv2.yaml MODEL.NAME resnet50 INPUT.SIZE 176 \
+    INPUT.EVAL_SIZE 224 INPUT.RESIZE 232 INPUT.POLICY trivial INPUT.ERASE 0.1 \
+    INPUT.MIXUP 0.2 INPUT.CUTMIX 1 INPUT.REPEAT 4 SOLVER.EPOCHS 600 \
+    SOLVER.BATCH 1024 SOLVER.BASE_LR 0.5 SOLVER.MOMENTUM 0.9 \
+    SOLVER.NESTEROV false SOLVER.WEIGHT_DECAY 0.00002 \
+    SOLVER.DECAY_NORM false SOLVER.DECAY_BIAS true SOLVER.CLIP_NORM 0 \
+    SOLVER.SCHED cosine SOLVER.LABEL_SMOOTHING 0.1 SOLVER.PER_EPOCH true \
+    MODEL.ZERO_INIT_RESIDUAL false)" "" "resnet50-tv2.yaml: its values"
 
 # rates FILE EPOCH...: at the first step of these epochs
 rates() {
@@ -201,6 +209,8 @@ is "$(rates resnet50.yaml 0 1 2 3 4 5 34 35 65)" \
     "resnet50.yaml: warm-up to epoch 5, steps at 35 and 65"
 is "$(rates resnet50-tv.yaml 0 29 30 60)" "0.1 0.1 0.01 0.001" \
     "resnet50-tv.yaml: steps at 30 and 60"
+is "$(rates resnet50-tv2.yaml 0 1 4 5 599)" "0.005 0.104 0.401 0.5 3.484776e-06" \
+    "resnet50-tv2.yaml: warm-up to epoch 5, cosine to the end"
 is "$(accel-worker train --print-lr -c "$TOP/configs/resnet50.yaml" | wc -l |
     tr -d ' ')" $((1 + 90 * 2503)) "resnet50.yaml: 90 epochs of 2503 steps"
 

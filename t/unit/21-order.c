@@ -148,6 +148,53 @@ static void block_locality(void)
     order_release(&o);
 }
 
+/*
+ * Repeated augmentation: step t has the samples that positions tG..tG+G-1 of the
+ * order with each sample four times in place have (torchvision's RASampler), and
+ * no rank of four has one of them twice.
+ */
+static void repeats(const char *text, const char *name)
+{
+    enum {
+        G = 24,
+        R = 4
+    };
+    struct order_set s = make_set(1000, 4);
+    struct buf b = BUF_INIT;
+    struct order o, once;
+    int wrong = 0, twice = 0;
+
+    ok(order_parse(&o, text) == 0 && order_parse(&once, text) == 0, "%s", text);
+    o.repeat = R;
+    ok(order_bind(&o, 3, G, &s) == 0 && order_bind(&once, 3, G / R, &s) == 0 &&
+           order_epoch(&o, 2) == 0 && order_epoch(&once, 2) == 0,
+       "%s: bound", text);
+    for (int64_t t = 0; t < 1000 / G; t++)
+        for (int64_t i = 0; i < G; i++) {
+            int views = 0;
+
+            for (int64_t j = 0; j < G; j++) {
+                bool same =
+                    order_at(&o, t * G + j) == order_at(&once, (t * G + i) / R);
+
+                views += same;
+                twice += same && j % (G / R) != i / R;
+            }
+            wrong += views != R;
+        }
+    is_int(wrong, 0, "%s: each of a step's samples four times", text);
+    is_int(twice, 0, "%s: once on each of four ranks", text);
+    order_name(&o, &b);
+    is_str(b.data, name, "%s: named", text);
+    buf_release(&b);
+    order_release(&o);
+    order_release(&once);
+    o.repeat = 5;
+    ok(order_bind(&o, 3, G, &s) < 0 && err_code() == ERR_USAGE,
+       "%s: five views do not divide a batch of 24", text);
+    has_str(err_text(), "INPUT.REPEAT 5", "says so");
+}
+
 /* Every rank and micro-step of an epoch: each position once. */
 static int cover(int64_t n, int64_t world, int64_t micro, int64_t accum,
                  int tail)
@@ -274,6 +321,8 @@ int main(void)
     names();
     block_bijection();
     block_locality();
+    repeats("global", "global*4");
+    repeats("block:2000:2:2", "block:2000:2:2*4");
     coverage();
     accelerate_lists();
     exact_tail();
