@@ -79,7 +79,7 @@ like "$(cat err)" 'batch of 16 does not divide by INPUT.REPEAT 5' 'says so'
 	is $? 0 'a run with everything'
 	run again $ALL SOLVER.LABEL_SMOOTHING 0.1
 	equal whole again 'twice'
-	for i in 1 2; do
+	for _ in 1 2; do
 		feed cut $ALL SOLVER.LABEL_SMOOTHING 0.1 2>cut.feed |
 			worker cut --max-steps 3 $ALL SOLVER.LABEL_SMOOTHING 0.1 \
 				2>cut.err
@@ -106,6 +106,7 @@ spoil() { # EXPRESSION MESSAGE
 }
 spoil 's/"mix":"cutmix"/"mix":"cutmux"/' 'mix "cutmux": not known'
 spoil 's/"mix.lambda":"0\./"mix.lambda":"7./' 'mix.lambda: not in 0 to 1'
+# shellcheck disable=SC2016
 spoil 's/"mix.right":"(\d+)"/sprintf "\"mix.right\":\"%s\"", 9 x length $1/e' \
 	'mix.right: outside of the image'
 
