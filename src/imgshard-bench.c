@@ -36,7 +36,7 @@ struct opt bench_opts[] = {
 /* Images in memory, or a reader: the two sources that are measured. */
 struct run {
     struct reader *reader;
-    struct buf *file; /* [n], of samples 0..n-1; NULL: fetched */
+    struct buf *file; /* [n], of those samples that come; NULL: fetched */
     struct ahead *ahead;
     int64_t rows, images, done;
 };
@@ -59,7 +59,7 @@ static int next_row(void *arg, int64_t j, struct batch_row *row)
     struct run *r = arg;
 
     (void)j;
-    row->index = order_at(&r->reader->order, row->pos);
+    row->index = reader_sample(r->reader, row->pos);
     if (!r->file)
         row->own = ahead_want(r->ahead, (uint32_t)row->index);
     return 0;
@@ -72,11 +72,13 @@ static int load(void *arg, struct batch_row *row, int try_no)
 
     (void)try_no;
     if (r->file)
-        b = &r->file[row->pos % r->reader->set.n];
+        b = &r->file[row->index];
     else if (ahead_take(r->ahead, row->own, &row->bytes) < 0)
         return -1;
     row->data = b->data;
     row->size = b->len;
+    if (shard_is_detection(&r->reader->set))
+        return reader_fetch_annot(r->reader, (uint32_t)row->index, &row->annot);
     return 0;
 }
 
@@ -120,13 +122,11 @@ static int measure(const struct batch_config *c, struct run *r, json_t *j,
 /* Bring the images to memory. */
 static int fetch(struct run *r)
 {
-    int64_t i, n = r->images < r->reader->set.n ? r->images : r->reader->set.n;
-
     r->file = xcalloc((size_t)r->reader->set.n, sizeof(*r->file));
-    for (i = 0; i < r->reader->set.n; i++) {
-        uint32_t k = order_at(&r->reader->order, i);
+    for (int64_t i = 0; i < r->images; i++) {
+        uint32_t k = reader_sample(r->reader, i);
 
-        if (i < n && reader_fetch(r->reader, k, &r->file[i]) < 0)
+        if (!r->file[k].len && reader_fetch(r->reader, k, &r->file[k]) < 0)
             return -1;
     }
     return 0;
@@ -140,7 +140,8 @@ static int run_bench(struct reader *reader, json_t *j)
     uint32_t i;
     int rc = -1;
 
-    if (pixels_config(&c) < 0 || order_epoch(&reader->order, 0) < 0)
+    if (pixels_task(&reader->set) < 0 || pixels_config(&c) < 0 ||
+        order_epoch(&reader->order, 0) < 0)
         return -1;
     r.rows = c.rows = reader->batch.micro;
     c.instructions = bench.set;
@@ -176,9 +177,9 @@ int imgshard_bench(const struct command *c, int argc, char **argv)
     json_t *j = json_object();
     int rc;
 
-    (void)c;
     (void)argc;
-    if (reading_open(&reader, argv[0], -1) < 0)
+    reading.eval = pixels.eval;
+    if (reading_open(&reader, c, argv[0], -1) < 0)
         return -1;
     rc = run_bench(&reader, j);
     if (rc == 0) {

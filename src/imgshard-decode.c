@@ -98,6 +98,9 @@ static int next_row(void *arg, int64_t j, struct batch_row *r)
     h->image = swap;
     /* behind the file: what errors call it */
     buf_addf(&r->bytes, "stdin: offset %" PRIu64 ": %s", h->offset, h->key);
+    swap = r->annot;
+    r->annot = h->annot;
+    h->annot = swap;
     r->data = r->bytes.data;
     r->size =
         r->bytes.len - strlen(h->key) -
@@ -126,22 +129,20 @@ static int hello(const struct stream *d)
                      {"micro", d->b.micro},
                      {"global", d->b.global},
                      {"accum", d->b.accum},
-                     {"size", recipe.size},
                      {"start", d->epoch * d->b.epoch_samples + d->pos},
                      {"samples", d->b.n}};
     struct frame_pair meta[16];
-    char text[9][24];
-    int i, n = 0;
+    char text[8][24], pixel[2][24];
+    int i, n = pixels_describe(meta, pixel);
 
-    for (i = 0; i < 9; i++) {
-        if (!d->ours && i > 6)
+    for (i = 0; i < 8; i++) {
+        if (!d->ours && i > 5)
             break; /* nobody knows */
         snprintf(text[i], sizeof(text[i]), "%" PRId64, number_of[i].value);
         meta[n++] = (struct frame_pair){number_of[i].key, text[i]};
     }
     meta[n++] = (struct frame_pair){"role", "decode"};
     meta[n++] = (struct frame_pair){"proto", "1.0"};
-    meta[n++] = (struct frame_pair){"task", "classification"};
     meta[n++] = (struct frame_pair){"dataset", d->dataset};
     return pixels_hello(meta, n);
 }

@@ -67,22 +67,21 @@ static int hello(const struct reader *r)
         const char *key;
         int64_t value;
     } number[] = {{"rank", r->rank},     {"world", b->world},
-                  {"samples", r->set.n}, {"classes", r->set.n_classes},
+                  {"samples", b->n},     {"classes", r->set.n_classes},
                   {"seed", recipe.seed}, {"start", r->samples},
                   {"global", b->global}, {"micro", b->micro},
-                  {"accum", b->accum},   {"size", recipe.size}};
+                  {"accum", b->accum}};
     struct frame_pair meta[20];
-    char text[10][24];
-    int i, n = 0;
+    char text[9][24], pixel[2][24];
+    int i, n = pixels_describe(meta, pixel);
 
-    for (i = 0; i < 10; i++) {
+    for (i = 0; i < 9; i++) {
         snprintf(text[i], sizeof(text[i]), "%" PRId64, number[i].value);
         meta[n++] = (struct frame_pair){number[i].key, text[i]};
     }
     meta[n++] = (struct frame_pair){"role", "feed"};
     meta[n++] = (struct frame_pair){"proto", "1.0"};
     meta[n++] = (struct frame_pair){"dataset", r->set.dataset};
-    meta[n++] = (struct frame_pair){"task", "classification"};
     meta[n++] = (struct frame_pair){"split", r->set.split};
     meta[n++] = (struct frame_pair){"tail", tails[r->tail]};
     return pixels_hello(meta, n);

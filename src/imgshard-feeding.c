@@ -2,7 +2,6 @@
 #include "imgshard-feeding.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static int feed_frame(void *arg, struct batch_head *h)
 {
@@ -43,7 +42,7 @@ static int feed_row(void *arg, int64_t j, struct batch_row *r)
 
     r->replacement[0] = f->step.sample[j];
     for (i = 1; i < BATCH_TRIES; i++)
-        r->replacement[i] = order_at(&f->reader.order, r->pos + i);
+        r->replacement[i] = reader_sample(&f->reader, r->pos + i);
     r->own = ahead_want(f->ahead, f->step.sample[j]);
     return 0;
 }
@@ -60,7 +59,7 @@ static int feed_load(void *arg, struct batch_row *r, int try_no)
         return -1;
     r->data = r->bytes.data;
     r->size = r->bytes.len;
-    return 0;
+    return f->config.detect ? reader_fetch_annot(&f->reader, i, &r->annot) : 0;
 }
 
 static void feed_name(void *arg, const struct batch_row *r, struct buf *b)
@@ -70,34 +69,15 @@ static void feed_name(void *arg, const struct batch_row *r, struct buf *b)
     shard_describe(&f->reader.set, (uint32_t)r->index, b);
 }
 
-/* Evaluation: every sample once, in the order of the shards. */
-static void set_eval(const struct command *c, int64_t epoch)
-{
-    static char seq[] = "seq", one[] = "1";
-
-    recipe.tail = TAIL_EXACT;
-    recipe.repeat = 1;
-    if (!opt_given(c, "order"))
-        reading.order = seq;
-    if (!reading.epochs && epoch < 0)
-        reading.epochs = one;
-}
-
 int feeding_open(struct feeding *f, const struct command *c,
                  const char *manifest, int64_t epoch)
 {
     struct buf order = BUF_INIT;
 
-    if (pixels.eval)
-        set_eval(c, epoch);
-    if (pixels_config(&f->config) < 0 ||
-        reading_open(&f->reader, manifest, epoch) < 0)
+    reading.eval = pixels.eval;
+    if (reading_open(&f->reader, c, manifest, epoch) < 0 ||
+        pixels_task(&f->reader.set) < 0 || pixels_config(&f->config) < 0)
         return -1;
-    if (strcmp(f->reader.set.task, "classification") != 0)
-        return err_set(ERR_CONFIG,
-                       "%s: task %s: feed makes classification "
-                       "batches",
-                       manifest, f->reader.set.task);
     order_name(&f->reader.order, &order);
     snprintf(f->order, sizeof(f->order), "%s", order.data);
     buf_release(&order);

@@ -39,6 +39,21 @@ static int add_member(struct item *it, const char *ext, const void *p, size_t n)
     return 0;
 }
 
+/* The annotation as a member. */
+static int add_json(struct item *it)
+{
+    struct shard_row *row = &it->row;
+
+    if (!it->json.len)
+        return 0;
+    if (add_member(it, "json", it->json.data, it->json.len) < 0)
+        return -1;
+    row->annot_offset = it->part[it->parts - 1].offset;
+    row->annot_size = (uint32_t)it->json.len;
+    row->annot_crc32 = digest_crc32(0, it->json.data, it->json.len);
+    return 0;
+}
+
 /* In byte order of the extensions: cls, jpg, json, png. */
 static int add_members(struct item *it)
 {
@@ -48,15 +63,33 @@ static int add_members(struct item *it)
     snprintf(label, sizeof(label), "%ld", (long)it->row.label);
     if (it->row.label >= 0 && add_member(it, "cls", label, strlen(label)) < 0)
         return -1;
-    if (png && it->json.len &&
-        add_member(it, "json", it->json.data, it->json.len) < 0)
+    if (png && add_json(it) < 0)
         return -1;
     if (add_member(it, png ? "png" : "jpg", it->image.data, it->image.len) < 0)
         return -1;
     it->row.offset = it->part[it->parts - 1].offset;
-    return !png && it->json.len
-               ? add_member(it, "json", it->json.data, it->json.len)
-               : 0;
+    return png ? 0 : add_json(it);
+}
+
+/* Of a COCO image: its text, and whether it speaks of this file. */
+static int annotate(struct item *it)
+{
+    const struct annot *a = it->file->annot;
+    struct shard_row *row = &it->row;
+
+    if (annot_fit(a, it->image.data, it->image.len, row) < 0)
+        return -1;
+    annot_text(a, &it->json);
+    if (it->json.len > ANNOT_TEXT_MAX)
+        return err_set(ERR_DATA, "annotation: %zu bytes: over 1 MiB",
+                       it->json.len);
+    return 0;
+}
+
+/* Boxes are those of the image as it is seen: its orientation stays. */
+static bool keep_turn(const struct item *it)
+{
+    return it->file->annot && (it->row.flags & SHARD_ROTATED);
 }
 
 int item_make(struct item *it, struct image_decoder *d,
@@ -73,7 +106,9 @@ int item_make(struct item *it, struct image_decoder *d,
                     it->image.len, row) < 0)
         return bad(it);
     if (how->rows && (row->flags & SHARD_JPEG) &&
-        rows_make(&it->image, &it->spare, how->exif, row) < 0)
+        rows_make(&it->image, &it->spare, how->exif || keep_turn(it), row) < 0)
+        return bad(it);
+    if (it->file->annot && annotate(it) < 0)
         return bad(it);
     row->size = (uint32_t)it->image.len;
     row->crc32 = digest_crc32(0, it->image.data, it->image.len);

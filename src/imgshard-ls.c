@@ -15,6 +15,10 @@ static struct {
 } list;
 
 static struct {
+    bool json;
+} cat;
+
+static struct {
     int64_t epoch;
 } walk;
 
@@ -25,13 +29,17 @@ struct opt ls_opts[] = {
     OPT_END,
 };
 
-struct opt cat_opts[] = {OPT_END};
+struct opt cat_opts[] = {
+    {.name = "json", .type = OPT_FLAG, .addr = &cat.json,
+     .help = "the annotations, one a line, instead of the images"},
+    OPT_END,
+};
 
 struct opt order_opts[] = {
     {.name = "epoch", .type = OPT_INT, .addr = &walk.epoch, .def = "-1",
      .min = -1, .max = UINT32_MAX, .arg = "E",
      .help = "this epoch; -1: those of --epochs"},
-    READING_ROWS,
+    READING_ROWS, READING_EVAL,
     OPT_END,
 };
 /* clang-format on */
@@ -55,6 +63,13 @@ static void ls_json(const struct shard_set *s, uint32_t i, struct buf *b)
     json_object_set_new(o, "crc32", json_sprintf("%08x", s->crc32[i]));
     json_object_set_new(o, "shard", json_string(s->shard[s->shard_of[i]].file));
     json_object_set_new(o, "offset", json_integer((json_int_t)s->offset[i]));
+    if (shard_is_detection(s)) {
+        json_object_set_new(o, "ann_offset",
+                            json_integer((json_int_t)s->annot_offset[i]));
+        json_object_set_new(o, "ann_size", json_integer(s->annot_size[i]));
+        json_object_set_new(o, "ann_crc32",
+                            json_sprintf("%08x", s->annot_crc32[i]));
+    }
     buf_reset(b);
     json_canonical(b, o);
     json_decref(o);
@@ -121,8 +136,11 @@ int imgshard_cat(const struct command *c, int argc, char **argv)
     files = reader_files_new(&s, false);
     for (int i = 1; i < argc; i++) {
         if (find_sample(&s, argv[i], &sample) < 0 ||
-            reader_files_fetch(files, (uint32_t)sample, true, &b) < 0)
+            (cat.json ? reader_files_fetch_annot : reader_files_fetch)(
+                files, (uint32_t)sample, true, &b) < 0)
             goto out;
+        if (cat.json)
+            buf_addch(&b, '\n');
         if (fd_write(STDOUT_FILENO, b.data, b.len, FD_FOREVER) < 0) {
             err_wrap("stdout");
             goto out;
@@ -144,9 +162,8 @@ int imgshard_order(const struct command *c, int argc, char **argv)
     struct reader_step st;
     int rc;
 
-    (void)c;
     (void)argc;
-    if (reading_open(&r, argv[0], walk.epoch) < 0)
+    if (reading_open(&r, c, argv[0], walk.epoch) < 0)
         return -1;
     while ((rc = reader_next(&r, &st)) > 0 && !ferror(stdout))
         for (int64_t j = 0; j < st.count; j++) {

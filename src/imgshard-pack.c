@@ -1,5 +1,6 @@
 /* imgshard pack - images as people have them become shards. */
 #include "imgshard-item.h"
+#include "io/coco.h"
 #include "io/shardout.h"
 #include "util/fdio.h"
 #include "util/progress.h"
@@ -224,13 +225,13 @@ static int prepare(struct pack *p, char **dirs, int n)
         return -1;
     s->split = xstrdup(set.split);
     s->name = xstrdup(set.name);
-    s->task = xstrdup("classification");
     s->pack_seed = set.seed;
     s->jpeg = xstrdup(set.jpeg == 0 ? "keep" : "rows");
     s->program = xstrdup(IMGSHARD);
     if ((set.classes && shard_set_classes(s, set.classes) < 0) ||
         source_open(&p->src, s, dirs, n, &how) < 0)
         return -1;
+    s->task = xstrdup(p->src.coco ? "detection" : "classification");
     if (p->src.sequential)
         warn("a compressed tar is read in sequence: the samples keep its "
              "order");
@@ -265,6 +266,28 @@ static void say_classes(const struct shard_set *s)
     free(count);
 }
 
+/* The same of objects. */
+static void say_objects(const struct shard_set *s, const struct coco *c)
+{
+    size_t *count = xcalloc((size_t)s->n_classes + 1, sizeof(*count)), none = 0;
+    size_t empty = 0;
+
+    for (size_t i = 0; i < c->n_objects; i++)
+        count[c->object[i].cat] += !c->object[i].crowd;
+    for (uint32_t k = 0; k < s->n_classes; k++)
+        none += count[k] == 0;
+    for (uint32_t i = 0; i < s->n; i++)
+        empty += (s->flags[i] & SHARD_EMPTY) != 0;
+    if (none)
+        warn("%zu of %lu classes have no object", none,
+             (unsigned long)s->n_classes);
+    if (empty)
+        note("%zu images have no object that is no crowd: training leaves "
+             "them out",
+             empty);
+    free(count);
+}
+
 static int pack(struct pack *p, char **dirs, int n)
 {
     struct shard_set *s = &p->shards;
@@ -287,7 +310,10 @@ static int pack(struct pack *p, char **dirs, int n)
         note("%zu hidden files and files outside class folders or samples "
              "ignored",
              p->src.ignored);
-    say_classes(s);
+    if (p->src.coco)
+        say_objects(s, p->src.coco);
+    else
+        say_classes(s);
     printf("%s/%s.json: %lu samples, %lu classes, %lu shards, %llu bytes, "
            "%zu png, %zu dropped, dataset %s\n",
            set.out, set.split, (unsigned long)s->n, (unsigned long)s->n_classes,

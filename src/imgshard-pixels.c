@@ -4,8 +4,10 @@
 #include "util/fdio.h"
 #include "util/work.h"
 
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,8 +15,41 @@
 struct pixels pixels;
 static volatile sig_atomic_t stopped; /* by this signal */
 
+/* The settings of detection. */
+static int detect_config(struct detect *d)
+{
+    const struct recipe *r = &recipe;
+
+    *d = (struct detect){.n = 1,
+                         .max = (int)(pixels.eval ? r->max_test : r->max_train),
+                         .flip = pixels.eval ? 0 : r->flip,
+                         .bgr = r->format == 0,
+                         .crowd = pixels.eval};
+    d->length[0] = (int)r->min_test;
+    if (pixels.eval)
+        return 0;
+    d->n = r->min_train.n;
+    d->range = r->min_sampling == 1;
+    if (d->n > DETECT_SIZES)
+        return err_set(ERR_CONFIG, "INPUT.MIN_SIZE_TRAIN: more than %d numbers",
+                       DETECT_SIZES);
+    for (int i = 0; i < d->n; i++)
+        d->length[i] = (int)r->min_train.i[i];
+    return 0;
+}
+
+int pixels_task(const struct shard_set *s)
+{
+    if (pixels.detect && !shard_is_detection(s))
+        return err_set(ERR_CONFIG, "%s: task %s: --detect is for detection",
+                       s->path, s->task);
+    pixels.detect = shard_is_detection(s);
+    return 0;
+}
+
 int pixels_config(struct batch_config *c)
 {
+    static struct detect detect;
     const struct recipe *r = &recipe;
 
     if (pixels.train && pixels.eval)
@@ -29,6 +64,11 @@ int pixels_config(struct batch_config *c)
                                .threads = (int)pixels.threads,
                                .queue = (int)pixels.queue,
                                .strict = pixels.strict};
+    if (pixels.detect) {
+        c->detect = &detect;
+        if (detect_config(&detect) < 0)
+            return -1;
+    }
     if (!c->resize)
         c->resize = (c->size * 256 + 112) / 224;
     if (!c->threads)
@@ -48,6 +88,33 @@ int pixels_config(struct batch_config *c)
     memcpy(c->policy.jitter, r->jitter.f, sizeof(c->policy.jitter));
     c->mix = (struct mix_config){r->mixup, r->cutmix};
     return 0;
+}
+
+int pixels_describe(struct frame_pair *meta, char text[2][24])
+{
+    int64_t number[2] = {recipe.size, 0};
+    static const char *const crop[] = {"size"}, *const whole[] = {"min_size",
+                                                                  "max_size"};
+    int n = pixels.detect ? 2 : 1, i;
+
+    if (pixels.detect) {
+        for (i = 0; i < recipe.min_train.n; i++)
+            if (recipe.min_train.i[i] > number[0])
+                number[0] = recipe.min_train.i[i];
+        number[0] = pixels.eval ? recipe.min_test : number[0];
+        number[1] = pixels.eval ? recipe.max_test : recipe.max_train;
+    }
+    for (i = 0; i < n; i++) {
+        snprintf(text[i], sizeof(text[i]), "%" PRId64, number[i]);
+        meta[i] =
+            (struct frame_pair){(pixels.detect ? whole : crop)[i], text[i]};
+    }
+    if (pixels.detect)
+        meta[n++] =
+            (struct frame_pair){"format", recipe.format ? "RGB" : "BGR"};
+    meta[n++] = (struct frame_pair){"task", pixels.detect ? "detection"
+                                                          : "classification"};
+    return n;
 }
 
 static void on_signal(int s)

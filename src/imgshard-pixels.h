@@ -11,7 +11,7 @@
 
 struct pixels {
     int64_t threads, queue; /* threads 0: one CPU is left to others */
-    bool train, eval, strict;
+    bool train, eval, detect, strict;
     struct frame_writer out;
 };
 extern struct pixels pixels;
@@ -25,6 +25,10 @@ extern struct pixels pixels;
          .type = OPT_FLAG,                                                     \
          .addr = &pixels.eval,                                                 \
          .help = "central crops of resized images"},                           \
+        {.name = "detect",                                                     \
+         .type = OPT_FLAG,                                                     \
+         .addr = &pixels.detect,                                               \
+         .help = "whole images and their objects, for a detector"},            \
         {.name = "threads",                                                    \
          .letter = 't',                                                        \
          .type = OPT_INT,                                                      \
@@ -45,8 +49,11 @@ extern struct pixels pixels;
         .help = "warnings of the decoder are errors"                           \
     }
 
+/* What a split is for decides whether it is detection; ERR_CONFIG: --detect, and
+ * it is not. Before pixels_config. */
+int pixels_task(const struct shard_set *s) MUST_CHECK;
 /* The recipe and the options as a configuration; rows are the caller's.
- * ERR_USAGE: --train and --eval. */
+ * ERR_USAGE: --train and --eval. With --detect c->detect is lent for ever. */
 int pixels_config(struct batch_config *c) MUST_CHECK;
 /*
  * Make stdout ready for frames: not a terminal, a large pipe, SIGPIPE ignored,
@@ -55,6 +62,9 @@ int pixels_config(struct batch_config *c) MUST_CHECK;
 int pixels_begin(void) MUST_CHECK;
 /* For batch_run. Exits with 0 when nobody reads stdout any more. */
 int pixels_emit(void *arg, struct batch_frame *f);
+/* What hello says of the pixels, in room for 4 pairs that lives as long as the
+ * text; how many. */
+int pixels_describe(struct frame_pair *meta, char text[2][24]);
 /* As frame_write(&pixels.out, "hello", ...), with the same exit. */
 int pixels_hello(const struct frame_pair *meta, int n) MUST_CHECK;
 /*

@@ -14,6 +14,7 @@
 /* clang-format off */
 struct opt read_opts[] = {
     READING_ROWS,
+    READING_EVAL,
     IO_THREADS_ROW,
     OPT_END,
 };
@@ -44,25 +45,38 @@ static int parse_epochs(const char *text, struct reader_want *w)
     return err_set(ERR_USAGE, "--epochs \"%.40s\": want E or A-B", text);
 }
 
-int reading_open(struct reader *r, const char *manifest, int64_t epoch)
+int reading_open(struct reader *r, const struct command *c,
+                 const char *manifest, int64_t epoch)
 {
+    const char *order = reading.order;
     struct reader_want w = {
         .manifest = manifest,
-        .order = reading.order,
         .rank = reading.rank,
         .world = reading.world,
         .last_epoch = -1,
         .resume = reading.resume,
         .from = reading.from,
         .check = reading.check,
+        .eval = reading.eval,
     };
+    const char *epochs = reading.epochs;
 
     if (epoch >= 0 && reading.epochs)
         return err_set(ERR_USAGE, "--epoch and --epochs: one of them");
+    if (reading.eval) {
+        recipe.tail = TAIL_EXACT;
+        recipe.repeat = 1;
+        if (!opt_given(c, "order"))
+            order = "seq";
+        if (!epochs)
+            epochs = "1";
+    }
+    w.order = order;
     if (epoch >= 0)
         w.first_epoch = w.last_epoch = epoch;
-    if ((reading.epochs && parse_epochs(reading.epochs, &w) < 0) ||
-        recipe_check(&recipe) < 0)
+    else if (epochs && parse_epochs(epochs, &w) < 0)
+        return -1;
+    if (recipe_check(&recipe) < 0)
         return -1;
     return reader_open(r, &recipe, &w);
 }
@@ -75,7 +89,7 @@ struct row {
     bool header; /* the global header goes in front */
     bool empty;  /* and nothing else */
     int64_t epoch, first;
-    struct buf image, tar;
+    struct buf image, annot, tar;
 };
 
 struct reading_on {
@@ -159,6 +173,13 @@ static int add_member(struct buf *tar, const char *key, const char *ext,
     return r;
 }
 
+static int add_annot(struct row *row, const char *key)
+{
+    return row->annot.len ? add_member(&row->tar, key, "json", row->annot.data,
+                                       row->annot.len)
+                          : 0;
+}
+
 static int fill_row(void *arg, void *item, int t)
 {
     struct reading_on *s = arg;
@@ -167,6 +188,7 @@ static int fill_row(void *arg, void *item, int t)
     const char *at;
     char *key, number[16];
     size_t len;
+    bool png = split->flags[row->sample] & SHARD_PNG;
     int r = 0;
 
     (void)t;
@@ -175,7 +197,10 @@ static int fill_row(void *arg, void *item, int t)
         add_header(s, row);
     if (row->empty)
         return 0;
-    if (reader_fetch(&s->r, row->sample, &row->image) < 0)
+    buf_reset(&row->annot);
+    if (reader_fetch(&s->r, row->sample, &row->image) < 0 ||
+        (shard_is_detection(split) &&
+         reader_fetch_annot(&s->r, row->sample, &row->annot) < 0))
         return -1;
     at = shard_key(split, row->sample, &len);
     key = xstrfmt("%.*s", (int)len, at);
@@ -186,10 +211,13 @@ static int fill_row(void *arg, void *item, int t)
     snprintf(number, sizeof(number), "%lu", (unsigned long)row->sample);
     if (r == 0)
         r = add_member(&row->tar, key, "index", number, strlen(number));
+    if (r == 0 && png)
+        r = add_annot(row, key);
     if (r == 0)
-        r = add_member(&row->tar, key,
-                       split->flags[row->sample] & SHARD_PNG ? "png" : "jpg",
-                       row->image.data, row->image.len);
+        r = add_member(&row->tar, key, png ? "png" : "jpg", row->image.data,
+                       row->image.len);
+    if (r == 0 && !png)
+        r = add_annot(row, key);
     free(key);
     return r;
 }
@@ -225,9 +253,8 @@ int imgshard_read(const struct command *c, int argc, char **argv)
     struct row *rows;
     void **items;
 
-    (void)c;
     (void)argc;
-    if (reading_open(&s.r, argv[0], -1) < 0)
+    if (reading_open(&s.r, c, argv[0], -1) < 0)
         return -1;
     order_name(&s.r.order, &s.order);
     fd_grow_pipe(STDOUT_FILENO);
@@ -240,6 +267,7 @@ int imgshard_read(const struct command *c, int argc, char **argv)
         r = write_end(s.offset);
     for (i = 0; i < n; i++) {
         buf_release(&rows[i].image);
+        buf_release(&rows[i].annot);
         buf_release(&rows[i].tar);
     }
     free(rows);

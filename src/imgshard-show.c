@@ -68,7 +68,7 @@ static int find_places(struct showing *s)
     if (order_epoch(&r->order, set.epoch) < 0)
         return -1;
     for (int64_t p = 0; p < r->batch.epoch_samples && s->n < MOST; p++)
-        if (order_at(&r->order, p) == s->sample)
+        if (reader_sample(r, p) == s->sample)
             s->at[s->n++] = place_of(r, p);
     return 0;
 }

@@ -18,6 +18,7 @@ void stream_release(struct stream *d)
 
     for (i = 0; d->held && i < d->b.micro; i++) {
         buf_release(&d->held[i].image);
+        buf_release(&d->held[i].annot);
         free(d->held[i].key);
     }
     free(d->held);
@@ -160,7 +161,7 @@ static int member_number(const struct stream *d, const char *ext, int64_t max,
 static int take_sample(struct stream *d)
 {
     static const char *const kinds[] = {"jpg", "jpeg", "png"};
-    const struct tar_part *image = NULL;
+    const struct tar_part *image = NULL, *annot;
     struct held *h = &d->held[d->n];
     int i;
 
@@ -177,6 +178,10 @@ static int take_sample(struct stream *d)
     h->offset = image->offset;
     buf_reset(&h->image);
     buf_add(&h->image, image->data.data, image->data.len);
+    buf_reset(&h->annot);
+    annot = tar_sample_part(&d->sample, "json");
+    if (annot)
+        buf_add(&h->annot, annot->data.data, annot->data.len);
     d->n++;
     d->looked = false;
     return 0;

@@ -17,7 +17,7 @@
 
 /* A sample waiting for its row. */
 struct held {
-    struct buf image;
+    struct buf image, annot; /* its .json, if it has one */
     char *key;
     uint64_t offset;
     int64_t label, index; /* -1: not known */

@@ -115,6 +115,33 @@ static void count_one(struct verifying *v)
     pthread_mutex_unlock(&v->lock);
 }
 
+/* The annotation: its checksum, and that it can be used. */
+static int check_annot(const struct verifying *v, uint32_t i, struct buf *b)
+{
+    const struct shard_set *s = &v->shards;
+    struct annot a = {0};
+    struct buf name = BUF_INIT;
+    int r = reader_files_fetch_annot(v->files, i, true, b);
+
+    if (r < 0)
+        return -1;
+    r = annot_parse(&a, b->data, b->len);
+    if (r == 0 && (a.w != s->width[i] || a.h != s->height[i] ||
+                   annot_usable(&a) != !(s->flags[i] & SHARD_EMPTY)))
+        r = err_set(ERR_DATA, "annotation: not what the index says of it");
+    for (size_t k = 0; k < a.n && r == 0; k++)
+        if ((uint32_t)a.object[k].cat >= s->n_classes)
+            r = err_set(ERR_DATA, "annotation: class %ld: there are %lu",
+                        (long)a.object[k].cat, (unsigned long)s->n_classes);
+    if (r < 0) {
+        shard_describe(s, i, &name);
+        err_wrap("%s", name.data);
+    }
+    buf_release(&name);
+    annot_release(&a);
+    return r;
+}
+
 static int check_samples(struct verifying *v, size_t shard)
 {
     const struct shard_set *s = &v->shards;
@@ -125,7 +152,8 @@ static int check_samples(struct verifying *v, size_t shard)
     for (uint64_t i = s->shard_first[shard];
          r == 0 && i < s->shard_first[shard + 1]; i++) {
         count_one(v);
-        if (reader_files_fetch(v->files, (uint32_t)i, true, &b) == 0)
+        if (reader_files_fetch(v->files, (uint32_t)i, true, &b) == 0 &&
+            (!shard_is_detection(s) || check_annot(v, (uint32_t)i, &b) == 0))
             continue;
         f->samples++;
         r = note_wrong(f);

@@ -8,6 +8,7 @@
 #ifndef IMGSHARD_H
 #define IMGSHARD_H
 
+#include "io/annot.h"
 #include "io/reader.h"
 #include "io/recipe.h"
 #include "util/opt.h"
@@ -59,6 +60,12 @@ enum probe_check {
 int probe_image(struct image_decoder *d, enum probe_check check, const void *p,
                 size_t n, struct shard_row *row) MUST_CHECK;
 /*
+ * The row of a probed image becomes that of a sample with this annotation;
+ * ERR_DATA if the image has another size. p, n: the image.
+ */
+int annot_fit(const struct annot *a, const void *p, size_t n,
+              struct shard_row *row) MUST_CHECK;
+/*
  * imgshard-rows.c: rewrite a JPEG file that has been probed (jpeg_to_rows), or
  * leave it as it is. The rewritten one takes the place of image, whose memory
  * goes to spare; row gets its flags.
@@ -77,12 +84,14 @@ struct reading {
     int64_t rank, world;
     char *epochs, *order, *resume, *from;
     int check;          /* enum reader_check */
+    bool eval;          /* each sample once, in the order of the shards */
     int64_t io_threads; /* 0 where a command does not have the row */
 };
 extern struct reading reading;
-/* epoch: this one alone, or -1: those of --epochs. ERR_USAGE: both. */
-int reading_open(struct reader *r, const char *manifest,
-                 int64_t epoch) MUST_CHECK;
+/* epoch: this one alone, or -1: those of --epochs. ERR_USAGE: both. c: the
+ * command; what its line gave outranks what reading.eval implies. */
+int reading_open(struct reader *r, const struct command *c,
+                 const char *manifest, int64_t epoch) MUST_CHECK;
 
 /* clang-format off */
 #define READING_ROWS                                                           \
@@ -109,6 +118,10 @@ int reading_open(struct reader *r, const char *manifest,
     {.name = "io-threads", .type = OPT_INT, .addr = &reading.io_threads,       \
      .def = "8", .min = 0, .max = 256, .arg = "N",                             \
      .help = "threads that read ahead"}
+/* For those that decode nothing; the others have it in PIXELS_ROWS. */
+#define READING_EVAL                                                           \
+    {.name = "eval", .type = OPT_FLAG, .addr = &reading.eval,                  \
+     .help = "each sample once, in the order of the shards"}
 /* clang-format on */
 
 #endif

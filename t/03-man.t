@@ -97,10 +97,11 @@ for page in "$TOP"/man/*.1; do
     is "$missing" "" "$prog.1: every variable of the environment"
 done
 
-# Keys of recipes, in the order of the table
+# Keys of recipes, some without an option
 "$BIN/accel-worker" --dump-options | awk -F'\t' '$1 == "train" && $4 != "" {
     print $4, $2 }' > want
-sed -n 's/^\.It Sy \([A-Z_.]*\) Pq .*Fl -\([a-z-]*\).*/\1 --\2/p' \
+sed -n -e 's/^\.It Sy \([A-Z_.]*\) Pq .*Fl -\([a-z-]*\).*/\1 --\2/p' \
+    -e 's/^\.It Sy \([A-Z_.]*\)$/\1 /p' \
     "$TOP/man/config.5" > have
 sort want > want.sorted
 sort have > have.sorted

@@ -25,10 +25,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ANNOT_TEXT_MAX (1 << 20)      /* bytes of a member */
-#define ANNOT_OBJECTS_MAX 10000       /* of an image */
-#define ANNOT_SIDE_MAX 65535          /* of an image */
-#define ANNOT_ID_MAX 999999999999LL   /* of an image: 12 digits */
+#define ANNOT_TEXT_MAX (1 << 20)    /* bytes of a member */
+#define ANNOT_OBJECTS_MAX 10000     /* of an image */
+#define ANNOT_SIDE_MAX 65535        /* of an image */
+#define ANNOT_ID_MAX 999999999999LL /* of an image: 12 digits */
 #define ANNOT_CLASS_MAX 1000000
 #define ANNOT_NUMBER_MAX 1e12 /* of a coordinate or an area */
 

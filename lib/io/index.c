@@ -1,4 +1,5 @@
 /* The native index: one safetensors file, one row per sample. */
+#include "io/annot.h"
 #include "io/frame.h"
 #include "io/shard_private.h"
 #include "io/tar.h"
@@ -60,6 +61,23 @@ static int bad_row(uint32_t i, const char *why)
     return err_set(ERR_DATA, "sample %lu: %s", (unsigned long)i, why);
 }
 
+static bool lies_in(uint64_t offset, uint64_t size, uint64_t room)
+{
+    return offset % TAR_BLOCK == 0 && offset <= room && size <= room - offset;
+}
+
+/* What a split for detection has beside that. */
+static int check_annot(const struct shard_set *s, uint32_t i, uint64_t room)
+{
+    if (!lies_in(s->annot_offset[i], s->annot_size[i], room))
+        return bad_row(i, "annotation outside its shard");
+    if (s->annot_size[i] == 0 || s->annot_size[i] > ANNOT_TEXT_MAX)
+        return bad_row(i, "size of the annotation out of range");
+    if (!s->width[i] || !s->height[i])
+        return bad_row(i, "no width or no height");
+    return 0;
+}
+
 /* Everything that later users rely on. */
 static int check_rows(const struct shard_set *s, uint64_t keys)
 {
@@ -72,8 +90,7 @@ static int check_rows(const struct shard_set *s, uint64_t keys)
         if (s->shard_of[i] != sh || sh >= s->n_shards)
             return bad_row(i, "in another shard than shard_first says");
         room = s->shard[sh].bytes;
-        if (s->offset[i] % TAR_BLOCK || s->offset[i] > room ||
-            s->size[i] > room - s->offset[i])
+        if (!lies_in(s->offset[i], s->size[i], room))
             return bad_row(i, "offset or size outside its shard");
         if (s->size[i] == 0 || s->size[i] > SHARD_MEMBER_MAX)
             return bad_row(i, "size out of range");
@@ -86,6 +103,8 @@ static int check_rows(const struct shard_set *s, uint64_t keys)
         for (; key < s->key_end[i]; key++)
             if ((unsigned char)s->keys[key] < ' ' || s->keys[key] == 0x7f)
                 return bad_row(i, "control character in the key");
+        if (s->annot_offset && check_annot(s, i, room) < 0)
+            return -1;
     }
     return key == keys ? 0 : err_set(ERR_DATA, "keys are longer than key_end");
 }
@@ -119,6 +138,11 @@ static int read_columns(const struct frame_file *ff, struct shard_set *s)
         !(s->height = column(ff, s, "height", DT_U16, n)) ||
         !(s->flags = column(ff, s, "flags", DT_U16, n)) ||
         frame_want(&ff->f, "keys", DT_U8, 1, &i) < 0)
+        return -1;
+    if (shard_is_detection(s) &&
+        (!(s->annot_offset = column(ff, s, "ann_offset", DT_U64, n)) ||
+         !(s->annot_size = column(ff, s, "ann_size", DT_U32, n)) ||
+         !(s->annot_crc32 = column(ff, s, "ann_crc32", DT_U32, n))))
         return -1;
     keys = (uint64_t)ff->f.tensor[i].t.shape[0];
     if (!(s->keys = column(ff, s, "keys", DT_U8, keys)))
@@ -159,15 +183,20 @@ int shard_index_write(const struct shard_set *s, const char *path)
         {"height", TENSOR1(DT_U16, s->height, n)},
         {"flags", TENSOR1(DT_U16, s->flags, n)},
         {"keys", TENSOR1(DT_U8, s->keys, keys)},
+        /* detection */
+        {"ann_offset", TENSOR1(DT_U64, s->annot_offset, n)},
+        {"ann_size", TENSOR1(DT_U32, s->annot_size, n)},
+        {"ann_crc32", TENSOR1(DT_U32, s->annot_crc32, n)},
     };
+    int n_items = (int)(sizeof(items) / sizeof(items[0])) -
+                  (shard_is_detection(s) ? 0 : 3);
     char *samples = xstrfmt("%lu", (unsigned long)s->n);
     const struct frame_pair meta[] = {
         {"dataset", s->dataset}, {"format", "imgshard-index"},
         {"samples", samples},    {"split", s->split},
         {"version", "1"},
     };
-    int r = frame_file_write(path, meta, 5, items,
-                             (int)(sizeof(items) / sizeof(items[0])));
+    int r = frame_file_write(path, meta, 5, items, n_items);
 
     free(samples);
     return r;

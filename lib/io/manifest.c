@@ -147,10 +147,10 @@ static int parse_root(struct shard_set *s, const json_t *root)
         hex_digits(root, "dataset", 32, s->dataset) < 0 ||
         get_range(root, "samples", UINT32_MAX, &n) < 0)
         return -1;
-    if (strcmp(s->task, "classification"))
+    if (strcmp(s->task, "classification") != 0 && !shard_is_detection(s))
         return err_set(ERR_DATA,
                        "task \"%.40s\": this program knows "
-                       "classification",
+                       "classification and detection",
                        s->task);
     if (n < 1)
         return err_set(ERR_DATA, "no samples");

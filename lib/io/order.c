@@ -10,6 +10,17 @@
 #define BLOCK_BYTES (2LL << 20)
 #define WINDOW 512
 
+/* Images that wait for others of their shape. */
+struct order_groups {
+    const uint8_t *wide;
+    int64_t rows, positions;
+    int64_t epoch;      /* the next to be walked: what is below is its start */
+    uint32_t *queue[2]; /* [rows] */
+    int64_t len[2];
+    bool late;      /* the last batch of the epoch before is not full yet */
+    uint32_t *slot; /* [positions] of the epoch before */
+};
+
 /* A run of samples first .. first+n-1, all of one shard. */
 struct block {
     uint32_t first, n;
@@ -69,6 +80,8 @@ void order_name(const struct order *o, struct buf *b)
         buf_addstr(b, o->kind == ORDER_SEQ ? "seq" : "global");
     if (o->repeat > 1)
         buf_addf(b, "*%lld", (long long)o->repeat);
+    if (o->groups)
+        buf_addf(b, "/shape:%lld", (long long)o->groups->rows);
 }
 
 int order_bind(struct order *o, uint64_t seed, int64_t group,
@@ -98,6 +111,13 @@ void order_release(struct order *o)
     free(o->perm);
     o->perm = NULL;
     o->epoch = -1;
+    if (o->groups) {
+        free(o->groups->slot);
+        free(o->groups->queue[0]);
+        free(o->groups->queue[1]);
+        free(o->groups);
+    }
+    o->groups = NULL;
 }
 
 /* ---- block order */
@@ -229,30 +249,27 @@ static void block_order(struct order *o)
     free(lane);
 }
 
-int order_epoch(struct order *o, int64_t epoch)
+/* The order of an epoch without groups. */
+static void plain_epoch(struct order *o, int64_t epoch)
 {
     struct rng r;
 
-    if (epoch < 0 || epoch > UINT32_MAX)
-        return err_set(ERR_USAGE, "order: epoch %lld: out of range",
-                       (long long)epoch);
     if (epoch == o->epoch)
-        return 0;
+        return;
     o->epoch = epoch;
     if (o->kind == ORDER_SEQ)
-        return 0;
+        return;
     if (!o->perm)
         o->perm = xreallocarray(NULL, o->set.n, sizeof(*o->perm));
     if (o->kind == ORDER_BLOCK) {
         block_order(o);
-        return 0;
+        return;
     }
     rng_init(&r, o->seed, 0, (uint32_t)epoch, RNG_ORDER);
     rng_permute(&r, o->perm, o->set.n);
-    return 0;
 }
 
-uint32_t order_at(const struct order *o, int64_t p)
+static uint32_t plain_at(const struct order *o, int64_t p)
 {
     int64_t step = o->group * o->repeat;
     uint32_t i;
@@ -261,4 +278,115 @@ uint32_t order_at(const struct order *o, int64_t p)
         p = p / step * o->group + p % o->group;
     i = (uint32_t)(p % o->set.n);
     return o->kind == ORDER_SEQ ? i : o->perm[i];
+}
+
+/* ---- groups */
+
+void order_group(struct order *o, const uint8_t *wide, int64_t rows,
+                 int64_t positions)
+{
+    struct order_groups *g = xcalloc(1, sizeof(*g));
+
+    if (rows < 1 || positions < rows || positions % rows)
+        BUG("%lld positions in groups of %lld", (long long)positions,
+            (long long)rows);
+    g->wide = wide;
+    g->rows = rows;
+    g->positions = positions;
+    for (int k = 0; k < 2; k++)
+        g->queue[k] = xreallocarray(NULL, (size_t)rows, sizeof(*g->queue[k]));
+    g->slot = xreallocarray(NULL, (size_t)positions, sizeof(*g->slot));
+    o->groups = g;
+}
+
+/* Put a sample into its queue; the queue when it has become full. */
+static uint32_t *put(struct order_groups *g, uint32_t sample)
+{
+    int k = g->wide[sample] != 0;
+
+    g->queue[k][g->len[k]++] = sample;
+    if (g->len[k] < g->rows)
+        return NULL;
+    g->len[k] = 0;
+    return g->queue[k];
+}
+
+/*
+ * Walk the next epoch. All its positions but those of one batch are filled at
+ * the end at least: both queues together hold a multiple of a batch, and less
+ * than two.
+ */
+static void walk(struct order *o)
+{
+    struct order_groups *g = o->groups;
+    size_t bytes = (size_t)g->rows * sizeof(*g->slot);
+    int64_t at = g->late ? -g->rows : 0, p;
+    const uint32_t *full;
+
+    plain_epoch(o, g->epoch++);
+    for (p = 0; p < g->positions; p++) {
+        full = put(g, plain_at(o, p));
+        if (!full)
+            continue;
+        if (at >= 0)
+            memcpy(g->slot + at, full, bytes);
+        at += g->rows;
+    }
+    g->late = at < g->positions;
+}
+
+/* The last batch of the epoch walked, by looking into the next one. */
+static void look_ahead(struct order *o)
+{
+    struct order_groups *g = o->groups, saved = *g;
+    size_t bytes = (size_t)g->rows * sizeof(*g->slot);
+    uint32_t *held = xreallocarray(NULL, (size_t)g->rows, 2 * sizeof(*held));
+    const uint32_t *full = NULL;
+    int64_t p;
+
+    memcpy(held, g->queue[0], bytes);
+    memcpy(held + g->rows, g->queue[1], bytes);
+    plain_epoch(o, g->epoch);
+    for (p = 0; !full; p++)
+        full = put(g, plain_at(o, p));
+    memcpy(g->slot + g->positions - g->rows, full, bytes);
+    memcpy(g->queue[0], held, bytes);
+    memcpy(g->queue[1], held + g->rows, bytes);
+    *g = saved;
+    free(held);
+}
+
+static void grouped_epoch(struct order *o, int64_t epoch)
+{
+    struct order_groups *g = o->groups;
+
+    if (epoch + 1 == g->epoch)
+        return;
+    if (epoch < g->epoch) {
+        g->epoch = g->len[0] = g->len[1] = 0;
+        g->late = false;
+    }
+    while (g->epoch <= epoch)
+        walk(o);
+    if (g->late)
+        look_ahead(o);
+}
+
+int order_epoch(struct order *o, int64_t epoch)
+{
+    if (epoch < 0 || epoch > UINT32_MAX - 1)
+        return err_set(ERR_USAGE, "order: epoch %lld: out of range",
+                       (long long)epoch);
+    if (o->groups)
+        grouped_epoch(o, epoch);
+    else
+        plain_epoch(o, epoch);
+    return 0;
+}
+
+uint32_t order_at(const struct order *o, int64_t p)
+{
+    const struct order_groups *g = o->groups;
+
+    return g ? g->slot[p % g->positions] : plain_at(o, p);
 }

@@ -16,6 +16,13 @@
  * (pytorch/vision: references/classification/sampler.py, RASampler; the same
  * samples in each step).
  *
+ * An order may be grouped by shape: its samples are dealt, as they come, to two
+ * queues, images wider than high and others, and B images of one queue become
+ * the next B positions. What is left in the queues goes on into the next epoch,
+ * so that no batch of B ever mixes shapes (facebookresearch/detectron2:
+ * detectron2/data/common.py, there in each process for itself). An epoch is
+ * then found by walking those before it.
+ *
  *	struct order o;
  *	if (order_parse(&o, "global") < 0 || order_bind(&o, seed, group, &s) < 0 ||
  *	    order_epoch(&o, 3) < 0)
@@ -53,22 +60,31 @@ struct order {
     int64_t group;  /* samples of a global batch, which is group * repeat:
                        lanes deal group/lanes of them a step */
     struct order_set set;
-    int64_t epoch;  /* of perm; -1 none */
-    uint32_t *perm; /* NULL for seq */
+    int64_t epoch;               /* of perm; -1 none */
+    uint32_t *perm;              /* NULL for seq */
+    struct order_groups *groups; /* NULL: none */
 };
 
 /* "global", "seq", "block" or "block:BYTES:WINDOW:LANES" (2097152:512:1).
  * ERR_USAGE otherwise. */
 int order_parse(struct order *o, const char *text) MUST_CHECK;
-/* The full name, as order_parse reads it, and *R behind it for a repeat;
+/* The full name, as order_parse reads it, and behind it *R for a repeat and
+ * "/shape:B" if it is grouped;
  * appended. */
 void order_name(const struct order *o, struct buf *b);
 /* group: the global batch. ERR_USAGE when repeat or lanes do not divide it. */
 int order_bind(struct order *o, uint64_t seed, int64_t group,
                const struct order_set *s) MUST_CHECK;
+/*
+ * Group by shape, after order_bind: wide[n] says which samples are wider than
+ * high, lent; rows is B; an epoch has `positions`, a multiple of B.
+ */
+void order_group(struct order *o, const uint8_t *wide, int64_t rows,
+                 int64_t positions);
 /* Compute the order of an epoch (0 <= epoch < 2^32). */
 int order_epoch(struct order *o, int64_t epoch) MUST_CHECK;
-/* Sample at position p >= 0 of that epoch; positions past n wrap. */
+/* Sample at position p >= 0 of that epoch; positions past n, or past
+ * those of an epoch that is grouped, wrap. */
 uint32_t order_at(const struct order *o, int64_t p);
 void order_release(struct order *o);
 

@@ -140,8 +140,8 @@ static int start_at_state(struct reader *r, const struct recipe *cfg,
     if (s->dataset[0] && strcmp(s->dataset, r->set.dataset) != 0)
         return err_set(ERR_CONFIG, "%s: made with data set %s, here it is %s",
                        path, s->dataset, r->set.dataset);
-    if (s->n && s->n != r->set.n)
-        return mismatch(path, "samples", s->n, r->set.n);
+    if (s->n && s->n != r->batch.n)
+        return mismatch(path, "samples", s->n, r->batch.n);
     if (s->seed != cfg->seed)
         return mismatch(path, "SEED", s->seed, cfg->seed);
     if (s->global != r->batch.global)
@@ -206,10 +206,52 @@ static int find_start(struct reader *r, const struct recipe *cfg,
 
 /* ---- the reader */
 
+/* Which samples there are to train on, and what an order wants of them. */
+static int use_objects(struct reader *r, struct order_set *os)
+{
+    const struct shard_set *s = &r->set;
+    uint32_t n = 0, shard = 0;
+
+    r->used = xreallocarray(NULL, s->n, sizeof(*r->used));
+    r->size = xreallocarray(NULL, s->n, sizeof(*r->size));
+    r->first = xcalloc((size_t)s->n_shards + 1, sizeof(*r->first));
+    for (uint32_t i = 0; i < s->n; i++) {
+        while (i >= s->shard_first[shard + 1])
+            r->first[++shard] = n;
+        if (s->flags[i] & SHARD_EMPTY)
+            continue;
+        r->used[n] = i;
+        r->size[n++] = s->size[i];
+    }
+    while (shard < s->n_shards)
+        r->first[++shard] = n;
+    if (!n)
+        return err_set(ERR_DATA, "%s: no image has an object", s->path);
+    os->n = n;
+    os->size = r->size;
+    os->shard_first = r->first;
+    return 0;
+}
+
+/* Images of one shape together; after order_bind. */
+static void group_shapes(struct reader *r)
+{
+    uint32_t n = r->order.set.n;
+
+    r->wide = xreallocarray(NULL, n, sizeof(*r->wide));
+    for (uint32_t k = 0; k < n; k++) {
+        uint32_t i = r->used ? r->used[k] : k;
+
+        r->wide[k] = r->set.width[i] > r->set.height[i];
+    }
+    order_group(&r->order, r->wide, r->batch.micro, r->batch.epoch_samples);
+}
+
 int reader_open(struct reader *r, const struct recipe *cfg,
                 const struct reader_want *w)
 {
     struct order_set os;
+    bool objects;
 
     memset(r, 0, sizeof(*r));
     if (w->rank < 0 || w->rank >= w->world)
@@ -231,17 +273,25 @@ int reader_open(struct reader *r, const struct recipe *cfg,
                             .size = r->set.size,
                             .shard_first = r->set.shard_first,
                             .shards = r->set.n_shards};
-    if (recipe_divide(cfg, r->set.n, w->world, &r->batch) < 0 ||
+    objects = shard_is_detection(&r->set) && !w->eval;
+    if ((objects && cfg->filter_empty && use_objects(r, &os) < 0) ||
+        recipe_divide(cfg, os.n, w->world, &r->batch) < 0 ||
         order_bind(&r->order, (uint64_t)cfg->seed, r->batch.global, &os) < 0 ||
-        check_shards(&r->set) < 0 || find_start(r, cfg, w) < 0) {
-        reader_close(r);
-        return -1;
-    }
+        check_shards(&r->set) < 0)
+        goto fail;
+    /* a last step that is short cannot be dealt in whole groups */
+    if (objects && cfg->group_shapes && cfg->tail != TAIL_EXACT)
+        group_shapes(r);
+    if (find_start(r, cfg, w) < 0)
+        goto fail;
     r->rows = xreallocarray(NULL, (size_t)r->batch.micro, sizeof(*r->rows));
     r->files = reader_files_new(&r->set, r->order.kind != ORDER_GLOBAL);
     if (r->check == CHECK_ONCE)
         r->seen = xcalloc(r->set.n, sizeof(*r->seen));
     return 0;
+fail:
+    reader_close(r);
+    return -1;
 }
 
 void reader_close(struct reader *r)
@@ -249,6 +299,10 @@ void reader_close(struct reader *r)
     reader_files_free(r->files);
     free(r->rows);
     free(r->seen);
+    free(r->used);
+    free(r->size);
+    free(r->first);
+    free(r->wide);
     order_release(&r->order);
     shard_set_release(&r->set);
     memset(r, 0, sizeof(*r));
@@ -275,13 +329,25 @@ int reader_next(struct reader *r, struct reader_step *st)
     st->epoch_end = pos + st->total == b->epoch_samples && r->m + 1 == b->accum;
     recipe_rows(b, r->tail, pos, r->m, r->rank, &st->first, &st->count);
     for (int64_t j = 0; j < st->count; j++)
-        r->rows[j] = order_at(&r->order, st->first + j);
+        r->rows[j] = reader_sample(r, st->first + j);
     st->sample = r->rows;
     if (++r->m == b->accum) {
         r->m = 0;
         r->samples = st->samples;
     }
     return 1;
+}
+
+uint32_t reader_sample(const struct reader *r, int64_t p)
+{
+    uint32_t i = order_at(&r->order, p);
+
+    return r->used ? r->used[i] : i;
+}
+
+int reader_fetch_annot(struct reader *r, uint32_t i, struct buf *b)
+{
+    return reader_files_fetch_annot(r->files, i, r->check == CHECK_ALWAYS, b);
 }
 
 int reader_fetch(struct reader *r, uint32_t i, struct buf *b)

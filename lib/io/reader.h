@@ -21,6 +21,11 @@
  * reader_next belongs to one thread (its st.sample is lent until the next
  * call); reader_fetch may be called from any number of threads at once.
  * Labels, sizes, keys and flags are columns of r.set (shard.h).
+ *
+ * Training on a split for detection leaves out images without objects
+ * (DATALOADER.FILTER_EMPTY_ANNOTATIONS) and groups them by shape
+ * (DATALOADER.ASPECT_RATIO_GROUPING); such a reader has fewer samples than its
+ * set, batch.n.
  */
 #ifndef IO_READER_H
 #define IO_READER_H
@@ -52,6 +57,7 @@ struct reader_want {
     const char *from;   /* a checkpoint directory, one that holds some
                             (RUN or RUN/ckpt), or NULL; none there: start */
     int check;          /* enum reader_check */
+    bool eval;          /* detection: all images, and no groups */
 };
 
 struct reader {
@@ -65,6 +71,11 @@ struct reader {
     int check;
     _Atomic bool *seen; /* [n], with CHECK_ONCE: it was checked */
     uint32_t *rows;     /* sample numbers of the step handed out */
+    uint32_t *used;     /* [batch.n] sample numbers; NULL: all */
+    /* of the samples used: what order_set lends; NULL: those of the set */
+    uint32_t *size;
+    uint64_t *first;
+    uint8_t *wide; /* wider than high */
     struct reader_files *files;
 };
 
@@ -98,6 +109,10 @@ int reader_next(struct reader *r, struct reader_step *st) MUST_CHECK;
  * is ERR_DATA "shard: offset N: key: CRC-32 ...".
  */
 int reader_fetch(struct reader *r, uint32_t i, struct buf *b) MUST_CHECK;
+/* The annotation of sample i in the same way; ERR_DATA if it has none. */
+int reader_fetch_annot(struct reader *r, uint32_t i, struct buf *b) MUST_CHECK;
+/* The sample at position p of the epoch that reader_next has begun. */
+uint32_t reader_sample(const struct reader *r, int64_t p);
 /* The resume token of the next step to be handed out, appended:
  * "dataset=HEX,order=global,seed=0,epoch=3,next=512,tail=wrap,group=256". */
 void reader_token(const struct reader *r, struct buf *b);
@@ -116,5 +131,7 @@ int reader_files_fetch(struct reader_files *f, uint32_t i, bool check,
  */
 int reader_files_advise(struct reader_files *f, uint32_t *sample, uint64_t n,
                         bool wanted) MUST_CHECK;
+int reader_files_fetch_annot(struct reader_files *f, uint32_t i, bool check,
+                             struct buf *b) MUST_CHECK;
 
 #endif

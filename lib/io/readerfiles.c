@@ -128,51 +128,55 @@ static void release(struct reader_files *f, uint32_t shard)
     pthread_mutex_unlock(&f->lock);
 }
 
+/* A member of sample i: where it lies, and its checksum. */
+struct piece {
+    uint32_t i;
+    uint64_t offset;
+    uint32_t size, crc32;
+    const char *what; /* in front of errors: "", or "annotation: " */
+};
+
 /* Put "shard: offset: key" in front of the failure. */
-static int about_sample(const struct shard_set *s, uint32_t i)
+static int about_sample(const struct shard_set *s, const struct piece *p)
 {
     struct buf b = BUF_INIT;
 
-    shard_describe(s, i, &b);
+    shard_describe(s, p->i, &b);
+    if (*p->what)
+        err_wrap("%s", p->what);
     err_wrap("%s", b.data);
     buf_release(&b);
     return -1;
 }
 
-int reader_files_fetch(struct reader_files *f, uint32_t i, bool check,
-                       struct buf *b)
+static int fetch(struct reader_files *f, const struct piece *p, bool check,
+                 struct buf *b)
 {
     const struct shard_set *s = f->set;
-    uint32_t n, shard, found = 0;
-    int fd, result = -1;
+    uint32_t n = p->size, shard = s->shard_of[p->i], found = 0;
+    int fd = acquire(f, shard), result = -1;
 
-    if (i >= s->n)
-        return err_set(ERR_INTERNAL, "sample %lu of %lu", (unsigned long)i,
-                       (unsigned long)s->n);
-    n = s->size[i];
-    shard = s->shard_of[i];
-    fd = acquire(f, shard);
     if (fd < 0)
         return -1;
     buf_reset(b);
     buf_reserve(b, n);
     for (int attempt = 0; attempt < 2; attempt++) {
-        if (fd_pread(fd, b->data, n, s->offset[i]) < 0) {
-            about_sample(s, i);
+        if (fd_pread(fd, b->data, n, p->offset) < 0) {
+            about_sample(s, p);
             goto out;
         }
         if (!check)
             break;
         found = digest_crc32(0, b->data, n);
-        if (found == s->crc32[i])
+        if (found == p->crc32)
             break;
         /* perhaps the page cache is wrong and the disk is not */
-        posix_fadvise(fd, (off_t)s->offset[i], n, POSIX_FADV_DONTNEED);
+        posix_fadvise(fd, (off_t)p->offset, n, POSIX_FADV_DONTNEED);
     }
-    if (check && found != s->crc32[i]) {
+    if (check && found != p->crc32) {
         err_set(ERR_DATA, "CRC-32 is %08x, the index says %08x", found,
-                s->crc32[i]);
-        about_sample(s, i);
+                p->crc32);
+        about_sample(s, p);
         goto out;
     }
     b->len = n;
@@ -181,6 +185,43 @@ int reader_files_fetch(struct reader_files *f, uint32_t i, bool check,
 out:
     release(f, shard);
     return result;
+}
+
+static int no_sample(const struct shard_set *s, uint32_t i)
+{
+    return err_set(ERR_INTERNAL, "sample %lu of %lu", (unsigned long)i,
+                   (unsigned long)s->n);
+}
+
+int reader_files_fetch(struct reader_files *f, uint32_t i, bool check,
+                       struct buf *b)
+{
+    const struct shard_set *s = f->set;
+    struct piece p = {i, 0, 0, 0, ""};
+
+    if (i >= s->n)
+        return no_sample(s, i);
+    p.offset = s->offset[i];
+    p.size = s->size[i];
+    p.crc32 = s->crc32[i];
+    return fetch(f, &p, check, b);
+}
+
+int reader_files_fetch_annot(struct reader_files *f, uint32_t i, bool check,
+                             struct buf *b)
+{
+    const struct shard_set *s = f->set;
+    struct piece p = {i, 0, 0, 0, "annotation"};
+
+    if (i >= s->n)
+        return no_sample(s, i);
+    if (!s->annot_offset)
+        return err_set(ERR_DATA, "%s: not for detection: no annotations",
+                       s->path);
+    p.offset = s->annot_offset[i];
+    p.size = s->annot_size[i];
+    p.crc32 = s->annot_crc32[i];
+    return fetch(f, &p, check, b);
 }
 
 /* ---- what will be wanted, or no more */

@@ -88,6 +88,25 @@ struct opt recipe_opts[] = {
      RANGE(1, 1024), .arg = "R",
      .help = "views of each image in a step; an epoch sees an Rth of all"},
 
+    {KEY("INPUT.MIN_SIZE_TRAIN", OPT_INTS, min_train,
+     "640,672,704,736,768,800"), RANGE(0, 8192), .arg = "PIXELS[,PIXELS...]",
+     .help = "detection: short sides to choose from; 0: as it is"},
+    {KEY("INPUT.MIN_SIZE_TRAIN_SAMPLING", OPT_CHOICE, min_sampling, "choice"),
+     .choices = "choice|range",
+     .help = "detection: one of them, or any between two"},
+    {KEY("INPUT.MAX_SIZE_TRAIN", OPT_INT, max_train, "1333"), RANGE(1, 16384),
+     .arg = "PIXELS", .help = "detection: long side at most"},
+    {KEY("INPUT.MIN_SIZE_TEST", OPT_INT, min_test, "800"), RANGE(0, 8192),
+     .arg = "PIXELS", .help = "detection: short side at evaluation"},
+    {KEY("INPUT.MAX_SIZE_TEST", OPT_INT, max_test, "1333"), RANGE(1, 16384),
+     .arg = "PIXELS", .help = "detection: long side at evaluation at most"},
+    {KEY("INPUT.FORMAT", OPT_CHOICE, format, "BGR"), .choices = "BGR|RGB",
+     .help = "detection: order of the channels"},
+    {KEY("DATALOADER.ASPECT_RATIO_GROUPING", OPT_FLAG, group_shapes, "true"),
+     .help = "detection: wide images and others in batches of their own"},
+    {KEY("DATALOADER.FILTER_EMPTY_ANNOTATIONS", OPT_FLAG, filter_empty,
+     "true"), .help = "detection: train without images without objects"},
+
     {.name = "epochs", KEY("SOLVER.EPOCHS", OPT_FLOAT, epochs, "90"),
      RANGE(0, 1e6), .arg = "E", .help = "passes over the data set"},
     {.name = "batch", .letter = 'b', KEY("SOLVER.BATCH", OPT_INT, batch, "256"),
@@ -180,6 +199,12 @@ int recipe_check(const struct recipe *r)
     if (pair_check("INPUT.SCALE", &r->scale) < 0 ||
         pair_check("INPUT.RATIO", &r->ratio) < 0)
         return -1;
+    if (!r->min_train.n ||
+        (r->min_sampling == 1 &&
+         (r->min_train.n != 2 || r->min_train.i[0] > r->min_train.i[1])))
+        return err_set(ERR_CONFIG,
+                       "INPUT.MIN_SIZE_TRAIN: want lengths, and for a range "
+                       "two, the smaller first");
     if (r->jitter.n != 4 || r->jitter.f[3] > 0.5)
         return err_set(ERR_CONFIG, "INPUT.JITTER: want four numbers, the last "
                                    "at most 0.5");
@@ -305,9 +330,10 @@ void recipe_rows(const struct recipe_batch *b, int tail, int64_t pos, int64_t m,
 /* Keys that change how a run is cut or judged, not what it computes. */
 static bool is_arithmetic(const struct recipe *r, const char *key)
 {
-    static const char *const not [] = {"SOLVER.MICRO", "SOLVER.ACCUM",
-                                       "INPUT.EVAL_SIZE", "INPUT.RESIZE",
-                                       "INPUT.SQUASH"};
+    static const char *const not [] = {
+        "SOLVER.MICRO", "SOLVER.ACCUM",        "INPUT.EVAL_SIZE",
+        "INPUT.RESIZE", "INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST",
+        "INPUT.SQUASH"};
 
     for (size_t i = 0; i < sizeof(not ) / sizeof(not [0]); i++)
         if (!strcmp(key, not [i]))
@@ -338,6 +364,10 @@ static void add_value(struct buf *b, enum opt_type type, const char *at)
         buf_addstr(b, *(char *const *)(const void *)at
                           ? *(char *const *)(const void *)at
                           : "");
+        break;
+    case OPT_INTS:
+        for (int i = 0; i < l->n; i++)
+            buf_addf(b, "%lld,", (long long)l->i[i]);
         break;
     case OPT_FLOATS:
         for (int i = 0; i < l->n; i++)

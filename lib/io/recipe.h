@@ -75,6 +75,14 @@ struct recipe {
     double grey, erase;     /* INPUT.GREY, INPUT.ERASE probabilities */
     double mixup, cutmix;   /* INPUT.MIXUP, INPUT.CUTMIX alpha, 0: off */
     int64_t repeat;         /* INPUT.REPEAT views of a sample in a step */
+    /* INPUT and DATALOADER of detection (detect.h, reader.h) */
+    struct opt_list min_train;  /* INPUT.MIN_SIZE_TRAIN: short sides */
+    int min_sampling;           /* INPUT.MIN_SIZE_TRAIN_SAMPLING choice|range */
+    int64_t max_train;          /* INPUT.MAX_SIZE_TRAIN: long side */
+    int64_t min_test, max_test; /* INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST */
+    int format;                 /* INPUT.FORMAT BGR|RGB */
+    bool group_shapes;          /* DATALOADER.ASPECT_RATIO_GROUPING */
+    bool filter_empty;          /* DATALOADER.FILTER_EMPTY_ANNOTATIONS */
     /* SOLVER */
     double epochs; /* SOLVER.EPOCHS (whole or fractional) */
     int64_t batch; /* SOLVER.BATCH global */

@@ -25,6 +25,9 @@ static void release_columns(struct shard_set *s)
     free(s->width);
     free(s->height);
     free(s->flags);
+    free(s->annot_offset);
+    free(s->annot_size);
+    free(s->annot_crc32);
     free(s->keys);
 }
 
@@ -75,6 +78,11 @@ out:
     buf_release(&text);
     buf_release(&path);
     return result;
+}
+
+bool shard_is_detection(const struct shard_set *s)
+{
+    return !strcmp(s->task, "detection");
 }
 
 const char *shard_key(const struct shard_set *s, uint32_t i, size_t *len)
@@ -128,6 +136,12 @@ static void grow(struct shard_set *s)
     s->height = xreallocarray(s->height, n, sizeof(*s->height));
     s->flags = xreallocarray(s->flags, n, sizeof(*s->flags));
     s->cap = n;
+    if (!shard_is_detection(s))
+        return;
+    s->annot_offset =
+        xreallocarray(s->annot_offset, n, sizeof(*s->annot_offset));
+    s->annot_size = xreallocarray(s->annot_size, n, sizeof(*s->annot_size));
+    s->annot_crc32 = xreallocarray(s->annot_crc32, n, sizeof(*s->annot_crc32));
 }
 
 void shard_set_add(struct shard_set *s, const struct shard_row *r)
@@ -151,6 +165,11 @@ void shard_set_add(struct shard_set *s, const struct shard_row *r)
     s->width[s->n] = r->width;
     s->height[s->n] = r->height;
     s->flags[s->n] = r->flags;
+    if (shard_is_detection(s)) {
+        s->annot_offset[s->n] = r->annot_offset;
+        s->annot_size[s->n] = r->annot_size;
+        s->annot_crc32[s->n] = r->annot_crc32;
+    }
     s->n++;
 }
 
@@ -291,7 +310,8 @@ static void dataset_digest(struct shard_set *s)
     char hex[65];
 
     for (uint32_t i = 0; i < s->n; i++) {
-        uint32_t v[4] = {s->crc32[i], s->size[i], (uint32_t)s->label[i], 0};
+        uint32_t v[4] = {s->crc32[i], s->size[i], (uint32_t)s->label[i],
+                         s->annot_crc32 ? s->annot_crc32[i] : 0};
 
         digest_add(d, v, sizeof(v));
     }

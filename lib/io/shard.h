@@ -11,6 +11,9 @@
  * offsets, sizes and shard numbers. Write: shard_set_add per sample in order,
  * shard_set_shard after each shard, shard_set_write at the end.
  *
+ * In a split for detection (task) samples have an annotation (annot.h) instead
+ * of a label, and width and height are those it gives.
+ *
  * Invariant: samples of shard s are rows shard_first[s] .. shard_first[s+1]-1.
  */
 #ifndef IO_SHARD_H
@@ -19,6 +22,7 @@
 #include "util/buf.h"
 #include "util/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,7 +42,7 @@ enum shard_flag {
     SHARD_ROWS = 1 << 8,     /* a restart marker per MCU row */
     SHARD_WARNED = 1 << 9,   /* the decoder warned */
     SHARD_ROTATED = 1 << 10, /* EXIF orientation is not 1 */
-    SHARD_EMPTY = 1 << 11,   /* no usable annotation */
+    SHARD_EMPTY = 1 << 11,   /* detection: no object that is no crowd */
     SHARD_16BIT = 1 << 12,
     SHARD_SUBSAMPLED = 1 << 13 /* another subsampling */
 };
@@ -63,6 +67,8 @@ struct shard_row {
     uint32_t size, crc32;
     int32_t label; /* -1: none */
     uint16_t width, height, flags;
+    uint64_t annot_offset; /* detection */
+    uint32_t annot_size, annot_crc32;
 };
 
 struct shard_set {
@@ -83,6 +89,8 @@ struct shard_set {
     uint32_t *size, *crc32, *shard_of;
     int32_t *label;
     uint16_t *width, *height, *flags;
+    uint64_t *annot_offset; /* detection, else NULL; so are the next two */
+    uint32_t *annot_size, *annot_crc32;
     char *keys;            /* all keys, one after the other */
     uint64_t *shard_first; /* [n_shards+1] */
     /* read from a file, the columns and keys lie in a map of it */
@@ -104,6 +112,8 @@ int shard_manifest_parse(struct shard_set *s, const char *text, size_t n,
                          const char *path) MUST_CHECK;
 /* The index of a parsed manifest, from a file. Fuzzed. */
 int shard_index_read(struct shard_set *s, const char *path) MUST_CHECK;
+/* Is it for detection? */
+bool shard_is_detection(const struct shard_set *s);
 /* Key of sample i and its length; not terminated, no control characters. */
 const char *shard_key(const struct shard_set *s, uint32_t i, size_t *len);
 /* The sample of a key, or -1. Linear. */

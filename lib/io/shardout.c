@@ -281,6 +281,7 @@ int shard_out_add(struct shard_out *o, const struct shard_row *row,
         return -1;
     base = o->bytes + o->out.len;
     r.offset += base;
+    r.annot_offset += base;
     for (int i = 0; i < n_parts; i++) {
         moved[i] = parts[i];
         moved[i].offset += base;

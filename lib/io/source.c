@@ -1,5 +1,6 @@
 #include "io/source.h"
 
+#include "io/coco.h"
 #include "io/gz.h"
 #include "io/source_private.h"
 #include "util/fdio.h"
@@ -392,12 +393,55 @@ static char *trimmed(const char *dir)
     return copy;
 }
 
+static bool is_json(const char *path)
+{
+    size_t n = strlen(path);
+
+    return n > 5 && !strcmp(path + n - 5, ".json");
+}
+
+/* A file of instances and where its images are. */
+static int open_coco(struct source *src, struct shard_set *s, char **paths,
+                     int n, const struct source_how *how)
+{
+    uint64_t size;
+    char *images;
+    int kind, r;
+
+    if (n != 2)
+        return err_set(ERR_USAGE,
+                       "%s: a COCO file goes with one folder or tar of images",
+                       paths[0]);
+    if (how->labels)
+        return err_set(ERR_USAGE, "%s: --labels is not for COCO", paths[0]);
+    images = trimmed(paths[1]);
+    kind = kind_of(images, &size);
+    r = kind < 0 ? -1 : source_coco(src, s, paths[0], images, kind > 0);
+    free(images);
+    if (r == 0)
+        r = sort_files(src);
+    if (r < 0 || !src->sequential)
+        return r;
+    qsort(src->file, src->n, sizeof(*src->file), by_place);
+    for (size_t i = 1; i < src->n; i++)
+        if (!src->file[i].missing &&
+            !strcmp(src->file[i].path, src->file[i - 1].path))
+            return err_set(ERR_DATA,
+                           "%s: is two images of %s, and a compressed tar is "
+                           "read once",
+                           src->file[i].path, paths[0]);
+    return 0;
+}
+
 int source_open(struct source *src, struct shard_set *s, char **paths, int n,
                 const struct source_how *how)
 {
     struct map classes = MAP_INIT;
-    int result = number_classes(s, &classes);
+    int result;
 
+    if (is_json(paths[0]))
+        return open_coco(src, s, paths, n, how);
+    result = number_classes(s, &classes);
     for (int i = 0; i < n && result == 0; i++) {
         uint64_t size;
         char *path = trimmed(paths[i]);
@@ -456,6 +500,8 @@ int source_read(struct source *src, size_t i, struct buf *image,
     struct source_archive *a;
     bool first = f->json_offset < f->offset; /* in sequence */
 
+    if (f->missing)
+        return err_set(ERR_DATA, "%s: not there", f->path);
     if (f->archive < 0)
         return buf_read_file(image, f->path, SHARD_MEMBER_MAX);
     if (!f->size)
@@ -495,5 +541,8 @@ void source_release(struct source *src)
     free(src->archive);
     free(src->name);
     map_release(&src->names);
+    if (src->coco)
+        coco_release(src->coco);
+    free(src->coco);
     memset(src, 0, sizeof(*src));
 }

@@ -6,7 +6,8 @@
  *
  * What a source is, is found by looking at it: a folder of class folders, a
  * folder of images, a tar of either, a tar of one tar for each class, a tar of
- * samples as WebDataset writes them. Nothing is unpacked: an image in a tar is
+ * samples as WebDataset writes them; a COCO file of instances with a folder or
+ * a tar of its images (coco.h), whose keys are the ids. Nothing is unpacked: an image in a tar is
  * a place in it. A tar may be compressed by gzip; it is read through once to
  * list it and once more, in sequence, for the images.
  *
@@ -23,6 +24,7 @@
 #ifndef IO_SOURCE_H
 #define IO_SOURCE_H
 
+#include "io/annot.h"
 #include "io/shard.h"
 #include "util/buf.h"
 #include "util/err.h"
@@ -40,7 +42,9 @@ struct source_file {
     uint64_t offset, size; /* in the archive, decompressed; size 0: no image;
                               of a file: what it was when it was found */
     uint64_t json_offset;
-    uint32_t json_size; /* 0: none */
+    uint32_t json_size;        /* 0: none */
+    const struct annot *annot; /* COCO: what is in it; lent by the source */
+    bool missing;              /* COCO: the image is not there */
 };
 
 struct source_archive {
@@ -61,6 +65,7 @@ struct source {
     char **name;
     size_t n_names;
     struct map names;
+    struct coco *coco; /* NULL: another source */
 };
 
 struct source_how {
@@ -74,7 +79,8 @@ struct source_how {
  * from a file); a name that is not among those is ERR_DATA. If labels are
  * numbers and there is no list, no classes are added and numbers is set. Two
  * files with one key are ERR_DATA naming both. ERR_NOINPUT: a source is not
- * there or has no files.
+ * there or has no files. Paths that begin with a file called *.json are COCO:
+ * that file and its images; src->coco then is not NULL.
  */
 int source_open(struct source *src, struct shard_set *s, char **paths, int n,
                 const struct source_how *how) MUST_CHECK;

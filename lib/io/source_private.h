@@ -23,6 +23,9 @@ bool is_split(const char *folder, size_t n, const char *split);
 /* sourcetar.c: list a tar, compressed or not. */
 int source_tar(struct source *src, const char *path,
                const struct source_how *how) MUST_CHECK;
+/* sourcecoco.c: images of a COCO file. */
+int source_coco(struct source *src, struct shard_set *s, const char *json,
+                const char *images, bool folder) MUST_CHECK;
 /* sourcelabel.c: labels from a file, for the sorted list. classes: numbers of
  * the classes of a list (empty without one). */
 int source_labels(struct source *src, const struct map *classes,

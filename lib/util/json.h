@@ -12,6 +12,7 @@
 #include "util/err.h"
 
 #include <jansson.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Parse n bytes; NULL with ERR_DATA "line 3: ...". what names it. */
@@ -26,6 +27,33 @@ int json_get_real(const json_t *o, const char *key, double *v) MUST_CHECK;
 int json_get_str(const json_t *o, const char *key, const char **v) MUST_CHECK;
 int json_get_array(const json_t *o, const char *key, json_t **v) MUST_CHECK;
 int json_get_object(const json_t *o, const char *key, json_t **v) MUST_CHECK;
+/*
+ * The object in a large text, a member at a time, and the arrays in it an
+ * element at a time: its tree need not fit in memory.
+ *
+ *	struct json_walk w = {text, n, "FILE"};
+ *	while ((r = json_walk_member(&w)) > 0)         w.key
+ *		if (!strcmp(w.key, "images"))
+ *			while ((r = json_walk_element(&w, &j)) > 0)
+ *				...   json_decref(j)
+ *	json_walk_release(&w);         in every state
+ *
+ * Elements and members that were not taken are checked and passed over. 1, 0
+ * at the end of the array or of the text, -1 with ERR_DATA "FILE: byte N: ...".
+ */
+struct json_walk {
+    const char *text;
+    size_t n;
+    const char *what;
+    /* private */
+    size_t at;
+    int state;
+    char *key; /* of the member: lent until the next one */
+};
+int json_walk_member(struct json_walk *w) MUST_CHECK;
+/* Of the array that the member is; ERR_DATA if it is none. */
+int json_walk_element(struct json_walk *w, json_t **j) MUST_CHECK;
+void json_walk_release(struct json_walk *w);
 /* Add a finite number, or null where it is not (JSON has no NaN). */
 void json_add_real(json_t *o, const char *key, double v);
 

@@ -20,9 +20,8 @@ static int check_size(const struct annot *a, const struct image_info *info)
 
     if (w == a->w && h == a->h)
         return 0;
-    return err_set(ERR_DATA,
-                   "%d x %d pixels, its annotation says %ld x %ld", w, h,
-                   (long)a->w, (long)a->h);
+    return err_set(ERR_DATA, "%d x %d pixels, its annotation says %ld x %ld", w,
+                   h, (long)a->w, (long)a->h);
 }
 
 /* The whole image, upright, to out->pixels as the plan says. */

@@ -32,8 +32,9 @@ struct detect_plan detect_plan(const struct detect *d, int w, int h,
 
     rng_init(&r, seed, pos, epoch, RNG_AUGMENT);
     if (d->range)
-        length = d->length[0] +
-                 (int)rng_below(&r, (uint64_t)(d->length[1] - d->length[0]) + 1);
+        length =
+            d->length[0] +
+            (int)rng_below(&r, (uint64_t)(d->length[1] - d->length[0]) + 1);
     else
         length = d->length[rng_below(&r, (uint64_t)d->n)];
     if (length)
@@ -130,8 +131,7 @@ void detect_objects_release(struct detect_objects *o)
 
 /* ---- orientation */
 
-void detect_upright(struct jpeg_image *im, int orientation,
-                    struct buf *scratch)
+void detect_upright(struct jpeg_image *im, int orientation, struct buf *scratch)
 {
     /* where the pixel left of, and the one above, an upright pixel lie */
     bool turn = orientation >= 5;

@@ -24,13 +24,13 @@
 #define DETECT_STRIDE 32 /* sides of a batch are multiples of it */
 
 struct detect {
-    int n;                   /* lengths */
+    int n;                    /* lengths */
     int length[DETECT_SIZES]; /* of the short side; 0: the image as it is */
-    bool range;              /* any from length[0] to length[1] */
-    int max;                 /* of the long side */
-    double flip;             /* probability */
-    bool bgr;                /* order of the channels */
-    bool crowd;              /* regions of crowds are kept */
+    bool range;               /* any from length[0] to length[1] */
+    int max;                  /* of the long side */
+    double flip;              /* probability */
+    bool bgr;                 /* order of the channels */
+    bool crowd;               /* regions of crowds are kept */
 };
 
 struct detect_plan {
