@@ -189,8 +189,8 @@ static int write_files(int argc, char **argv, char **args)
                 (int)strtol(args[0], NULL, 10), (int)strtol(args[1], NULL, 10),
                 (int)strtol(args[2], NULL, 10), (int)strtol(args[3], NULL, 10)};
             job = (struct resize_job){
-                box.w,           box.h, 224, 224, {0, 0, 224, 224},
-                *args[4] == '1', false};
+                box.w,           box.h, 224,  224, {0, 0, 224, 224},
+                *args[4] == '1', false, false};
         } else {
             augment_eval(box.w, box.h, 256, 224, false, &job, &left, &top);
         }
