@@ -17,14 +17,15 @@ VAL = $(or $(wildcard $(IMAGES)/val),$(wildcard $(IMAGES)/validation),$(IMAGES)/
 
 imagenet: imagenet-score
 imagenet-pack: $(O)/shards/train.json $(O)/shards/val.json
+imagenet-look: $(O)/stats.svg $(O)/sheet.jpg
 imagenet-merge: $(O)/model.safetensors
 imagenet-predict: $(O)/predictions.sft
 imagenet-score: $(O)/score.json
 	@$(if $(MADE_UP),echo 'made-up data (imgsynth): this score says that the pipeline works and nothing more' >&2)
 	@cat $(O)/score.json
 	$(if $(REQUIRE),$(BIN)/evalacc top --require $(REQUIRE) $(O)/predictions.sft >/dev/null)
-.PHONY: imagenet imagenet-pack imagenet-train imagenet-merge imagenet-predict \
-	imagenet-score
+.PHONY: imagenet imagenet-pack imagenet-look imagenet-train imagenet-merge \
+	imagenet-predict imagenet-score
 
 $(O)/made-up/README: | programs
 	@echo 'no IMAGENET=DIR given: drawing made-up images into $(@D)' >&2
@@ -36,6 +37,11 @@ $(O)/shards/train.json: $(MADE_UP) | programs
 	$(BIN)/imgshard pack -f --split train -o $(@D) $(IMAGES)/train
 $(O)/shards/val.json: $(MADE_UP) $(O)/shards/train.json | programs
 	$(BIN)/imgshard pack -f --split val --classes $(O)/shards/train.json -o $(@D) $(VAL)
+
+$(O)/stats.svg: $(O)/shards/train.json
+	$(BIN)/imgshard stats --svg $@ $<
+$(O)/sheet.jpg: $(O)/shards/train.json $(O)/settings
+	$(BIN)/imgshard sheet -c $(abspath $(CONFIG)) -o $@ $< $(SETTINGS)
 
 imagenet-train: $(O)/shards/train.json $(O)/settings | programs
 	$(DEVICES)$(call $(if $(filter 1,$(NGPU)),RANK1,RANKN),$(O)/shards/train.json)
