@@ -3,7 +3,8 @@
 # is packed, verified, listed and read back with the same bytes; their pictures
 # decode to the pixels recorded there, and what is broken is named and refused.
 # A set that is not there is skipped.
-. "${TOP:-$(dirname "$0")/../..}/t/lib/tap.sh"
+TOP=${TOP:-$(dirname "$0")/../..}
+. "$TOP/t/lib/tap.sh"
 
 I=$BIN/imgshard
 P=$BIN/t/29-pixels.t
