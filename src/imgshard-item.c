@@ -54,21 +54,22 @@ static int add_json(struct item *it)
     return 0;
 }
 
-/* In byte order of the extensions: cls, jpg, json, png. */
+/* In byte order of the extensions: cls, jpg, json, png, ppm. */
 static int add_members(struct item *it)
 {
-    bool png = it->row.flags & SHARD_PNG;
+    bool last = !(it->row.flags & SHARD_JPEG); /* behind the json */
     char label[16];
 
     snprintf(label, sizeof(label), "%ld", (long)it->row.label);
     if (it->row.label >= 0 && add_member(it, "cls", label, strlen(label)) < 0)
         return -1;
-    if (png && add_json(it) < 0)
+    if (last && add_json(it) < 0)
         return -1;
-    if (add_member(it, png ? "png" : "jpg", it->image.data, it->image.len) < 0)
+    if (add_member(it, shard_ext(it->row.flags), it->image.data,
+                   it->image.len) < 0)
         return -1;
     it->row.offset = it->part[it->parts - 1].offset;
-    return png ? 0 : add_json(it);
+    return last ? 0 : add_json(it);
 }
 
 /* Of a COCO image: its text, and whether it speaks of this file. */
@@ -92,8 +93,7 @@ static bool keep_turn(const struct item *it)
     return it->file->annot && (it->row.flags & SHARD_ROTATED);
 }
 
-int item_make(struct item *it, struct image_decoder *d,
-              const struct item_how *how)
+int item_make(struct item *it, struct item_tools *t, const struct item_how *how)
 {
     struct shard_row *row = &it->row;
 
@@ -102,13 +102,17 @@ int item_make(struct item *it, struct image_decoder *d,
     if (it->why)
         return 0;
     *row = (struct shard_row){.key = it->file->key, .label = it->file->label};
-    if (probe_image(d, how->check, it->image.data ? it->image.data : "",
-                    it->image.len, row) < 0)
+    /* made into pixels it is decoded whole anyway */
+    if (probe_image(t->decoder, how->raw ? PROBE_HEADER : how->check,
+                    it->image.data ? it->image.data : "", it->image.len,
+                    row) < 0)
         return bad(it);
     if (how->rows && (row->flags & SHARD_JPEG) &&
         rows_make(&it->image, &it->spare, how->exif || keep_turn(it), row) < 0)
         return bad(it);
     if (it->file->annot && annotate(it) < 0)
+        return bad(it);
+    if (how->raw && raw_make(t, how->raw, &it->image, &it->spare, row) < 0)
         return bad(it);
     row->size = (uint32_t)it->image.len;
     row->crc32 = digest_crc32(0, it->image.data, it->image.len);

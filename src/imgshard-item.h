@@ -2,7 +2,7 @@
  * imgshard-item.h - one image on its way through pack: read, looked at, made
  * into the members of a sample.
  *
- *	item_read(it, &src), item_make(it, decoder, &how); then it->why says
+ *	item_read(it, &src), item_make(it, &tools, &how); then it->why says
  *	what is wrong with the image, or tar, row and part are what
  *	shard_out_add wants. Items live in a struct load.
  */
@@ -12,6 +12,7 @@
 #include "imgshard.h"
 #include "io/shardout.h"
 #include "io/source.h"
+#include "vision/resize.h"
 
 struct item {
     size_t number; /* of the file in the list */
@@ -28,11 +29,26 @@ struct item {
 struct item_how {
     enum probe_check check;
     bool rows, exif; /* rows_make, and its exif */
+    int raw;         /* short side of raw_make; 0: no */
 };
+
+/* What one thread does it with. */
+struct item_tools {
+    struct image_decoder *decoder;
+    struct resizer *resizer;
+};
+
+/*
+ * imgshard-raw.c: the pixels of an image, its short side made at most size as
+ * for evaluation, as a PPM file, which takes the place of image, whose memory
+ * goes to spare; row gets size and flags. ERR_DATA: it cannot be decoded.
+ */
+int raw_make(struct item_tools *t, int size, struct buf *image,
+             struct buf *spare, struct shard_row *row) MUST_CHECK;
 
 /* The bytes of the file; -1 only for what is no fault of the file. */
 int item_read(struct item *it, struct source *src) MUST_CHECK;
-int item_make(struct item *it, struct image_decoder *d,
+int item_make(struct item *it, struct item_tools *t,
               const struct item_how *how) MUST_CHECK;
 
 /*

@@ -17,7 +17,7 @@
 
 static struct {
     char *out, *split, *name, *classes, *labels, *synsets;
-    int64_t shard_bytes, shard_count, seed, max_bad, jobs;
+    int64_t shard_bytes, shard_count, seed, max_bad, jobs, raw;
     int order, check, on_bad, jpeg;
     bool force, keep_exif;
 } set;
@@ -55,6 +55,9 @@ struct opt pack_opts[] = {
     {.name = "jpeg", .type = OPT_CHOICE, .addr = &set.jpeg, .def = "keep",
      .choices = "keep|rows",
      .help = "keep JPEG files, or rewrite them without loss to decode faster"},
+    {.name = "raw", .type = OPT_INT, .addr = &set.raw, .def = "0", .min = 0,
+     .max = 16384, .arg = "SIZE",
+     .help = "keep pixels, not files: short sides of SIZE; 0: files"},
     {.name = "keep-exif", .type = OPT_FLAG, .addr = &set.keep_exif,
      .help = "rewritten files keep their EXIF"},
     {.name = "on-bad", .type = OPT_CHOICE, .addr = &set.on_bad,
@@ -93,8 +96,8 @@ struct pack {
     struct source src;
     struct shard_set shards;
     struct shard_out out;
-    struct image_decoder **decoder; /* of each thread */
-    uint32_t *order;                /* of the files; NULL: as they are */
+    struct item_tools *tools; /* of each thread */
+    uint32_t *order;          /* of the files; NULL: as they are */
     size_t next, done, bad, png;
     struct progress progress;
 };
@@ -118,13 +121,13 @@ static int pack_next(void *arg, void *item)
 static int pack_work(void *arg, void *item, int t)
 {
     struct item_how how = {(enum probe_check)set.check, set.jpeg == 1,
-                           set.keep_exif};
+                           set.keep_exif, (int)set.raw};
     struct pack *p = arg;
     struct load *l = item;
 
     for (int i = 0; i < l->n; i++)
         if ((!p->src.sequential && item_read(&l->item[i], &p->src) < 0) ||
-            item_make(&l->item[i], p->decoder[t], &how) < 0)
+            item_make(&l->item[i], &p->tools[t], &how) < 0)
             return -1;
     return 0;
 }
@@ -185,19 +188,23 @@ static int run_pipeline(struct pack *p, int threads)
     struct load *loads = xcalloc((size_t)n, sizeof(*loads));
     void **list = xcalloc((size_t)n, sizeof(*list));
 
-    p->decoder = xcalloc((size_t)threads, sizeof(*p->decoder));
-    for (i = 0; i < threads; i++)
-        p->decoder[i] = image_decoder_new();
+    p->tools = xcalloc((size_t)threads, sizeof(*p->tools));
+    for (i = 0; i < threads; i++) {
+        p->tools[i].decoder = image_decoder_new();
+        p->tools[i].resizer = resizer_new();
+    }
     for (i = 0; i < n; i++)
         list[i] = &loads[i];
     progress_begin(&p->progress, "img", (int64_t)p->src.n, 0.25, true);
     r = work_pipeline(&stages, list, n, threads);
     progress_clear(&p->progress);
-    for (i = 0; i < threads; i++)
-        image_decoder_free(p->decoder[i]);
+    for (i = 0; i < threads; i++) {
+        image_decoder_free(p->tools[i].decoder);
+        resizer_free(p->tools[i].resizer);
+    }
     for (i = 0; i < n; i++)
         load_release(&loads[i]);
-    free(p->decoder);
+    free(p->tools);
     free(loads);
     free(list);
     return r;
@@ -215,6 +222,8 @@ static int prepare(struct pack *p, char **dirs, int n)
         return -1;
     if (set.synsets && !set.labels)
         return err_set(ERR_USAGE, "--synsets is for --labels");
+    if (set.raw && set.jpeg)
+        return err_set(ERR_USAGE, "--raw keeps no files for --jpeg rows");
     manifest = xstrfmt("%s/%s.json", set.out, set.split);
     there = access(manifest, F_OK) == 0;
     if (there && !set.force)
@@ -226,11 +235,14 @@ static int prepare(struct pack *p, char **dirs, int n)
     s->split = xstrdup(set.split);
     s->name = xstrdup(set.name);
     s->pack_seed = set.seed;
-    s->jpeg = xstrdup(set.jpeg == 0 ? "keep" : "rows");
+    s->jpeg = set.raw ? xstrfmt("raw:%lld", (long long)set.raw)
+                      : xstrdup(set.jpeg == 0 ? "keep" : "rows");
     s->program = xstrdup(IMGSHARD);
     if ((set.classes && shard_set_classes(s, set.classes) < 0) ||
         source_open(&p->src, s, dirs, n, &how) < 0)
         return -1;
+    if (set.raw && p->src.coco)
+        return err_set(ERR_USAGE, "--raw: boxes are those of the file");
     s->task = xstrdup(p->src.coco ? "detection" : "classification");
     if (p->src.sequential)
         warn("a compressed tar is read in sequence: the samples keep its "

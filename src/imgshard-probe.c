@@ -38,7 +38,9 @@ int probe_image(struct image_decoder *d, enum probe_check check, const void *p,
         row->flags = (uint16_t)info.flags;
     } else if (info.kind != IMAGE_NEITHER && check == PROBE_NONE) {
         err_clear();
-        row->flags = info.kind == IMAGE_PNG ? SHARD_PNG : SHARD_JPEG;
+        row->flags = info.kind == IMAGE_PNG   ? SHARD_PNG
+                     : info.kind == IMAGE_PPM ? SHARD_RAW
+                                              : SHARD_JPEG;
         r = 0;
     }
     return r;

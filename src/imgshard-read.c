@@ -188,7 +188,7 @@ static int fill_row(void *arg, void *item, int t)
     const char *at;
     char *key, number[16];
     size_t len;
-    bool png = split->flags[row->sample] & SHARD_PNG;
+    bool last = !(split->flags[row->sample] & SHARD_JPEG); /* behind json */
     int r = 0;
 
     (void)t;
@@ -211,12 +211,12 @@ static int fill_row(void *arg, void *item, int t)
     snprintf(number, sizeof(number), "%lu", (unsigned long)row->sample);
     if (r == 0)
         r = add_member(&row->tar, key, "index", number, strlen(number));
-    if (r == 0 && png)
+    if (r == 0 && last)
         r = add_annot(row, key);
     if (r == 0)
-        r = add_member(&row->tar, key, png ? "png" : "jpg", row->image.data,
-                       row->image.len);
-    if (r == 0 && !png)
+        r = add_member(&row->tar, key, shard_ext(split->flags[row->sample]),
+                       row->image.data, row->image.len);
+    if (r == 0 && !last)
         r = add_annot(row, key);
     free(key);
     return r;

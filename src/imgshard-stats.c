@@ -33,7 +33,8 @@ static const char *const flag_name[] = {"jpeg",         "png",
                                         "4:2:2",        "4:4:0",
                                         "rows",         "warned",
                                         "rotated",      "empty",
-                                        "16-bit",       "other subsampling"};
+                                        "16-bit",       "other subsampling",
+                                        "raw"};
 #define FLAGS (int)(sizeof(flag_name) / sizeof(*flag_name))
 
 /* ---- counting */

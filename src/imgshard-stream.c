@@ -160,12 +160,12 @@ static int member_number(const struct stream *d, const char *ext, int64_t max,
 /* The image and the numbers of the sample that was looked at. */
 static int take_sample(struct stream *d)
 {
-    static const char *const kinds[] = {"jpg", "jpeg", "png"};
+    static const char *const kinds[] = {"jpg", "jpeg", "png", "ppm"};
     const struct tar_part *image = NULL, *annot;
     struct held *h = &d->held[d->n];
     int i;
 
-    for (i = 0; i < 3 && !image; i++)
+    for (i = 0; i < 4 && !image; i++)
         image = tar_sample_part(&d->sample, kinds[i]);
     if (!image)
         return err_set(ERR_DATA, "stdin: %s: no image in the sample",

@@ -1,6 +1,7 @@
 #!/bin/sh
 # imgsynth; imgshard decode, feed and bench: equal bytes, ends, refusals.
 . "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
+. "$TOP/t/lib/frames.sh"
 
 I=$BIN/imgshard
 SET='INPUT.SIZE 32 SOLVER.BATCH 12'
@@ -97,20 +98,6 @@ decode() {
 }
 "$I" read sh/train.json --epochs 2 SOLVER.BATCH 12 | decode -t 3 >piped
 is $? 0 'read | decode'
-# frames of batches FILE: whole, with labels and indices, or their pixels alone
-frames() {
-	perl -e 'undef $/; my $what = shift; my $b = <>; my $o = 0;
-		while ($o < length $b) {
-			my $n = unpack "Q<", substr($b, $o, 8);
-			my $h = substr($b, $o + 8, $n);
-			my $d = 0;
-			$d = $1 > $d ? $1 : $d while $h =~ /data_offsets":\[\d+,(\d+)/g;
-			print $what eq "whole" ? substr($b, $o, 8 + $n + $d)
-				: substr($b, $o + 8 + $n + $1, $2 - $1)
-				if $h =~ /"image":[^}]*data_offsets":\[(\d+),(\d+)/;
-			$o += 8 + $n + $d;
-		}' "$@"
-}
 frames whole one >a
 frames whole piped >b
 is "$(($(wc -c <a) > 8 * 12 * 32 * 32 * 3))" 1 'all batches'

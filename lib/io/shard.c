@@ -106,6 +106,11 @@ int64_t shard_find(const struct shard_set *s, const char *key)
     return -1;
 }
 
+const char *shard_ext(unsigned flags)
+{
+    return flags & SHARD_PNG ? "png" : flags & SHARD_RAW ? "ppm" : "jpg";
+}
+
 void shard_path(const struct shard_set *s, uint32_t shard, struct buf *b)
 {
     buf_addf(b, "%s/%s", s->dir, s->shard[shard].file);

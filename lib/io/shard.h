@@ -44,7 +44,8 @@ enum shard_flag {
     SHARD_ROTATED = 1 << 10, /* EXIF orientation is not 1 */
     SHARD_EMPTY = 1 << 11,   /* detection: no object that is no crowd */
     SHARD_16BIT = 1 << 12,
-    SHARD_SUBSAMPLED = 1 << 13 /* another subsampling */
+    SHARD_SUBSAMPLED = 1 << 13, /* another subsampling */
+    SHARD_RAW = 1 << 14         /* PPM: pixels as they are */
 };
 
 struct shard {
@@ -118,6 +119,8 @@ bool shard_is_detection(const struct shard_set *s);
 const char *shard_key(const struct shard_set *s, uint32_t i, size_t *len);
 /* The sample of a key, or -1. Linear. */
 int64_t shard_find(const struct shard_set *s, const char *key);
+/* Extension of an image by its flags: jpg, png, ppm. */
+const char *shard_ext(unsigned flags);
 /* Path of a shard, appended. */
 void shard_path(const struct shard_set *s, uint32_t shard, struct buf *b);
 /* "shard: offset N: key" of a sample, appended: how errors name it. */

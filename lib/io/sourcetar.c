@@ -75,7 +75,7 @@ static bool is_tar_name(const char *path)
 static bool is_image_ext(const char *ext)
 {
     return !strcasecmp(ext, "jpg") || !strcasecmp(ext, "jpeg") ||
-           !strcasecmp(ext, "png");
+           !strcasecmp(ext, "png") || !strcasecmp(ext, "ppm");
 }
 
 /* ---- one tar of one class, inside another */

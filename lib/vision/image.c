@@ -1,6 +1,7 @@
 #include "vision/image.h"
 
 #include "vision/png.h"
+#include "vision/ppm.h"
 
 #include <stdlib.h>
 
@@ -8,6 +9,7 @@ struct image_decoder {
     enum image_kind kind; /* of the image begun */
     struct jpeg_decoder *jpeg;
     struct png_decoder *png;
+    struct ppm_decoder *ppm;
 };
 
 enum image_kind image_sniff(const void *p, size_t n)
@@ -16,6 +18,8 @@ enum image_kind image_sniff(const void *p, size_t n)
         return IMAGE_NEITHER;
     if (jpeg_sniff(p, n))
         return IMAGE_JPEG;
+    if (ppm_sniff(p, n))
+        return IMAGE_PPM;
     return png_sniff(p, n) ? IMAGE_PNG : IMAGE_NEITHER;
 }
 
@@ -42,6 +46,20 @@ static int from_png(struct image_info *info, const struct png_info *png)
     return 0;
 }
 
+/* That there is a pixel for each place is all that can be checked. */
+static int probe_ppm(const void *p, size_t n, struct image_info *info)
+{
+    struct ppm_info ppm;
+
+    if (ppm_probe(p, n, &ppm) < 0)
+        return -1;
+    info->width = ppm.width;
+    info->height = ppm.height;
+    info->orientation = 1;
+    info->flags = PPM_FLAG;
+    return 0;
+}
+
 int image_probe(const void *p, size_t n, struct image_info *info)
 {
     struct jpeg_info j;
@@ -52,6 +70,8 @@ int image_probe(const void *p, size_t n, struct image_info *info)
         return neither();
     if (info->kind == IMAGE_PNG)
         return png_probe(p, n, &png) < 0 ? -1 : from_png(info, &png);
+    if (info->kind == IMAGE_PPM)
+        return probe_ppm(p, n, info);
     return jpeg_probe(p, n, &j) < 0 ? -1 : from_jpeg(info, &j);
 }
 
@@ -61,6 +81,7 @@ struct image_decoder *image_decoder_new(void)
 
     d->jpeg = jpeg_decoder_new();
     d->png = png_decoder_new();
+    d->ppm = ppm_decoder_new();
     return d;
 }
 
@@ -70,6 +91,7 @@ void image_decoder_free(struct image_decoder *d)
         return;
     jpeg_decoder_free(d->jpeg);
     png_decoder_free(d->png);
+    ppm_decoder_free(d->ppm);
     free(d);
 }
 
@@ -90,6 +112,8 @@ int image_check(struct image_decoder *d, const void *p, size_t n,
         return neither();
     if (d->kind == IMAGE_PNG)
         return png_check(d->png, p, n, &png) < 0 ? -1 : from_png(info, &png);
+    if (d->kind == IMAGE_PPM)
+        return probe_ppm(p, n, info);
     return jpeg_check(d->jpeg, p, n, &j) < 0 ? -1 : from_jpeg(info, &j);
 }
 
@@ -99,6 +123,8 @@ int image_begin(struct image_decoder *d, const void *p, size_t n, int *width,
     d->kind = image_sniff(p, n);
     if (d->kind == IMAGE_NEITHER)
         return neither();
+    if (d->kind == IMAGE_PPM)
+        return ppm_begin(d->ppm, p, n, width, height);
     return d->kind == IMAGE_PNG ? png_begin(d->png, p, n, width, height)
                                 : jpeg_begin(d->jpeg, p, n, width, height);
 }
@@ -106,11 +132,15 @@ int image_begin(struct image_decoder *d, const void *p, size_t n, int *width,
 int image_region(struct image_decoder *d, const struct rect *r,
                  struct jpeg_image *im)
 {
+    if (d->kind == IMAGE_PPM)
+        return ppm_region(d->ppm, r, im);
     return d->kind == IMAGE_PNG ? png_region(d->png, r, im)
                                 : jpeg_region(d->jpeg, r, im);
 }
 
 long image_warnings(const struct image_decoder *d)
 {
+    if (d->kind == IMAGE_PPM)
+        return 0;
     return d->kind == IMAGE_PNG ? png_warnings(d->png) : jpeg_warnings(d->jpeg);
 }

@@ -1,8 +1,8 @@
 /*
- * image.h - an image file of either kind: which it is, and its pixels.
+ * image.h - an image file of any kind: which it is, and its pixels.
  *
  * What a file is called says nothing: its first bytes do. The calls are those
- * of jpeg.h and png.h, and so are pixels, limits and errors; this is what all
+ * of jpeg.h, png.h and ppm.h, and so are pixels, limits and errors; this is what all
  * others use.
  *
  *	struct image_decoder *d = image_decoder_new();
@@ -23,14 +23,15 @@
 enum image_kind {
     IMAGE_NEITHER,
     IMAGE_JPEG,
-    IMAGE_PNG
+    IMAGE_PNG,
+    IMAGE_PPM
 };
 
 struct image_info {
     enum image_kind kind;
     int width, height; /* as coded, before any rotation */
     int orientation;   /* EXIF, 1..8; 1 for PNG */
-    unsigned flags;    /* enum jpeg_flag or enum png_flag */
+    unsigned flags;    /* enum jpeg_flag, png_flag, PPM_FLAG */
 };
 
 /* By the first bytes; p may be NULL if n is 0. */
