@@ -166,7 +166,8 @@ void plan_mix(struct plan *p, int i, const struct kern_image *how)
         BUG("input %d of a plan is no image", i);
     a->erase = how->erase;
     a->mix = how->mix;
-    memcpy(a->box, how->box, sizeof a->box);
+    for (k = 0; k < 4; k++)
+        a->box[k] = how->box[k];
     a->h = a->w = 0;
     if (a->erase || a->mix > 0 || a->box[2] > a->box[0]) {
         a->h = in.shape[1];
