@@ -1,5 +1,6 @@
 /* imgshard read - a rank's samples, in order, as a tar stream. */
 #include "imgshard.h"
+#include "io/media.h"
 #include "io/tar.h"
 #include "util/fdio.h"
 #include "util/work.h"
@@ -45,6 +46,20 @@ static int parse_epochs(const char *text, struct reader_want *w)
     return err_set(ERR_USAGE, "--epochs \"%.40s\": want E or A-B", text);
 }
 
+/* The order is what was asked for even so: another would train another way. */
+static void say_slow(const struct reader *r)
+{
+    const char *why = NULL;
+
+    if (r->order.kind == ORDER_GLOBAL && r->rank == 0)
+        why = media_slow(r->set.dir);
+    if (why)
+        warn("%s: is on %s: until it is in memory, images in global order come "
+             "slowly, a rotating disk reads 100 a second; --order block reads "
+             "in sequence",
+             r->set.dir, why);
+}
+
 int reading_open(struct reader *r, const struct command *c,
                  const char *manifest, int64_t epoch)
 {
@@ -78,7 +93,10 @@ int reading_open(struct reader *r, const struct command *c,
         return -1;
     if (recipe_check(&recipe) < 0)
         return -1;
-    return reader_open(r, &recipe, &w);
+    if (reader_open(r, &recipe, &w) < 0)
+        return -1;
+    say_slow(r);
+    return 0;
 }
 
 /* ---- the stream */

@@ -118,6 +118,8 @@ void order_release(struct order *o)
         free(o->groups);
     }
     o->groups = NULL;
+    free(o->window_end);
+    o->window_end = NULL;
 }
 
 /* ---- block order */
@@ -172,9 +174,8 @@ static void shuffle(struct rng *r, uint32_t *p, uint64_t n)
  * the first of j0 pieces, the others of a window. Block b covers the places
  * start[b] .. start[b+1]-1 of seq.
  */
-static void shuffle_lane(const struct order *o, uint32_t *seq,
-                         const uint64_t *start, const uint64_t range[2],
-                         int64_t q, int64_t j0)
+static void shuffle_lane(struct order *o, uint32_t *seq, const uint64_t *start,
+                         const uint64_t range[2], int64_t q, int64_t j0)
 {
     uint64_t b = 0, at = range[0], end;
     int64_t take = j0 ? j0 : o->window;
@@ -189,6 +190,8 @@ static void shuffle_lane(const struct order *o, uint32_t *seq,
                  RNG_WINDOW);
         shuffle(&r, seq + at, end - at);
         at = end;
+        if (o->lanes == 1)
+            o->window_end[g] = at;
     }
 }
 
@@ -240,6 +243,8 @@ static void block_order(struct order *o)
     lane = xreallocarray(NULL, (size_t)o->lanes + 1, sizeof(*lane));
     for (q = 0; q <= o->lanes; q++)
         lane[q] = (uint64_t)n * (uint64_t)q / (uint64_t)o->lanes;
+    o->window_end = xreallocarray(
+        o->window_end, (size_t)(n_blocks / o->window) + 2, sizeof(uint64_t));
     for (q = 0; q < o->lanes; q++)
         shuffle_lane(o, seq, start, lane + q, q, j0);
     deal(o, seq, lane, o->perm);
@@ -382,6 +387,17 @@ int order_epoch(struct order *o, int64_t epoch)
     else
         plain_epoch(o, epoch);
     return 0;
+}
+
+int64_t order_window_end(const struct order *o, int64_t p)
+{
+    const uint64_t *w = o->window_end;
+
+    if (!w || o->lanes > 1 || o->repeat > 1 || o->groups)
+        return -1;
+    while (*w <= (uint64_t)p % o->set.n)
+        w++;
+    return (int64_t)*w;
 }
 
 uint32_t order_at(const struct order *o, int64_t p)

@@ -63,6 +63,7 @@ struct order {
     int64_t epoch;               /* of perm; -1 none */
     uint32_t *perm;              /* NULL for seq */
     struct order_groups *groups; /* NULL: none */
+    uint64_t *window_end;        /* of block order, ascending; the last is n */
 };
 
 /* "global", "seq", "block" or "block:BYTES:WINDOW:LANES" (2097152:512:1).
@@ -86,6 +87,12 @@ int order_epoch(struct order *o, int64_t epoch) MUST_CHECK;
 /* Sample at position p >= 0 of that epoch; positions past n, or past
  * those of an epoch that is grouped, wrap. */
 uint32_t order_at(const struct order *o, int64_t p);
+/*
+ * Where the window of block order that position p lies in ends, a position; what
+ * lies before it comes in any order from the same blocks. -1 where positions are
+ * not windows one after the other: other orders, several lanes, repeats, groups.
+ */
+int64_t order_window_end(const struct order *o, int64_t p);
 void order_release(struct order *o);
 
 #endif

@@ -1,6 +1,7 @@
 #include "io/reader.h"
 
 #include "io/ckpt.h"
+#include "io/windows.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -286,6 +287,7 @@ int reader_open(struct reader *r, const struct recipe *cfg,
         goto fail;
     r->rows = xreallocarray(NULL, (size_t)r->batch.micro, sizeof(*r->rows));
     r->files = reader_files_new(&r->set, r->order.kind != ORDER_GLOBAL);
+    r->windows = windows_new(r);
     if (r->check == CHECK_ONCE)
         r->seen = xcalloc(r->set.n, sizeof(*r->seen));
     return 0;
@@ -296,6 +298,7 @@ fail:
 
 void reader_close(struct reader *r)
 {
+    windows_free(r->windows);
     reader_files_free(r->files);
     free(r->rows);
     free(r->seen);
@@ -328,8 +331,11 @@ int reader_next(struct reader *r, struct reader_step *st)
     st->epoch_begin = pos == 0 && r->m == 0;
     st->epoch_end = pos + st->total == b->epoch_samples && r->m + 1 == b->accum;
     recipe_rows(b, r->tail, pos, r->m, r->rank, &st->first, &st->count);
-    for (int64_t j = 0; j < st->count; j++)
+    for (int64_t j = 0; j < st->count; j++) {
+        if (r->windows)
+            windows_enter(r->windows, st->first + j);
         r->rows[j] = reader_sample(r, st->first + j);
+    }
     st->sample = r->rows;
     if (++r->m == b->accum) {
         r->m = 0;

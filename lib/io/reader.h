@@ -77,6 +77,7 @@ struct reader {
     uint64_t *first;
     uint8_t *wide; /* wider than high */
     struct reader_files *files;
+    struct windows *windows; /* NULL: the order has none */
 };
 
 /* One micro-step of this rank. */

@@ -315,8 +315,48 @@ static void exact_tail(void)
     }
 }
 
+/* Windows lie one behind the other and have their samples for themselves, in
+ * whole blocks but at their ends. */
+static void windows(void)
+{
+    struct order_set s = make_set(1000, 3);
+    struct order o;
+    int64_t at = 0, end;
+    int n = 0, runs = 0, wrong = 0;
+    char *in = xmalloc(1000);
+
+    ok(order_parse(&o, "block:3000:4:1") == 0 &&
+           order_bind(&o, 5, 8, &s) == 0 && order_epoch(&o, 2) == 0,
+       "four blocks of 3000 bytes");
+    for (; at < 1000 && n < 1000; at = end, n++) {
+        end = order_window_end(&o, at);
+        if (end <= at || order_window_end(&o, end - 1) != end)
+            break;
+        memset(in, 0, 1000);
+        for (int64_t p = at; p < end; p++)
+            in[order_at(&o, p)] = 1;
+        for (int i = 0; i < 1000; i++)
+            runs += in[i] && (i == 0 || !in[i - 1]);
+        wrong += end - at > 4 * 30;
+    }
+    is_int(at, 1000, "to the end");
+    ok(n > 12 && n < 40, "%d windows", n);
+    is_int(wrong, 0, "none is larger");
+    ok(runs <= 4 * n && runs > n, "samples in %d runs", runs);
+    is_int(order_epoch(&o, 3), 0, "another epoch");
+    is_int(order_window_end(&o, 999), 1000, "ends there too");
+    order_release(&o);
+    ok(order_parse(&o, "global") == 0 && order_bind(&o, 5, 8, &s) == 0 &&
+           order_epoch(&o, 2) == 0,
+       "global");
+    is_int(order_window_end(&o, 3), -1, "has none");
+    order_release(&o);
+    free(in);
+}
+
 int main(void)
 {
+    windows();
     vectors();
     names();
     block_bijection();
