@@ -1,8 +1,7 @@
 /* imgshard sheet - a picture of what an epoch feeds: the images of its batches,
  * as they are handed to training, beside each other. */
+#include "imgshard-draw.h"
 #include "imgshard-feeding.h"
-
-#include "vision/draw.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -10,6 +9,7 @@
 
 #define GAP 4
 #define MARGIN 8
+#define ROOM 448 /* for a whole image: larger ones are made smaller */
 
 static struct {
     int64_t epoch, images, columns;
@@ -37,7 +37,8 @@ struct opt sheet_opts[] = {
 struct sheet {
     struct feeding f;
     struct canvas canvas;
-    int columns, cell_w, cell_h;
+    int columns, room; /* side of a tile */
+    int cell_w, cell_h;
     int64_t drawn;
     int64_t first, epoch; /* place of the first one; epoch -1: none yet */
 };
@@ -47,7 +48,7 @@ static void caption(struct sheet *s, const struct batch_frame *f, int64_t j,
                     int x, int y)
 {
     const struct shard_set *set_of = &s->f.reader.set;
-    int64_t label = f->label[j];
+    int64_t label = f->size ? -1 : f->label[j];
     struct buf b = BUF_INIT;
     size_t room = (size_t)(s->cell_w - GAP) / DRAW_ADVANCE;
 
@@ -60,26 +61,33 @@ static void caption(struct sheet *s, const struct batch_frame *f, int64_t j,
     buf_release(&b);
 }
 
+/* A row and what there is to say of it. */
+static void draw_tile(struct sheet *s, const struct batch_frame *f, int64_t j)
+{
+    struct picture p = row_picture(f, j);
+    struct spot at = {&s->canvas,
+                      MARGIN + (int)(s->drawn % s->columns) * s->cell_w,
+                      MARGIN + (int)(s->drawn / s->columns) * s->cell_h, 1};
+
+    while (p.w > at.down * s->room || p.h > at.down * s->room)
+        at.down++;
+    row_draw(&at, f, j);
+    row_boxes(&at, f, j, &s->f.reader.set);
+    caption(s, f, j, at.x, at.y + (p.h + at.down - 1) / at.down + 2);
+    s->drawn++;
+}
+
 static int draw_frame(void *arg, struct batch_frame *f)
 {
     struct sheet *s = arg;
-    size_t stride = (size_t)f->w * 3;
 
     batch_seen(f, recipe.mean.f);
     if (s->epoch < 0) {
         s->epoch = f->head.epoch;
         s->first = f->head.pos;
     }
-    for (int64_t j = 0; j < f->head.n && s->drawn < set.images; j++) {
-        int x = MARGIN + (int)(s->drawn % s->columns) * s->cell_w;
-        int y = MARGIN + (int)(s->drawn / s->columns) * s->cell_h;
-
-        draw_image(&s->canvas, x, y,
-                   f->image + stride * (size_t)f->h * (size_t)j, f->w, f->h,
-                   stride);
-        caption(s, f, j, x, y + f->h + 2);
-        s->drawn++;
-    }
+    for (int64_t j = 0; j < f->head.n && s->drawn < set.images; j++)
+        draw_tile(s, f, j);
     return 0;
 }
 
@@ -97,13 +105,14 @@ static int lay_out(struct sheet *s)
     if (s->columns > set.images)
         s->columns = (int)set.images;
     rows = (set.images + s->columns - 1) / s->columns;
-    s->cell_w = s->f.config.size + GAP;
-    s->cell_h = s->f.config.size + GAP + DRAW_LINE;
+    s->room = s->f.config.detect ? ROOM : s->f.config.size;
+    s->cell_w = s->room + GAP;
+    s->cell_h = s->room + GAP + DRAW_LINE;
     if (s->columns * (int64_t)s->cell_w > DRAW_SIDE - 2 * MARGIN ||
         rows * s->cell_h > DRAW_SIDE - 2 * MARGIN)
-        return err_set(
-            ERR_USAGE, "%lld images of %dx%d: more than a picture holds",
-            (long long)set.images, s->f.config.size, s->f.config.size);
+        return err_set(ERR_USAGE,
+                       "%lld images of %dx%d: more than a picture holds",
+                       (long long)set.images, s->room, s->room);
     /* those of a short last step are smaller */
     s->f.max_frames = (set.images + r->batch.micro - 1) / r->batch.micro +
                       (r->tail == TAIL_EXACT ? r->batch.accum : 0);

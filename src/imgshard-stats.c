@@ -4,7 +4,6 @@
 #include "util/fdio.h"
 #include "util/json.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +18,7 @@ static struct {
 /* clang-format off */
 struct opt stats_opts[] = {
     {.name = "json", .type = OPT_FLAG, .addr = &set.json,
-     .help = "one JSON object, with the images of each class"},
+     .help = "one JSON object, with the counts of each class"},
     {.name = "svg", .type = OPT_STRING, .addr = &set.svg, .arg = "FILE",
      .help = "draw it, too"},
     OPT_END,
@@ -37,103 +36,6 @@ static const char *const flag_name[] = {"jpeg",         "png",
                                         "raw"};
 #define FLAGS (int)(sizeof(flag_name) / sizeof(*flag_name))
 
-/* ---- counting */
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static void quantity_finish(struct quantity *q)
-{
-    double sum = 0;
-
-    for (size_t i = 0; i < q->n; i++)
-        sum += q->v[i];
-    q->mean = sum / (double)q->n; /* of nothing: NaN */
-    qsort(q->v, q->n, sizeof(*q->v), ascending);
-}
-
-double quantity_at(const struct quantity *q, double p)
-{
-    double at = p * (double)(q->n - 1);
-    size_t i = (size_t)at;
-
-    if (!q->n)
-        return (double)NAN;
-    if (i + 1 >= q->n)
-        return q->v[q->n - 1];
-    return q->v[i] + (at - (double)i) * (q->v[i + 1] - q->v[i]);
-}
-
-static const struct stats *sorting; /* qsort hands nothing on */
-
-static int most_first(const void *a, const void *b)
-{
-    uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
-    uint64_t x = sorting->of_class[i], y = sorting->of_class[j];
-
-    return x != y ? (x < y) - (x > y) : (i > j) - (i < j);
-}
-
-static void count_classes(struct stats *s)
-{
-    const struct shard_set *set_of = s->set;
-    uint32_t n = set_of->n_classes;
-
-    s->of_class = xcalloc((size_t)n + 1, sizeof(*s->of_class));
-    s->by_count = xcalloc((size_t)n + 1, sizeof(*s->by_count));
-    for (uint32_t i = 0; i < set_of->n; i++) {
-        if (set_of->label[i] < 0)
-            s->unlabelled++;
-        else
-            s->of_class[set_of->label[i]]++;
-    }
-    for (uint32_t c = 0; c < n; c++) {
-        s->by_count[c] = c;
-        s->without_images += s->of_class[c] == 0;
-    }
-    sorting = s;
-    qsort(s->by_count, n, sizeof(*s->by_count), most_first);
-}
-
-void stats_init(struct stats *s, const struct shard_set *set_of)
-{
-    static const char *const name[] = {"width", "height", "aspect", "pixels",
-                                       "file"};
-    static const char *const unit[] = {"px", "px", "", "px", "bytes"};
-    uint32_t n = set_of->n;
-
-    *s = (struct stats){.set = set_of};
-    count_classes(s);
-    for (int k = 0; k < STATS_QUANTITIES; k++)
-        s->q[k] = (struct quantity){
-            name[k], unit[k], xcalloc((size_t)n + 1, sizeof(double)), n, 0};
-    for (uint32_t i = 0; i < n; i++) {
-        double w = set_of->width[i], h = set_of->height[i];
-
-        s->q[STATS_WIDTH].v[i] = w;
-        s->q[STATS_HEIGHT].v[i] = h;
-        s->q[STATS_ASPECT].v[i] = h > 0 ? w / h : 0;
-        s->q[STATS_PIXELS].v[i] = w * h;
-        s->q[STATS_BYTES].v[i] = set_of->size[i];
-        for (int bit = 0; bit < 16; bit++)
-            s->flag[bit] += set_of->flags[i] >> bit & 1;
-    }
-    for (int k = 0; k < STATS_QUANTITIES; k++)
-        quantity_finish(&s->q[k]);
-}
-
-void stats_release(struct stats *s)
-{
-    free(s->of_class);
-    free(s->by_count);
-    for (int k = 0; k < STATS_QUANTITIES; k++)
-        free(s->q[k].v);
-}
-
 /* ---- text */
 
 static const double shown_at[] = {0, 0.05, 0.25, 0.5, 0.75, 0.95, 1};
@@ -143,8 +45,8 @@ static void print_classes(const struct stats *s)
 {
     uint32_t n = s->set->n_classes, k;
 
-    printf("classes\t%lu, %llu without images\n", (unsigned long)n,
-           (unsigned long long)s->without_images);
+    printf("classes\t%lu, %llu without %s\n", (unsigned long)n,
+           (unsigned long long)s->empty_classes, s->what);
     if (s->unlabelled)
         printf("unlabelled\t%llu images\n", (unsigned long long)s->unlabelled);
     for (k = 0; k < n; k++) {
@@ -169,11 +71,20 @@ static void print_text(const struct stats *s)
     printf("%s %s\t%lu images, %lu shards, %llu bytes\n", t->name, t->split,
            (unsigned long)t->n, (unsigned long)t->n_shards,
            (unsigned long long)t->bytes);
+    if (shard_is_detection(t))
+        printf(
+            "objects\t%lu; %llu small, %llu medium, %llu large; %llu crowds "
+            "beside them\n",
+            (unsigned long)s->q[STATS_BOX].n, (unsigned long long)s->of_area[0],
+            (unsigned long long)s->of_area[1],
+            (unsigned long long)s->of_area[2], (unsigned long long)s->crowds);
     print_classes(s);
     printf("\tmin\t5%%\t25%%\t50%%\t75%%\t95%%\tmax\tmean\n");
     for (int k = 0; k < STATS_QUANTITIES; k++) {
         const struct quantity *q = &s->q[k];
 
+        if (!q->n)
+            continue;
         printf("%s", q->name);
         for (int i = 0; i < SHOWN_AT; i++)
             printf("\t%.6g", quantity_at(q, shown_at[i]));
@@ -208,11 +119,19 @@ static json_t *classes_json(const struct stats *s)
 
         json_object_set_new(o, "id", json_integer(i));
         json_object_set_new(o, "name", json_string(s->set->cls[i].name));
-        json_object_set_new(o, "images",
+        json_object_set_new(o, s->what,
                             json_integer((json_int_t)s->of_class[i]));
         json_array_append_new(list, o);
     }
     return list;
+}
+
+static json_t *objects_json(const struct stats *s)
+{
+    return json_pack(
+        "{s:I,s:I,s:I,s:I,s:I}", "objects", (json_int_t)s->q[STATS_BOX].n,
+        "small", (json_int_t)s->of_area[0], "medium", (json_int_t)s->of_area[1],
+        "large", (json_int_t)s->of_area[2], "crowds", (json_int_t)s->crowds);
 }
 
 static void print_json(const struct stats *s)
@@ -231,7 +150,10 @@ static void print_json(const struct stats *s)
                         json_integer((json_int_t)s->unlabelled));
     json_object_set_new(o, "classes", classes_json(s));
     for (int k = 0; k < STATS_QUANTITIES; k++)
-        json_object_set_new(o, s->q[k].name, quantity_json(&s->q[k]));
+        if (s->q[k].n)
+            json_object_set_new(o, s->q[k].name, quantity_json(&s->q[k]));
+    if (shard_is_detection(t))
+        json_object_set_new(o, "objects_in_all", objects_json(s));
     for (int bit = 0; bit < FLAGS; bit++)
         if (s->flag[bit])
             json_object_set_new(flags, flag_name[bit],
@@ -246,16 +168,16 @@ static void print_json(const struct stats *s)
 int imgshard_stats(const struct command *c, int argc, char **argv)
 {
     struct shard_set shards = {0};
-    struct stats s;
+    struct stats s = {.set = NULL};
     struct buf b = BUF_INIT;
-    int r = 0;
+    int r;
 
     (void)c;
     (void)argc;
     if (shard_set_open(&shards, argv[0]) < 0)
         return -1;
-    stats_init(&s, &shards);
-    if (set.svg) {
+    r = stats_init(&s, &shards);
+    if (r == 0 && set.svg) {
         stats_svg(&s, &b);
         r = atomic_write(set.svg, b.data, b.len);
     }

@@ -14,6 +14,7 @@
 #define RIGHT (LEFT + PANEL_W + 80)
 #define TOP 90
 #define DOWN (TOP + PANEL_H + 120)
+#define BELOW (PANEL_H + 90)
 #define HEIGHT (DOWN + PANEL_H + 60)
 #define BINS 40
 #define CELLS 32
@@ -31,13 +32,14 @@ static void counts(struct svg_axis *a, double most)
 static void draw_classes(const struct stats *s, struct buf *b)
 {
     uint32_t n = s->set->n_classes;
-    struct svg_panel p = {.x = LEFT,
-                          .y = TOP,
-                          .w = PANEL_W,
-                          .h = PANEL_H,
-                          .title = "images of each class",
-                          .across_label =
-                              n <= NAMED ? NULL : "classes, the largest first"};
+    struct svg_panel p = {
+        .x = LEFT,
+        .y = TOP,
+        .w = PANEL_W,
+        .h = PANEL_H,
+        .title = shard_is_detection(s->set) ? "objects of each class"
+                                            : "images of each class",
+        .across_label = n <= NAMED ? NULL : "classes, the largest first"};
     double *x = xcalloc((size_t)n + 1, sizeof(*x));
     double *y = xcalloc((size_t)n + 1, sizeof(*y));
     struct buf tip = BUF_INIT;
@@ -99,8 +101,7 @@ static void histogram(struct buf *b, struct svg_panel *p,
         svg_number(&tip, edge[i]);
         buf_addstr(&tip, " to ");
         svg_number(&tip, edge[i + 1]);
-        buf_addf(&tip, "%s%s: %.0f images", *q->unit ? " " : "", q->unit,
-                 count[i]);
+        buf_addf(&tip, "%s%s: %.0f", *q->unit ? " " : "", q->unit, count[i]);
         svg_bar(b, p, edge[i], edge[i + 1], count[i], 0, tip.data);
     }
     buf_reset(&tip);
@@ -108,6 +109,37 @@ static void histogram(struct buf *b, struct svg_panel *p,
     svg_number(&tip, quantity_at(q, 0.5));
     svg_mark(b, p, quantity_at(q, 0.5), tip.data);
     buf_release(&tip);
+}
+
+/* A panel of a histogram. */
+static void draw_quantity(struct buf *b, const struct stats *s, int k, double x,
+                          double y)
+{
+    static const struct {
+        const char *title, *across, *up;
+        bool log;
+    } how[] = {
+        [STATS_ASPECT] = {"shape of the images", "width / height", "images",
+                          false},
+        [STATS_BYTES] = {"size of the files", "bytes", "images", true},
+        [STATS_OBJECTS] = {"objects of an image", "objects", "images", false},
+        [STATS_BOX] = {"size of the boxes", "side of a square, px", "objects",
+                       true},
+        [STATS_BOX_SHARE] = {"size of the boxes in their images",
+                             "side of a square / that of the image", "objects",
+                             false},
+        [STATS_BOX_ASPECT] = {"shape of the boxes", "width / height", "objects",
+                              true},
+    };
+    struct svg_panel p = {.x = x,
+                          .y = y,
+                          .w = PANEL_W,
+                          .h = PANEL_H,
+                          .title = how[k].title,
+                          .across_label = how[k].across,
+                          .up_label = how[k].up};
+
+    histogram(b, &p, &s->q[k], how[k].log);
 }
 
 /* Cell of a value of an axis. */
@@ -164,30 +196,23 @@ static void draw_sides(const struct stats *s, struct buf *b)
 void stats_svg(const struct stats *s, struct buf *b)
 {
     const struct shard_set *t = s->set;
-    struct svg_panel aspect = {.x = LEFT,
-                               .y = DOWN,
-                               .w = PANEL_W,
-                               .h = PANEL_H,
-                               .title = "shape",
-                               .across_label = "width / height",
-                               .up_label = "images"};
-    struct svg_panel bytes = {.x = RIGHT,
-                              .y = DOWN,
-                              .w = PANEL_W,
-                              .h = PANEL_H,
-                              .title = "size of the files",
-                              .across_label = "bytes",
-                              .up_label = "images"};
+    bool boxes = s->q[STATS_BOX].n > 0;
     struct buf head = BUF_INIT;
 
     buf_addf(&head, "%s, %s: %lu images, %lu classes", t->name, t->split,
              (unsigned long)t->n, (unsigned long)t->n_classes);
-    svg_begin(b, WIDTH, HEIGHT, head.data);
+    svg_begin(b, WIDTH, boxes ? HEIGHT + 2 * BELOW : HEIGHT, head.data);
     svg_text(b, LEFT, 36, SVG_START, SVG_HEAD, head.data);
     draw_classes(s, b);
     draw_sides(s, b);
-    histogram(b, &aspect, &s->q[STATS_ASPECT], false);
-    histogram(b, &bytes, &s->q[STATS_BYTES], true);
+    draw_quantity(b, s, STATS_ASPECT, LEFT, DOWN);
+    draw_quantity(b, s, STATS_BYTES, RIGHT, DOWN);
+    if (boxes) {
+        draw_quantity(b, s, STATS_OBJECTS, LEFT, DOWN + BELOW);
+        draw_quantity(b, s, STATS_BOX, RIGHT, DOWN + BELOW);
+        draw_quantity(b, s, STATS_BOX_SHARE, LEFT, DOWN + 2 * BELOW);
+        draw_quantity(b, s, STATS_BOX_ASPECT, RIGHT, DOWN + 2 * BELOW);
+    }
     svg_end(b);
     buf_release(&head);
 }

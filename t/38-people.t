@@ -61,8 +61,8 @@ like "$(cat un.svg)" 'disc &lt;of&gt; &quot;stripes&quot; &amp; more: 6' \
 	'the picture has the classes, as XML must'
 unlike "$(cat un.svg)" '<script|href|url\(' 'and nothing that runs or is fetched'
 is "$(grep -c prefers-color-scheme un.svg)" 1 'it has a dark form'
-is "$(grep -c '<rect.*: [0-9.]* images</title>' un.svg)" \
-	"$(grep -o '<rect [^>]*><title>[0-9]' un.svg | wc -l | tr -d ' ')" 'bars have tips'
+is "$(grep -c '<rect class="f0".*><title>.*: [0-9]* *[a-z]*</title>' un.svg)" \
+	"$(grep -c '<rect class="f0"' un.svg)" 'bars have tips'
 if command -v xmllint >/dev/null 2>&1; then
 	expect_status 0 'it is XML' xmllint --noout un.svg
 elif command -v python3 >/dev/null 2>&1; then
@@ -219,6 +219,76 @@ one_line err 'one line'
 expect_status 64 'no such kind' "$I" sheet sh/train.json -o sheet.png
 expect_status 73 'no such folder' "$I" sheet sh/train.json -o no/sheet.jpg \
 	--size 8 --batch 2
+
+# ---- detection: six images; in each a box of 10x20 at 5,3, and a crowd in the first
+"$I" ls flat/train.json | sort | awk -F'\t' '
+	BEGIN { printf "{\"categories\":[{\"id\":7,\"name\":\"disc\"},{\"id\":9,\"name\":\"cat\"}]," }
+	{
+		n++
+		image = image (n > 1 ? "," : "") sprintf("{\"id\":%d,\"file_name\":\"%s.jpg\",\"width\":%d,\"height\":%d}", n, $1, $4, $5)
+		ann = ann (n > 1 ? "," : "") sprintf("{\"id\":%d,\"image_id\":%d,\"category_id\":7,\"bbox\":[5,3,10,20],\"area\":%d,\"iscrowd\":0}", n, n, n * 500)
+	}
+	END {
+		ann = ann ",{\"id\":90,\"image_id\":1,\"category_id\":9,\"bbox\":[0,0,2,2],\"area\":4,\"iscrowd\":1,\"segmentation\":{\"counts\":[0,4],\"size\":[2,2]}}"
+		print "\"images\":[" image "],\"annotations\":[" ann "]}"
+	}' >coco.json
+expect_status 0 'a set for detection' "$I" pack -o coco coco.json \
+	photos/train/c00-striped-disc
+expect_status 0 'has stats' "$I" stats --svg coco.svg coco/train.json
+is "$(sed -n '2,5p' out)" 'objects	6; 2 small, 4 medium, 0 large; 1 crowds beside them
+classes	2, 1 without objects
+	6	disc
+	0	cat' 'of its objects'
+is "$(awk -F'\t' '$1 == "objects" || $1 == "box" || $1 == "box_aspect" {
+	print $2, $5, $8 }' out | tail -n 3)" '1 1 1
+14.1421 14.1421 14.1421
+0.5 0.5 0.5' 'and boxes'
+like "$(cat coco.svg)" 'objects of each class' 'drawn'
+expect_status 0 'as JSON' "$I" stats --json coco/train.json
+like "$(cat out)" '"objects_in_all":\{"crowds":1,"large":0,"medium":4,"objects":6,"small":2\}' \
+	'the same'
+expect_status 0 'show' "$I" show coco/train.json '#0' --eval --batch 2 \
+	INPUT.MIN_SIZE_TEST 0
+is "$(grep '^object	disc' out)" 'object	disc	5 3 15 23' 'says where the objects are'
+is "$(field resized_width)" "$(field width)" 'in the image as it is fed'
+NO_GROUPS='DATALOADER.ASPECT_RATIO_GROUPING false'
+n=0
+wrong=
+while [ $n -lt 6 ]; do
+	# shellcheck disable=SC2086
+	"$I" show coco/train.json "#$n" --batch 2 INPUT.MIN_SIZE_TRAIN 300 \
+		INPUT.MAX_SIZE_TRAIN 5000 -o d$n.ppm --boxes $NO_GROUPS >out || wrong="$wrong $n"
+	# a box in 1/100 pixels, and where it must be
+	awk -F'\t' '
+		$1 == "width" { w = $2 } $1 == "height" { h = $2 }
+		$1 == "resized_width" { rw = $2 } $1 == "resized_height" { rh = $2 }
+		$1 == "flip" { flip = $2 == "yes" }
+		$1 == "object" { split($3, b, " "); n++ }
+		END {
+			x0 = 5 * rw / w; x1 = 15 * rw / w
+			if (flip) { t = rw - x1; x1 = rw - x0; x0 = t }
+			bad = n != 1 || (b[1] - x0) ^ 2 + (b[3] - x1) ^ 2 > 1e-4 ||
+				(b[2] - 3 * rh / h) ^ 2 + (b[4] - 23 * rh / h) ^ 2 > 1e-4
+			exit bad
+		}' out || wrong="$wrong $n"
+	is "$(head -n 2 d$n.ppm | tail -n 1)" "$(field resized_width) $(field resized_height)" \
+		"image $n: as large as it is fed"
+	n=$((n + 1))
+done
+is "$wrong" '' 'training: scaled and mirrored, and no crowds'
+# red, green, blue in the middle of the lower edge of the box of image 5
+x=$(awk -F'\t' '$1 == "object" { split($3, b, " "); print int((b[1] + b[3]) / 2) }' out)
+y=$(awk -F'\t' '$1 == "object" { split($3, b, " "); printf "%.0f", b[4] }' out)
+begin=$(($(wc -c <d5.ppm) - 3 * $(field resized_width) * $(field resized_height)))
+is "$(tail -c +$((begin + 3 * ((y - 1) * $(field resized_width) + x) + 1)) d5.ppm |
+	head -c 3 | od -An -tu1 | tr -s ' ')" ' 255 77 77' 'the box is drawn'
+expect_status 0 'RGB' "$I" show coco/train.json '#1' --batch 2 -o rgb.ppm \
+	DATALOADER.ASPECT_RATIO_GROUPING false INPUT.FORMAT RGB
+expect_status 0 'BGR' "$I" show coco/train.json '#1' --batch 2 -o bgr.ppm \
+	DATALOADER.ASPECT_RATIO_GROUPING false INPUT.FORMAT BGR
+same bgr.ppm rgb.ppm 'eyes see the same'
+expect_status 0 'sheet' "$I" sheet coco/train.json --batch 2 -n 6 -o coco.jpg
+like "$(cat out)" '^coco\.jpg: 6 images of epoch 0 ' 'has all'
 
 # ---- DALI's index: what GNU tar makes of a shard
 for shard in sh/train-00000[0-2].tar; do

@@ -120,8 +120,9 @@ int batch_run(const struct batch_config *c, const struct batch_source *s,
               int (*emit)(void *arg, struct batch_frame *f),
               void *arg) MUST_CHECK;
 /*
- * For eyes: do to the pixels of f, in place, what is only said in it. Erased
- * parts become the mean colour (3 numbers, of 1), rows are mixed; rounded.
+ * For eyes: do to the pixels of f, in place and once, what is only said in it.
+ * Erased parts become the mean colour (3 numbers, of 1), rows are mixed; rounded.
+ * BGR becomes RGB.
  */
 void batch_seen(struct batch_frame *f, const double *mean);
 /* Write f, and epoch frames around it, to a struct frame_writer. */

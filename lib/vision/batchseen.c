@@ -29,12 +29,24 @@ static void mix(const struct mix *m, uint8_t *row, const uint8_t *other, int w,
         }
 }
 
+static void to_rgb(uint8_t *p, size_t pixels)
+{
+    for (; pixels > 0; pixels--, p += 3) {
+        uint8_t blue = p[0];
+
+        p[0] = p[2];
+        p[2] = blue;
+    }
+}
+
 void batch_seen(struct batch_frame *f, const double *mean)
 {
     size_t bytes = (size_t)f->h * (size_t)f->w * 3;
     int64_t n = f->head.n;
     uint8_t *last, colour[3];
 
+    if (f->bgr)
+        to_rgb(f->image, (size_t)f->rows * (size_t)f->h * (size_t)f->w);
     for (int c = 0; c < 3; c++)
         colour[c] = (uint8_t)lrint(255 * mean[c]);
     for (int64_t j = 0; f->erase && j < n; j++)

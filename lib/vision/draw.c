@@ -115,19 +115,33 @@ void draw_fill(struct canvas *c, int x0, int y0, int x1, int y1,
     }
 }
 
-void draw_image(struct canvas *c, int x, int y, const uint8_t *pixels, int w,
-                int h, size_t stride)
+/* The mean of the pixels of a square that begins at x, y. */
+static void mean_of(const struct picture *p, int x, int y, int side,
+                    uint8_t *rgb)
 {
-    int left = x < 0 ? -x : 0, right = x + w > c->w ? c->w - x : w;
+    int w = between(side, 1, p->w - x), h = between(side, 1, p->h - y);
+    unsigned sum[3] = {0, 0, 0}, n = (unsigned)(w * h);
 
-    if (left >= right)
-        return;
-    for (int i = 0; i < h; i++)
-        if (y + i >= 0 && y + i < c->h)
-            memcpy(c->pixels + 3 * ((size_t)(y + i) * (size_t)c->w +
-                                    (size_t)(x + left)),
-                   pixels + stride * (size_t)i + 3 * (size_t)left,
-                   3 * (size_t)(right - left));
+    for (int i = 0; i < h; i++) {
+        const uint8_t *q =
+            p->pixels + p->stride * (size_t)(y + i) + 3 * (size_t)x;
+
+        for (int k = 0; k < 3 * w; k++)
+            sum[k % 3] += q[k];
+    }
+    for (int k = 0; k < 3; k++)
+        rgb[k] = (uint8_t)((sum[k] + n / 2) / n);
+}
+
+void draw_image(struct canvas *c, int x, int y, const struct picture *p,
+                int down)
+{
+    for (int i = 0; i * down < p->h; i++)
+        for (int k = 0; k * down < p->w; k++)
+            if (y + i >= 0 && y + i < c->h && x + k >= 0 && x + k < c->w)
+                mean_of(p, k * down, i * down, down,
+                        c->pixels + 3 * ((size_t)(y + i) * (size_t)c->w +
+                                         (size_t)(x + k)));
 }
 
 void draw_box(struct canvas *c, int x0, int y0, int x1, int y1, uint32_t colour)

@@ -6,7 +6,7 @@
  *
  *	struct canvas c;
  *	canvas_init(&c, 640, 480, DRAW_GREY);
- *	draw_image(&c, 8, 8, pixels, 224, 224, 3 * 224);
+ *	draw_image(&c, 8, 8, &(struct picture){pixels, 224, 224, 3 * 224}, 1);
  *	draw_box(&c, 20, 30, 100, 90, draw_ink(2));
  *	draw_text(&c, 8, 236, "tench", DRAW_WHITE);
  *	canvas_save(&c, "sheet.jpg")
@@ -44,8 +44,16 @@ int canvas_save(const struct canvas *c, const char *path) MUST_CHECK;
 /* Would canvas_save know the kind? ERR_USAGE. */
 int canvas_kind(const char *path) MUST_CHECK;
 
-void draw_image(struct canvas *c, int x, int y, const uint8_t *pixels, int w,
-                int h, size_t stride);
+/* RGB, 3 bytes a pixel; rows are stride bytes apart. Lent. */
+struct picture {
+    const uint8_t *pixels;
+    int w, h;
+    size_t stride;
+};
+/* Made smaller `down` times (1: as it is): each pixel is the mean of its square,
+ * what is left at the right and below of a smaller one. */
+void draw_image(struct canvas *c, int x, int y, const struct picture *p,
+                int down);
 /* The outline of the pixels x0..x1-1, y0..y1-1, two pixels thick, inside. */
 void draw_box(struct canvas *c, int x0, int y0, int x1, int y1,
               uint32_t colour);
