@@ -53,7 +53,8 @@ static void walks(void)
     walk_is(" { } \n", "");
     walk_is("{\"a\":[]}", "a ");
     walk_is("{\"a\":[1, 2 ,3]}", "a 1 2 3 ");
-    walk_is("{\"x\":{\"a\":[9]},\"a\":[4],\"y\":[5,6],\"z\":\"s\"}", "x a 4 y z ");
+    walk_is("{\"x\":{\"a\":[9]},\"a\":[4],\"y\":[5,6],\"z\":\"s\"}",
+            "x a 4 y z ");
     walk_is("{ \"b\" : -1.5e3 , \"a\" :\t[ 7 ]\n}\n", "b a 7 ");
     walk_is("{\"a\":5}", "a T: member \"a\": not an array");
     walk_is("", "T: byte 0: not a JSON object");
@@ -75,8 +76,10 @@ static void walks(void)
 static void annotation(void)
 {
     struct annot_object o[] = {
-        {.bbox = {473.07, 395.93, 38.65, 28.67}, .area = 702.1057499999998,
-         .id = 1768, .cat = 16},
+        {.bbox = {473.07, 395.93, 38.65, 28.67},
+         .area = 702.1057499999998,
+         .id = 1768,
+         .cat = 16},
         {.bbox = {-3, 0, 1e6, 0.1}, .area = 1e14, .id = -2, .crowd = true}};
     struct annot a = {.id = 289343, .w = 640, .h = 426, .n = 2, .object = o};
     struct annot back = {0};
@@ -84,12 +87,13 @@ static void annotation(void)
     int wrong = 0;
 
     annot_text(&a, &b);
-    is_str(b.data,
-           "{\"ann\":[{\"area\":702.1057499999998,\"bbox\":[473.07,395.93,38.65,"
-           "28.67],\"cat\":16,\"id\":1768,\"iscrowd\":0},{\"area\":"
-           "100000000000000,\"bbox\":[-3,0,1000000,0.1],\"cat\":0,\"id\":-2,"
-           "\"iscrowd\":1}],\"h\":426,\"id\":289343,\"w\":640}",
-           "canonical");
+    is_str(
+        b.data,
+        "{\"ann\":[{\"area\":702.1057499999998,\"bbox\":[473.07,395.93,38.65,"
+        "28.67],\"cat\":16,\"id\":1768,\"iscrowd\":0},{\"area\":"
+        "100000000000000,\"bbox\":[-3,0,1000000,0.1],\"cat\":0,\"id\":-2,"
+        "\"iscrowd\":1}],\"h\":426,\"id\":289343,\"w\":640}",
+        "canonical");
     o[1].area = 5;
     buf_reset(&b);
     annot_text(&a, &b);
@@ -161,15 +165,40 @@ static void bad_annotations(void)
 
 static void records(void)
 {
-    static const char text[] = HEAD IM(9, "x/b.jpg") "," IM(4, "a.jpg") "," IM(
-        7, "c.jpg") ANNS AN(3, 9, 90, BOX ",\"area\":5.5,\"segmentation\":[[1,2,"
-                                          "3,4,5,6]]") "," AN(1, 9, 1, BOX) ","
-        AN(2, 4, 1, ",\"bbox\":[0,0,-1,2],\"iscrowd\":1") "," AN(
-            5, 4, 1, BOX ",\"segmentation\":[[1,2,3,4],[1,2,3,4,5,6,7]]") ","
-        AN(6, 88, 1, BOX) "," AN(8, 7, 90, BOX ",\"segmentation\":[]") "," AN(
-            10, 7, 90,
-            BOX ",\"iscrowd\":1,\"segmentation\":{\"size\":[1,2]}") CATS CAT(
-            90, "zz") "," CAT(1, "aa") TAIL;
+    static const char text[] = HEAD IM(9, "x/b.jpg") "," IM(4, "a.jpg") "," IM(7, "c.jpg") ANNS AN(
+        3,
+        9,
+        90,
+        BOX
+        ",\"area\":5.5,\"segmentation\":[[1,2,"
+        "3,4,5,6]]") "," AN(1, 9, 1,
+                            BOX) "," AN(2, 4, 1,
+                                        ",\"bbox\":[0,0,-1,2],\"iscrowd\":"
+                                        "1") "," AN(5, 4, 1,
+                                                    BOX
+                                                    ",\"segmentation\":[[1,"
+                                                    "2,3,4],[1,2,3,4,5,6,7]"
+                                                    "]") "," AN(6, 88, 1,
+                                                                BOX) "," AN(8,
+                                                                            7,
+                                                                            90,
+                                                                            BOX
+                                                                            ","
+                                                                            "\""
+                                                                            "se"
+                                                                            "gm"
+                                                                            "en"
+                                                                            "ta"
+                                                                            "ti"
+                                                                            "on"
+                                                                            "\""
+                                                                            ":["
+                                                                            "]") "," AN(10,
+                                                                                        7,
+                                                                                        90,
+                                                                                        BOX
+                                                                                        ",\"iscrowd\":1,\"segmentation\":{\"size\":[1,2]}")
+        CATS CAT(90, "zz") "," CAT(1, "aa") TAIL;
     struct coco c = {0};
 
     is_int(coco_parse(&c, text, strlen(text), "F"), 0, "records %s",
@@ -268,7 +297,8 @@ static void bind(struct grouped *g, uint64_t seed, const char *name)
     struct order_set s = {g->n, g->size, g->first, 1};
 
     g->first[1] = g->n;
-    if (order_parse(&g->o, name) < 0 || order_bind(&g->o, seed, g->rows, &s) < 0)
+    if (order_parse(&g->o, name) < 0 ||
+        order_bind(&g->o, seed, g->rows, &s) < 0)
         die();
     order_group(&g->o, g->wide, g->rows, g->positions);
 }

@@ -125,8 +125,7 @@ static void plan_line(char *line, int *lines, int *wrong)
     p = detect_plan(&usual, (int)v[3], (int)v[4], v[0], (uint32_t)v[1],
                     (uint32_t)v[2]);
     (*lines)++;
-    *wrong +=
-        p.w != (int)v[5] || p.h != (int)v[6] || p.flip != (v[7] != 0);
+    *wrong += p.w != (int)v[5] || p.h != (int)v[6] || p.flip != (v[7] != 0);
 }
 
 static void golden(void)
@@ -168,8 +167,7 @@ static void crowds(void)
     is_int((long long)o.n, 5, "or not");
     ok(o.crowd[3] == 1 && o.crowd[4] == 0 && o.image[3] == 1, "and marked");
     detect_append(&all, &o, 9);
-    ok(all.n == 5 && all.image[0] == 9 && (double)all.box[17] == 2,
-       "appended");
+    ok(all.n == 5 && all.image[0] == 9 && (double)all.box[17] == 2, "appended");
     detect_objects_release(&o);
     detect_objects_release(&all);
 }
@@ -178,7 +176,7 @@ static void crowds(void)
 
 static void orientations(void)
 {
-    static const char *const want[] = {"cba/fed/", "fed/cba/",  "def/abc/",
+    static const char *const want[] = {"cba/fed/",  "fed/cba/",  "def/abc/",
                                        "ad/be/cf/", "da/eb/fc/", "fc/eb/da/",
                                        "cf/be/ad/"};
     uint8_t pixel[32] = {0};
@@ -194,8 +192,9 @@ static void orientations(void)
         buf_reset(&text);
         for (y = 0; y < im.height; y++, buf_addch(&text, '/'))
             for (x = 0; x < im.width; x++)
-                buf_addch(&text, (char)im.pixels[im.stride * (size_t)y +
-                                                 4 * (size_t)x + 1]);
+                buf_addch(
+                    &text,
+                    (char)im.pixels[im.stride * (size_t)y + 4 * (size_t)x + 1]);
         is_str(text.data, k == 1 || k == 9 ? "abc/def/" : want[k - 2],
                "orientation %d", k);
     }
@@ -215,9 +214,10 @@ static int side[FILES][2]; /* height, width, upright */
 static void make_file(int i, int w, int h, int turn)
 {
     const struct jpeg_how how = {.quality = 90, .full_chroma = true};
-    uint8_t exif[] = {0xff, 0xe1, 0, 34, 'E', 'x', 'i', 'f', 0, 0, 'M', 'M',
-                      0, 42, 0, 0, 0, 8, 0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0,
-                      (uint8_t)turn, 0, 0, 0, 0, 0, 0};
+    uint8_t exif[] = {0xff, 0xe1, 0, 34, 'E', 'x', 'i', 'f', 0, 0,
+                      'M',  'M',  0, 42, 0,   0,   0,   8,   0, 1,
+                      1,    0x12, 0, 3,  0,   0,   0,   1,   0, (uint8_t)turn,
+                      0,    0,    0, 0,  0,   0};
     uint8_t *pixels = xmalloc((size_t)w * (size_t)h * 3);
     struct buf plain = BUF_INIT;
     struct annot_object o[] = {
@@ -324,8 +324,8 @@ static int take(void *arg, struct batch_frame *f)
         w->wrong += f->image_id[j] != -1 || f->size[2 * j] != 0;
     w->wrong += f->objects.n != box || f->h != (most[0] + 31) / 32 * 32 ||
                 f->w != (most[1] + 31) / 32 * 32;
-    w->crc = digest_crc32(w->crc, f->image,
-                          (size_t)(f->rows * f->h * f->w * 3));
+    w->crc =
+        digest_crc32(w->crc, f->image, (size_t)(f->rows * f->h * f->w * 3));
     w->crc = digest_crc32(w->crc, f->objects.box, f->objects.n * 16);
     w->frames++;
     return 0;
@@ -392,8 +392,12 @@ static void channels(void)
     for (int i = 0; i < 256; i++)
         in[i] = (uint8_t)(i * 37);
     for (int k = 0; k < 2; k++) {
-        struct resize_job j = {.in_w = 64, .in_h = 1, .out_w = 61, .out_h = 1,
-                               .part = {0, 0, 61, 1}, .flip = k};
+        struct resize_job j = {.in_w = 64,
+                               .in_h = 1,
+                               .out_w = 61,
+                               .out_h = 1,
+                               .part = {0, 0, 61, 1},
+                               .flip = k};
 
         resize_run(r, &j, in, sizeof(in), rgb, sizeof(rgb));
         j.bgr = true;
@@ -409,8 +413,8 @@ static void channels(void)
 static void resized(int w, int h, const uint8_t *grey, int ow, int oh,
                     const int *want)
 {
-    struct resize_job j = {.in_w = w, .in_h = h, .out_w = ow, .out_h = oh,
-                           .part = {0, 0, ow, oh}};
+    struct resize_job j = {
+        .in_w = w, .in_h = h, .out_w = ow, .out_h = oh, .part = {0, 0, ow, oh}};
     uint8_t in[4 * 8], out[3 * 32];
     struct resizer *r = resizer_new();
     int wrong = 0;
@@ -434,8 +438,8 @@ static void resizes(void)
     resized(4, 1, row, 2, 1, (const int[]){46, 173});
     resized(4, 1, row, 8, 1, (const int[]){0, 16, 48, 80, 112, 160, 223, 255});
     resized(3, 2, two, 5, 4,
-            (const int[]){10, 86, 200, 98, 30, 70, 103, 151, 88, 45,
-                          190, 136, 54, 67, 75, 250, 152, 5, 56, 90});
+            (const int[]){10,  86,  200, 98, 30, 70,  103, 151, 88, 45,
+                          190, 136, 54,  67, 75, 250, 152, 5,   56, 90});
 }
 
 int main(void)
