@@ -136,10 +136,10 @@ static int scan_samples(struct scan *sc, struct tar_samples *t)
             break;
         }
     }
-    if (r == 0 && !t->tar.ended)
-        warn("%s: no end of archive", sc->path);
     if (r == 0 && sc->idx.n == 0)
         r = err_set(ERR_DATA, "%s: no samples in it", sc->path);
+    if (r == 0 && !t->tar.ended)
+        warn("%s: no end of archive", sc->path);
     tar_sample_release(&s);
     image_decoder_free(d);
     return r;
