@@ -1,5 +1,7 @@
 #include "vision/colour.h"
 
+#include "vision/colour_kern.h"
+
 #include "util/err.h"
 
 #include <math.h>
@@ -21,11 +23,27 @@ const char *colour_name(enum colour_op op)
 
 size_t colour_scratch(int w, int h)
 {
-    return (size_t)w * (size_t)h * 3;
+    return (size_t)w * (size_t)h * 3 + COLOUR_SLACK;
+}
+
+const struct colour_kern *colour_kern_find(const char *set)
+{
+#ifdef __x86_64__
+    bool wide = __builtin_cpu_supports("avx512bw") &&
+                __builtin_cpu_supports("avx512vl") &&
+                __builtin_cpu_supports("avx512dq");
+
+    if ((!set || !strcmp(set, "avx512")) && wide)
+        return &colour_kern_avx512;
+    if ((!set || !strcmp(set, "avx2")) && __builtin_cpu_supports("avx2"))
+        return &colour_kern_avx2;
+#endif
+    return !set || !strcmp(set, "base") ? &colour_kern_base : NULL;
 }
 
 /* A picture in work: n pixels, a second one of the same size. */
 struct picture {
+    const struct colour_kern *kern;
     uint8_t *rgb, *other;
     int w, h;
     size_t n;
@@ -48,23 +66,14 @@ static void map(const struct picture *p, const struct lut *t)
     }
 }
 
-/* Pillow's mixture of a and b: in fp32, clipped where it can leave the range,
- * the fraction cut off (Blend.c). */
-static uint8_t blend(uint8_t a, uint8_t b, float f)
-{
-    float v = (float)a + f * (float)(b - a);
-
-    v = v < 0 ? 0 : v;
-    return (uint8_t)(v > 255 ? 255 : v);
-}
-
 /* From one value to the picture by a factor. */
 static void blend_with(const struct picture *p, uint8_t from, float f)
 {
     struct lut t;
 
     for (int i = 0; i < 256; i++)
-        t.of[0][i] = t.of[1][i] = t.of[2][i] = blend(from, (uint8_t)i, f);
+        t.of[0][i] = t.of[1][i] = t.of[2][i] =
+            colour_blend(from, (uint8_t)i, f);
     map(p, &t);
 }
 
@@ -153,197 +162,19 @@ static void by_histogram(const struct picture *p,
     map(p, &t);
 }
 
-/* ---- grey, saturation, contrast */
-
-/* ITU-R 601 luma, 16 bits of fraction (Convert.c, L24). */
-static uint8_t luma(const uint8_t *x)
-{
-    return (uint8_t)((x[0] * 19595u + x[1] * 38470u + x[2] * 7471u + 0x8000u) >>
-                     16);
-}
-
-static void grey(const struct picture *p)
-{
-    uint8_t *x = p->rgb;
-
-    for (size_t i = 0; i < p->n; i++, x += 3)
-        x[0] = x[1] = x[2] = luma(x);
-}
-
-static void saturation(const struct picture *p, float f)
-{
-    uint8_t *x = p->rgb;
-
-    for (size_t i = 0; i < p->n; i++, x += 3) {
-        uint8_t l = luma(x);
-
-        x[0] = blend(l, x[0], f);
-        x[1] = blend(l, x[1], f);
-        x[2] = blend(l, x[2], f);
-    }
-}
-
 static void contrast(const struct picture *p, float f)
 {
-    const uint8_t *x = p->rgb;
-    uint64_t sum = 0;
+    uint64_t sum = p->kern->luma_sum(p->rgb, p->n);
 
-    for (size_t i = 0; i < p->n; i++, x += 3)
-        sum += luma(x);
     blend_with(p, (uint8_t)((double)sum / (double)p->n + 0.5), f);
-}
-
-/* ---- sharpness: between the picture and it smoothed */
-
-/*
- * Inner pixels become the mean of 3 x 3 with the middle five times; the rim
- * stays. Sums in fp32 in Pillow's order, lower row first (Filter.c).
- */
-static void smooth(const struct picture *p, uint8_t *restrict out)
-{
-    const float a = (float)(1.0f / 13.0f), b = (float)(5.0f / 13.0f);
-    size_t line = (size_t)p->w * 3;
-
-    memcpy(out, p->rgb, line * (size_t)p->h);
-    for (int y = 1; y < p->h - 1; y++) {
-        const uint8_t *row = p->rgb + line * (size_t)y;
-        uint8_t *restrict o = out + line * (size_t)y;
-
-        for (size_t i = 3; i + 3 < line; i++) {
-            const uint8_t *up = row + i - line, *at = row + i;
-            const uint8_t *down = row + i + line;
-            float v = 0.5f;
-
-            v += (float)down[-3] * a + (float)down[0] * a + (float)down[3] * a;
-            v += (float)at[-3] * a + (float)at[0] * b + (float)at[3] * a;
-            v += (float)up[-3] * a + (float)up[0] * a + (float)up[3] * a;
-            v = v < 0 ? 0 : v;
-            o[i] = (uint8_t)(v > 255 ? 255 : v);
-        }
-    }
-}
-
-static void sharpness(const struct picture *p, float f)
-{
-    if (f == 1)
-        return; /* what it is */
-    smooth(p, p->other);
-    for (size_t i = 0; i < p->n * 3; i++)
-        p->rgb[i] = blend(p->other[i], p->rgb[i], f);
-}
-
-/* ---- hue: there and back through HSV of 8 bits, as colorsys has it */
-
-static uint8_t hue_of(const uint8_t *x, int max, int min)
-{
-    float range = (float)(max - min), h;
-    float r = (float)(max - x[0]) / range, g = (float)(max - x[1]) / range;
-    float b = (float)(max - x[2]) / range;
-    int v;
-
-    if (x[0] == max)
-        h = b - g;
-    else if (x[1] == max)
-        h = (float)(2.0 + (double)r - (double)b);
-    else
-        h = (float)(4.0 + (double)g - (double)r);
-    h = (float)fmod((double)h / 6.0 + 1.0, 1.0);
-    v = (int)((double)h * 255.0);
-    return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
-}
-
-static uint8_t shade(int v, double part)
-{
-    return (uint8_t)round(v * part);
-}
-
-static void from_hsv(uint8_t *x, uint8_t h, uint8_t s, int v)
-{
-    static const uint8_t place[6][3] = {{0, 3, 1}, {2, 0, 1}, {1, 0, 3},
-                                        {1, 2, 0}, {3, 1, 0}, {0, 1, 2}};
-    int i = (int)floor(h * 6.0 / 255.0), c;
-    float f = (float)(h * 6.0 / 255.0 - i), fs = (float)(s / 255.0);
-    uint8_t value[4];
-
-    value[0] = (uint8_t)v;
-    value[1] = shade(v, 1.0 - (double)fs);
-    value[2] = shade(v, 1.0 - (double)(fs * f));
-    value[3] = shade(v, 1.0 - (double)fs * (1.0 - (double)f));
-    for (c = 0; c < 3; c++)
-        x[c] = value[place[i % 6][c]];
-}
-
-static void hue(const struct picture *p, double turn)
-{
-    uint8_t add = (uint8_t)(int32_t)(turn * 255), h, s, *x = p->rgb;
-    int max, min;
-
-    for (size_t i = 0; i < p->n; i++, x += 3) {
-        max = x[0] > x[1] ? x[0] : x[1];
-        max = x[2] > max ? x[2] : max;
-        min = x[0] < x[1] ? x[0] : x[1];
-        min = x[2] < min ? x[2] : min;
-        if (max == min)
-            continue; /* no saturation: no hue */
-        h = hue_of(x, max, min);
-        s = (uint8_t)((double)((float)(max - min) / (float)max) * 255.0);
-        if (s == 0)
-            x[0] = x[1] = x[2] = (uint8_t)max;
-        else
-            from_hsv(x, (uint8_t)(h + add), s, max);
-    }
 }
 
 /* ---- geometry */
 
-/* Source place of an output pixel's middle (x, y): (m0 x + m1 y + m2, m3 x + m4 y
- * + m5). */
-struct affine {
-    double m[6];
-};
-
-static int clip(int v, int n)
+static void affine(const struct picture *p, const double m[6])
 {
-    return v < 0 ? 0 : v < n ? v : n - 1;
-}
-
-/* Bilinear, black outside; the fraction is cut off (Geometry.c). */
-static void affine(const struct picture *p, const struct affine *a)
-{
-    const double *m = a->m;
-    uint8_t *o = p->rgb;
-    int x, y, c;
-
     memcpy(p->other, p->rgb, p->n * 3);
-    for (y = 0; y < p->h; y++)
-        for (x = 0; x < p->w; x++, o += 3) {
-            double sx = m[0] * (x + 0.5) + m[1] * (y + 0.5) + m[2];
-            double sy = m[3] * (x + 0.5) + m[4] * (y + 0.5) + m[5];
-            const uint8_t *up, *down;
-            int ix, iy, left, right;
-
-            if (!(sx >= 0 && sx < p->w && sy >= 0 && sy < p->h)) {
-                o[0] = o[1] = o[2] = 0;
-                continue;
-            }
-            sx -= 0.5;
-            sy -= 0.5;
-            ix = (int)sx - (sx < 0);
-            iy = (int)sy - (sy < 0);
-            sx -= ix;
-            sy -= iy;
-            up = p->other + (size_t)clip(iy, p->h) * (size_t)p->w * 3;
-            down = p->other + (size_t)clip(iy + 1, p->h) * (size_t)p->w * 3;
-            left = clip(ix, p->w) * 3;
-            right = clip(ix + 1, p->w) * 3;
-            for (c = 0; c < 3; c++) {
-                double u = up[left + c] + (up[right + c] - up[left + c]) * sx;
-                double d =
-                    down[left + c] + (down[right + c] - down[left + c]) * sx;
-
-                o[c] = (uint8_t)(u + (d - u) * sy);
-            }
-        }
+    p->kern->affine(p->other, p->rgb, p->w, p->h, m);
 }
 
 /*
@@ -359,9 +190,9 @@ static void shear(const struct picture *p, double tx, double ty)
     double b = -cos(-sy) * tan(sx) / cos(sy);
     double c = sin(-sy) / cos(sy);
     double d = -sin(-sy) * tan(sx) / cos(sy) + 1.0;
-    struct affine m = {{d, -b, 0, -c, a, 0}};
+    const double m[6] = {d, -b, 0, -c, a, 0};
 
-    affine(p, &m);
+    affine(p, m);
 }
 
 static void translate(const struct picture *p, int right, int down)
@@ -416,7 +247,7 @@ static void turn(const struct picture *p, int quarters)
 static void rotate(const struct picture *p, double degrees)
 {
     double angle = fmod(degrees, 360.0), c, s, x = p->w / 2.0, y = p->h / 2.0;
-    struct affine m;
+    double m[6] = {0};
 
     if (angle < 0)
         angle += 360.0;
@@ -429,12 +260,12 @@ static void rotate(const struct picture *p, double degrees)
     angle = -(angle * (M_PI / 180.0));
     c = round15(cos(angle));
     s = round15(sin(angle));
-    m = (struct affine){{c, s, 0, round15(-sin(angle)), c, 0}};
-    m.m[2] = m.m[0] * -x + m.m[1] * -y + 0.0;
-    m.m[5] = m.m[3] * -x + m.m[4] * -y + 0.0;
-    m.m[2] += x;
-    m.m[5] += y;
-    affine(p, &m);
+    m[0] = m[4] = c;
+    m[1] = s;
+    m[3] = round15(-sin(angle));
+    m[2] = m[0] * -x + m[1] * -y + x;
+    m[5] = m[3] * -x + m[4] * -y + y;
+    affine(p, m);
 }
 
 /* ---- the table */
@@ -442,7 +273,8 @@ static void rotate(const struct picture *p, double degrees)
 void colour_apply(uint8_t *rgb, int w, int h, enum colour_op op, double m,
                   uint8_t *scratch)
 {
-    struct picture p = {rgb, scratch, w, h, (size_t)w * (size_t)h};
+    struct picture p = {colour_kern_find(NULL), rgb, scratch, w, h,
+                        (size_t)w * (size_t)h};
     float f = (float)m;
 
     switch (op) {
@@ -468,13 +300,13 @@ void colour_apply(uint8_t *rgb, int w, int h, enum colour_op op, double m,
         blend_with(&p, 0, f);
         break;
     case COLOUR_COLOUR:
-        saturation(&p, f);
+        p.kern->saturation(rgb, p.n, f);
         break;
     case COLOUR_CONTRAST:
         contrast(&p, f);
         break;
     case COLOUR_SHARPNESS:
-        sharpness(&p, f);
+        p.kern->sharpness(rgb, scratch, w, h, f);
         break;
     case COLOUR_POSTERIZE:
         posterize(&p, (int)m);
@@ -492,10 +324,10 @@ void colour_apply(uint8_t *rgb, int w, int h, enum colour_op op, double m,
         solarize(&p, 0);
         break;
     case COLOUR_GREY:
-        grey(&p);
+        p.kern->grey(rgb, p.n);
         break;
     case COLOUR_HUE:
-        hue(&p, m);
+        p.kern->hue(rgb, p.n, (uint8_t)(int32_t)(m * 255));
         break;
     }
 }

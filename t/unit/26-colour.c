@@ -11,6 +11,7 @@
 #include "util/buf.h"
 #include "util/err.h"
 #include "vision/colour.h"
+#include "vision/colour_kern.h"
 
 static int find(const char *name)
 {
@@ -105,10 +106,60 @@ static void golden(void)
            colour_name((enum colour_op)op), lines[op] - bad[op], lines[op]);
 }
 
+/* Everything that a set of loops does to a picture of noise, in one sum. */
+static uint32_t loops(const struct colour_kern *k, int w, int h)
+{
+    static const double turn[6] = {0.8, 0.6, -3.25, -0.6, 0.8, 5.5};
+    size_t n = (size_t)w * (size_t)h;
+    uint8_t *x = xcalloc(1, colour_scratch(w, h));
+    uint8_t *y = xcalloc(1, colour_scratch(w, h));
+    uint32_t crc = 0;
+
+    picture(x, 3, w, h);
+    for (int f = -1; f < 3; f++) {
+        k->saturation(x, n, 0.4f + 0.7f * (float)f);
+        crc = digest_crc32(crc, x, n * 3);
+        k->sharpness(x, y, w, h, 0.3f + 0.9f * (float)f);
+        crc = digest_crc32(crc, x, n * 3) + (uint32_t)k->luma_sum(x, n);
+        k->hue(x, n, (uint8_t)(20 * f));
+        crc = digest_crc32(crc, x, n * 3);
+        memcpy(y, x, n * 3);
+        k->affine(y, x, w, h, turn);
+        crc = digest_crc32(crc, x, n * 3);
+    }
+    k->grey(x, n);
+    crc = digest_crc32(crc, x, n * 3);
+    free(x);
+    free(y);
+    return crc;
+}
+
+static void sets(void)
+{
+    static const char *const names[] = {"avx2", "avx512"};
+    const struct colour_kern *base = colour_kern_find("base");
+
+    for (int i = 0; i < 2; i++) {
+        const struct colour_kern *k = colour_kern_find(names[i]);
+        int bad = 0;
+
+        if (!k) {
+            skip(1, "cpu: no such instructions");
+            continue;
+        }
+        for (int w = 1; w < 90; w += 1 + w / 4)
+            for (int h = 1; h < 20; h += 6)
+                bad += loops(k, w, h) != loops(base, w, h);
+        is_int(bad, 0, "%s: the bytes of base", names[i]);
+    }
+    ok(!colour_kern_find("sse9"), "no other set");
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 4 && !strcmp(argv[1], "crc"))
         return print_crcs(argc - 2, argv + 2);
     golden();
+    sets();
     return done_testing();
 }
