@@ -8,7 +8,7 @@ TOP=${TOP:-$(dirname "$0")/../..}
 
 I=$BIN/imgshard
 SEED=${SEED:-1}
-RUNS=${RUNS:-40}
+RUNS=${RUNS:-25}
 # no sizes that a file claims become memory
 # shellcheck disable=SC2039,SC3045
 [ -n "${SANITIZED:-}" ] || ulimit -v 3000000
@@ -17,6 +17,12 @@ RUNS=${RUNS:-40}
 mv made/train src
 expect_status 0 'shards to spoil' "$I" pack -q -o good --shard-count 8 src
 expect_status 0 'as rows' "$I" pack -q -o rows --jpeg rows --shard-count 8 src
+expect_status 0 'as pixels' "$I" pack -q -o raw --raw 24 --shard-count 8 src
+"$I" ls good/train.json | awk -F'\t' '{
+		image = image (NR > 1 ? "," : "") sprintf("{\"id\":%d,\"file_name\":\"%s.jpg\",\"width\":%d,\"height\":%d}", NR, $1, $4, $5)
+		ann = ann (NR > 1 ? "," : "") sprintf("{\"id\":%d,\"image_id\":%d,\"category_id\":7,\"bbox\":[5,3,10,20],\"area\":%d,\"iscrowd\":0}", NR, NR, NR * 50)
+	} END { print "{\"categories\":[{\"id\":7,\"name\":\"disc\"}],\"images\":[" image "],\"annotations\":[" ann "]}" }' >coco.json
+expect_status 0 'for detection' "$I" pack -q -o coco --shard-count 8 coco.json src
 tar -cf folders.tar -C src .
 mkdir inner
 for c in src/*/; do
@@ -80,6 +86,8 @@ $what: not plain: $* ($(tr '\n' ';' <how))"
 on_set() {
 	run 1 "$I" ls m/train.json
 	run 100 "$I" verify --full m/train.json
+	run 1 "$I" stats m/train.json
+	run 1 "$I" show m/train.json '#5' --batch 5 -o x.ppm
 	run 1 "$I" cat m/train.json '#3' '#9'
 	run 1 "$I" order m/train.json --epochs 1 --batch 5
 	run 1 "$I" read m/train.json --epochs 1 --batch 5
@@ -118,12 +126,23 @@ for file in train.json train.index.safetensors train-000000.tar; do
 	report
 done
 
-begin 'a shard of rows'
+for from in rows raw coco; do
+	begin "a shard of $from"
+	while another; do
+		rm -rf m
+		cp -r "$from" m
+		spoil m/train-000000.tar
+		on_set
+	done
+	report
+done
+
+begin 'annotations'
 while another; do
-	rm -rf m
-	cp -r rows m
-	spoil m/train-000000.tar
-	on_set
+	cp coco.json x.json
+	spoil x.json
+	run 25 "$I" pack -q -f -o p x.json src
+	run 25 "$I" pack -q -f -o p --on-bad drop x.json folders.tar
 done
 report
 
