@@ -5,7 +5,8 @@
 # Both sides decode JPEG bytes that are in memory, cut a random crop, resize it
 # to 224 x 224 with the same filter (ours has Pillow's bits) and flip it. Ours
 # does it with the files as they are and as pack --jpeg rows makes them. Rates of
-# CPU time are those to look at where other programs run.
+# CPU time are those to look at where other programs run. Then what a DataLoader
+# and imgshard feed need until their first batch of 32, and how much memory.
 # usage: bench/data.sh [FOLDER] with JPEG files, in folders of classes or not;
 # without it images of 375 to 500 pixels are made up. IMAGES are decoded in
 # each round (default 1000).
@@ -46,10 +47,20 @@ ours() {
     field decode_img_s_core "$dir/line" >> "$dir/$1.core.$2"
 }
 
+# feed [OPTION...]: of IMAGES images, batches of 32: seconds and MiB
+feed() {
+    /usr/bin/time -o "$dir/time" -f '%e %M' "$BIN/imgshard" feed \
+        "$dir/keep/train.json" -q --train -t "$THREADS" --epochs 100000 "$@" \
+        SOLVER.BATCH 32 > /dev/null
+}
+
 theirs() {
     "$PEER_PYTHON" "$TOP/bench/torch_data.py" "$1" "$IMAGES" "$2" > "$dir/line"
     field img_s "$dir/line" >> "$dir/theirs.$2"
     field img_s_core "$dir/line" >> "$dir/theirs.core.$2"
+    for name in first_s start_s mib; do
+        field $name "$dir/line" >> "$dir/theirs.$name"
+    done
 }
 
 machine
@@ -70,3 +81,22 @@ for n in 1 "$THREADS"; do
                 "$dir/theirs.core.$n"
     done
 done
+[ "$THREADS" -gt 1 ] || exit 0
+
+awk -v a="$(median "$dir/keep.$THREADS")" -v b="$(median "$dir/keep.1")" \
+    -v n="$THREADS" 'BEGIN { printf "%d threads beside 1: %.2f\n", n, a / b }'
+command -v /usr/bin/time >/dev/null || exit 0
+round=0
+while [ "$round" -lt "$ROUNDS" ]; do
+    round=$((round + 1))
+    feed --limit-steps 1
+    cut -d' ' -f1 "$dir/time" >> "$dir/ours.first"
+    feed --limit-steps $((IMAGES / 32))
+    cut -d' ' -f2 "$dir/time" | awk '{ print $1 / 1024 }' >> "$dir/ours.mib"
+done
+printf '%-34s %9s %9s\n' '' ours DataLoader
+printf '%-34s %9.2f %9.2f  (%.2f with its imports)\n' \
+    'first batch of 32, s' "$(median "$dir/ours.first")" \
+    "$(median "$dir/theirs.first_s")" "$(median "$dir/theirs.start_s")"
+printf '%-34s %9.0f %9.0f\n' 'memory, MiB' "$(median "$dir/ours.mib")" \
+    "$(median "$dir/theirs.mib")"

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #define OUT_BYTES (1 << 20) /* written at a time */
+#define SUM_BYTES (1 << 18) /* summed up at a time */
 
 /* ---- DALI's index */
 
@@ -100,32 +102,86 @@ void shard_idx_release(struct shard_idx *x)
 
 /* ---- shards */
 
-/* What is still to be done to a shard that is written. */
+/* The sums of a shard, made by a thread that reads behind the writer. */
 struct shard_sum {
-    struct work_task *task;
+    struct work_task *task; /* NULL: there is none, it is done at the end */
     char *path;
-    uint64_t written, bytes;
+    pthread_mutex_t lock;
+    pthread_cond_t more;
+    uint64_t written;
+    bool closed;  /* no more will be */
+    bool dropped; /* nobody wants to know */
     uint32_t crc;
     char sha256[65];
 };
 
+static struct shard_sum *sum_new(const char *path)
+{
+    struct shard_sum *m = xcalloc(1, sizeof(*m));
+
+    m->path = xstrdup(path);
+    pthread_mutex_init(&m->lock, NULL);
+    pthread_cond_init(&m->more, NULL);
+    return m;
+}
+
+static void sum_free(struct shard_sum *m)
+{
+    pthread_mutex_destroy(&m->lock);
+    pthread_cond_destroy(&m->more);
+    free(m->path);
+    free(m);
+}
+
+/* So many bytes are there, and perhaps no more will be. */
+static void sum_tell(struct shard_sum *m, uint64_t written, bool closed)
+{
+    pthread_mutex_lock(&m->lock);
+    m->written = written;
+    m->closed = closed;
+    pthread_cond_signal(&m->more);
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* Wait for bytes behind `done`: how many there are then, done at the end. */
+static uint64_t sum_wait(struct shard_sum *m, uint64_t done)
+{
+    uint64_t n;
+
+    pthread_mutex_lock(&m->lock);
+    while (m->written == done && !m->closed)
+        pthread_cond_wait(&m->more, &m->lock);
+    n = m->dropped ? done : m->written;
+    pthread_mutex_unlock(&m->lock);
+    return n;
+}
+
 static int sum_up(void *arg)
 {
     struct shard_sum *m = arg;
+    struct digest *sha = digest_new();
+    unsigned char *piece = xmalloc(SUM_BYTES);
     int fd = open(m->path, O_RDONLY | O_CLOEXEC), r = 0;
+    uint64_t n, done = 0;
+    size_t part;
 
     if (fd < 0)
-        return err_sys(ERR_IO, "%s: open", m->path);
-    if (fsync(fd) < 0 && errno != EINVAL && errno != EROFS)
+        r = err_sys(ERR_IO, "%s: open", m->path);
+    while (r == 0 && (n = sum_wait(m, done)) > done) {
+        part = n - done < SUM_BYTES ? (size_t)(n - done) : SUM_BYTES;
+        r = fd_pread(fd, piece, part, done);
+        m->crc = digest_crc32(m->crc, piece, part);
+        digest_add(sha, piece, part);
+        done += part;
+    }
+    digest_hex(sha, m->sha256);
+    digest_free(sha);
+    free(piece);
+    if (r == 0 && fsync(fd) < 0 && errno != EINVAL && errno != EROFS)
         r = err_sys(ERR_IO, "%s: flush to disk", m->path);
-    close(fd);
-    if (r < 0 || digest_file(m->path, &m->bytes, &m->crc, m->sha256) < 0)
-        return -1;
-    if (m->bytes != m->written)
-        return err_set(ERR_IO, "%s: %llu bytes were written, %llu are there",
-                       m->path, (unsigned long long)m->written,
-                       (unsigned long long)m->bytes);
-    return 0;
+    if (fd >= 0)
+        close(fd);
+    return r;
 }
 
 /* Wait for it and forget it; the caller's error, if there is one, stays. */
@@ -134,11 +190,14 @@ static void drop_sum(struct shard_sum *m)
     enum err_class class = err_code();
     char *why = xstrdup(err_text());
 
+    pthread_mutex_lock(&m->lock);
+    m->closed = m->dropped = true;
+    pthread_cond_signal(&m->more);
+    pthread_mutex_unlock(&m->lock);
     if (m->task && work_join(m->task) < 0)
         err_give(class, why);
     free(why);
-    free(m->path);
-    free(m);
+    sum_free(m);
 }
 
 int shard_out_init(struct shard_out *o, struct shard_set *set, const char *dir,
@@ -186,6 +245,11 @@ static char *shard_name(const struct shard_set *s, uint32_t n, const char *ext)
     return xstrfmt("%s-%06lu.%s", s->split, (unsigned long)n, ext);
 }
 
+static struct shard_sum **sum_of(struct shard_out *o, uint32_t shard)
+{
+    return &o->sum[shard % SHARD_OUT_TASKS];
+}
+
 static int flush(struct shard_out *o)
 {
     if (fd_write(o->fd, o->out.data, o->out.len, FD_FOREVER) < 0) {
@@ -197,40 +261,51 @@ static int flush(struct shard_out *o)
     }
     o->bytes += o->out.len;
     buf_reset(&o->out);
+    sum_tell(*sum_of(o, o->set->n_shards), o->bytes, false);
     return 0;
 }
 
-static int open_next(struct shard_out *o)
+/* Wait for the sum of a shard that is closed, if it was not taken yet. */
+static int take_sum(struct shard_out *o, uint32_t shard)
 {
-    char *name = shard_name(o->set, o->set->n_shards, "tar");
-    char *path = xstrfmt("%s/%s", o->tmp, name);
-
-    o->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (o->fd < 0)
-        err_sys(ERR_CANTCREAT, "%s: create", path);
-    o->bytes = o->samples = 0;
-    free(name);
-    free(path);
-    return o->fd < 0 ? -1 : 0;
-}
-
-/* Wait for the sum of shard i, if that is under way. */
-static int take_sum(struct shard_out *o, uint32_t i)
-{
-    struct shard_sum **at = &o->sum[i % SHARD_OUT_TASKS], *m = *at;
+    struct shard_sum **at = sum_of(o, shard), *m = *at;
     int r;
 
     if (!m)
         return 0;
     *at = NULL;
-    r = m->task ? work_join(m->task) : 0;
+    r = m->task ? work_join(m->task) : sum_up(m);
     if (r == 0) {
-        o->set->shard[i].crc32 = m->crc;
-        memcpy(o->set->shard[i].sha256, m->sha256, sizeof(m->sha256));
+        o->set->shard[shard].crc32 = m->crc;
+        memcpy(o->set->shard[shard].sha256, m->sha256, sizeof(m->sha256));
     }
-    free(m->path);
-    free(m);
+    sum_free(m);
     return r;
+}
+
+static int open_next(struct shard_out *o)
+{
+    uint32_t number = o->set->n_shards;
+    char *name = shard_name(o->set, number, "tar");
+    char *path = xstrfmt("%s/%s", o->tmp, name);
+    struct shard_sum *m;
+    int result = -1;
+
+    if (number >= SHARD_OUT_TASKS && take_sum(o, number - SHARD_OUT_TASKS) < 0)
+        goto out;
+    o->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (o->fd < 0) {
+        err_sys(ERR_CANTCREAT, "%s: create", path);
+        goto out;
+    }
+    o->bytes = o->samples = 0;
+    *sum_of(o, number) = m = sum_new(path);
+    m->task = work_begin(sum_up, m);
+    result = 0;
+out:
+    free(name);
+    free(path);
+    return result;
 }
 
 static int close_shard(struct shard_out *o)
@@ -240,7 +315,6 @@ static int close_shard(struct shard_out *o)
     char *idx = shard_name(o->set, number, "idx");
     char *path = xstrfmt("%s/%s", o->tmp, idx);
     struct shard sh = {.file = tar};
-    struct shard_sum *m;
     int fd = o->fd, result = -1;
 
     tar_end(&o->out, o->bytes + o->out.len);
@@ -251,16 +325,9 @@ static int close_shard(struct shard_out *o)
         err_sys(ERR_IO, "%s/%s: close", o->dir, tar);
         goto out;
     }
-    if (number >= SHARD_OUT_TASKS && take_sum(o, number - SHARD_OUT_TASKS) < 0)
-        goto out;
-    m = xcalloc(1, sizeof(*m));
-    m->path = xstrfmt("%s/%s", o->tmp, tar);
-    m->written = sh.bytes = o->bytes;
-    o->sum[number % SHARD_OUT_TASKS] = m;
+    sum_tell(*sum_of(o, number), o->bytes, true);
+    sh.bytes = o->bytes;
     shard_set_shard(o->set, &sh);
-    m->task = work_begin(sum_up, m);
-    if (!m->task && sum_up(m) < 0)
-        goto out;
     result = shard_idx_write(&o->idx, path);
 out:
     free(tar);

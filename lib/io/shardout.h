@@ -6,9 +6,9 @@
  * writes index and manifest last: a manifest that is there describes what is
  * there. Whatever ends the process before leaves the old split or none.
  *
- * A full shard is summed up and flushed to the disk by a thread of its own while
- * the next one is written: SHA-256 is slower than everything else that happens
- * to a byte on its way.
+ * Each shard is summed up and flushed to the disk by a thread that reads behind
+ * the writer: SHA-256 is slower than everything else that happens to a byte on
+ * its way, and the next shard does not wait for it.
  *
  *	shard_out_init(&o, &set, "shards", SIZE, COUNT)
  *	for each sample: shard_out_add(&o, &row, bytes, n, parts, n_parts)
