@@ -131,8 +131,8 @@ is "$s1" 75 'TERM reaches the worker once, which stops in order'
 # ---- the command line
 
 expect_status 69 'an engine that is not there is an error' \
-	"$ring" --engine tcp -- true
-like "$(cat err)" 'engine tcp: not built in this version' 'and says so'
+	"$ring" --engine nccl -- true
+like "$(cat err)" 'engine nccl: not built in this version' 'and says so'
 expect_status 69 'a program that is not there is an error' "$ring" -- ./none
 one_line err 'in one line'
 expect_status 64 'no program is an error' "$ring"
@@ -144,11 +144,14 @@ expect_status 0 'one family is taken whole' env ACCEL_RANK=0 \
 	ACCEL_WORLD_SIZE=1 RANK=5 WORLD_SIZE=9 "$ring" -- true
 expect_status 78 'a rank that is no number' \
 	env RANK=x WORLD_SIZE=2 "$ring" -- true
-expect_status 69 'ranks on several hosts need another engine' \
-	env RANK=0 WORLD_SIZE=8 LOCAL_WORLD_SIZE=4 MASTER_ADDR=h MASTER_PORT=1 \
-	"$ring" -- true
+expect_status 69 'ranks on several hosts need another engine' env RANK=0 \
+	WORLD_SIZE=8 LOCAL_RANK=0 LOCAL_WORLD_SIZE=4 "$ring" --engine shm \
+	--rdzv sock --master 127.0.0.1:1 -- true
+expect_status 64 'and a place to meet' env RANK=0 WORLD_SIZE=8 LOCAL_RANK=0 \
+	LOCAL_WORLD_SIZE=1 "$ring" -- true
+like "$(cat err)" '8 ranks, 1 of them on this host: --master' 'is asked for'
 expect_status 0 'bench' "$ring" bench --bytes 64K --iters 3 -n 3
-like "$(cat out)" '^\{"engine":"shm","ranks":3,"bytes":65536,"iters":3,"ms":[0-9.]+,"algbw":[0-9.]+,"busbw":[0-9.]+\}$' \
+like "$(cat out)" '^\{"engine":"shm","ranks":3,"hosts":1,"bytes":65536,"iters":3,"ms":[0-9.]+,"algbw":[0-9.]+,"busbw":[0-9.]+\}$' \
 	'prints one line of JSON'
 expect_status 0 'check' "$ring" check -n 3
 done_testing

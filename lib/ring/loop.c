@@ -2,6 +2,7 @@
 
 #include "io/local.h"
 #include "ring/child.h"
+#include "ring/request.h"
 #include "ring/serve.h"
 #include "util/fdio.h"
 
@@ -21,8 +22,7 @@
 
 struct ring {
     const struct ring_options *o;
-    struct shm shm;
-    struct peers peers;
+    struct join join;
     struct serve serve;
     struct child child;
     int signals, launch;
@@ -56,14 +56,14 @@ static void tell_cause(struct ring *g, enum err_class c, int origin,
 
 static void describe_worker(const struct ring *g, struct buf *b)
 {
-    buf_addf(b, "rank %d: %s (pid %d)", g->o->ranks.rank, g->child.name,
+    buf_addf(b, "rank %d: %s (pid %d)", g->o->join.ranks.rank, g->child.name,
              (int)g->child.pid);
 }
 
 static void add_step(const struct ring *g, struct buf *b)
 {
-    long long step =
-        (long long)atomic_load(&shm_rank(&g->shm, g->o->ranks.rank)->step);
+    long long step = (long long)atomic_load(
+        &shm_rank(&g->join.shm, g->o->join.ranks.rank)->step);
 
     if (step >= 0)
         buf_addf(b, ", last seen at step %lld", step);
@@ -74,7 +74,7 @@ static void add_step(const struct ring *g, struct buf *b)
 static void give_up(struct ring *g, enum err_class c, int origin,
                     struct buf *why)
 {
-    shm_abort(&g->shm, c, origin, why->data);
+    shm_abort(&g->join.shm, c, origin, why->data);
     buf_release(why);
 }
 
@@ -91,7 +91,8 @@ static void blame_status(struct ring *g)
     add_step(g, &b);
     if (code == 0 || code == ERR_AGAIN)
         buf_addstr(&b, ", before the other ranks ended");
-    give_up(g, named ? (enum err_class)code : ERR_PEER, g->o->ranks.rank, &b);
+    give_up(g, named ? (enum err_class)code : ERR_PEER, g->o->join.ranks.rank,
+            &b);
 }
 
 static void blame_words(struct ring *g, enum err_class c, const char *words)
@@ -101,7 +102,7 @@ static void blame_words(struct ring *g, enum err_class c, const char *words)
     describe_worker(g, &b);
     add_step(g, &b);
     buf_addf(&b, ": %s", words);
-    give_up(g, c, g->o->ranks.rank, &b);
+    give_up(g, c, g->o->join.ranks.rank, &b);
 }
 
 /* Has the worker broken off? How it ended says more than how its pipe did, so
@@ -149,28 +150,6 @@ static void check_worker(struct ring *g)
                            "frame");
 }
 
-/* A connection of another ring is readable: it can only have ended. */
-static void check_peer(struct ring *g, int r)
-{
-    struct shm_rank *peer = shm_rank(&g->shm, r);
-    struct buf b = BUF_INIT;
-    char waste[64];
-    ssize_t n = recv(g->peers.fd[r], waste, sizeof(waste), MSG_DONTWAIT);
-
-    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
-        return;
-    close(g->peers.fd[r]);
-    g->peers.fd[r] = -1;
-    if (atomic_load(&peer->ended))
-        return;
-    buf_addf(&b, "rank %d: allreduce-ring (pid %d) died", r,
-             (int)peer->ring_pid);
-    if (atomic_load(&peer->step) >= 0)
-        buf_addf(&b, ", last seen at step %lld",
-                 (long long)atomic_load(&peer->step));
-    give_up(g, ERR_PEER, r, &b);
-}
-
 static void check_launcher(struct ring *g)
 {
     struct buf b = BUF_INIT;
@@ -181,8 +160,8 @@ static void check_launcher(struct ring *g)
         return;
     close(g->launch);
     g->launch = -1;
-    buf_addf(&b, "rank %d: accel-launch died", g->o->ranks.rank);
-    give_up(g, ERR_PEER, g->o->ranks.rank, &b);
+    buf_addf(&b, "rank %d: accel-launch died", g->o->join.ranks.rank);
+    give_up(g, ERR_PEER, g->o->join.ranks.rank, &b);
 }
 
 /* ---- a rank that lives and does not come */
@@ -201,8 +180,8 @@ static struct lag find_lag(const struct ring *g)
     /* First by requests; when all have made theirs, by the adding. */
     for (int pass = 0; pass < 2 && l.rank < 0; pass++) {
         int slow = 0, fast = 0;
-        for (int r = 0; r < g->shm.world; r++) {
-            struct shm_rank *s = shm_rank(&g->shm, r);
+        for (int r = 0; r < g->join.shm.world; r++) {
+            struct shm_rank *s = shm_rank(&g->join.shm, r);
             uint32_t v = atomic_load(pass ? &s->done.v : &s->ready.v);
             l.progress += v;
             if (r == 0 || (int32_t)(v - low) < 0) {
@@ -225,29 +204,33 @@ static struct lag find_lag(const struct ring *g)
 static void check_lag(struct ring *g)
 {
     int64_t now = clock_ms(), since;
-    struct lag l = find_lag(g);
+    struct lag l;
     struct buf b = BUF_INIT;
     uint32_t k;
     char what[200];
 
+    /* Who has ended waits for nobody, and other hosts may have left. */
+    if (atomic_load(&shm_rank(&g->join.shm, g->o->join.ranks.rank)->ended))
+        return;
+    l = find_lag(g);
     if (l.rank < 0 || l.progress != g->progress || !g->progress_at) {
         g->progress = l.progress;
         g->progress_at = g->told_at = now;
         return;
     }
     since = now - g->progress_at;
-    if (now - g->told_at < g->o->tell_ms && since < g->o->timeout_ms)
+    if (now - g->told_at < g->o->tell_ms && since < g->o->join.timeout_ms)
         return;
     g->told_at = now;
-    k = atomic_load(&shm_rank(&g->shm, l.rank)->done.v) + 1;
-    serve_describe(&g->shm, l.waits, k, what, sizeof(what));
+    k = atomic_load(&shm_rank(&g->join.shm, l.rank)->done.v) + 1;
+    request_describe(&g->join.shm, l.waits, k, what, sizeof(what));
     buf_addf(&b, "rank %d: no progress for %lld s while rank %d waits for %s",
              l.rank, (long long)(since / 1000), l.waits, what);
-    if (since >= g->o->timeout_ms) {
+    if (since >= g->o->join.timeout_ms) {
         give_up(g, ERR_PEER, l.rank, &b);
         return;
     }
-    if (l.waits == g->o->ranks.rank)
+    if (l.waits == g->o->join.ranks.rank)
         warn("%s", b.data);
     buf_release(&b);
 }
@@ -272,7 +255,7 @@ static void reap(struct ring *g)
 /* Wait for anything, at most ms, and take note of it. */
 static void turn(struct ring *g, int ms)
 {
-    int n = 4 + g->peers.world;
+    int n = 4 + g->join.peers.n;
     struct pollfd *p = xcalloc((size_t)n, sizeof(*p));
     uint64_t count;
 
@@ -280,8 +263,8 @@ static void turn(struct ring *g, int ms)
     p[1].fd = g->gone ? -1 : g->child.pidfd;
     p[2].fd = g->serve.event;
     p[3].fd = g->launch;
-    for (int r = 0; r < g->peers.world; r++)
-        p[4 + r].fd = g->peers.fd[r];
+    for (int i = 0; i < g->join.peers.n; i++)
+        p[4 + i].fd = g->join.peers.fd[i];
     for (int i = 0; i < n; i++)
         p[i].events = POLLIN;
     if (poll(p, (nfds_t)n, ms) > 0) {
@@ -293,9 +276,9 @@ static void turn(struct ring *g, int ms)
             (void)!read(g->serve.event, &count, sizeof(count));
         if (p[3].revents)
             check_launcher(g);
-        for (int r = 0; r < g->peers.world; r++)
-            if (p[4 + r].revents)
-                check_peer(g, r);
+        for (int i = 0; i < g->join.peers.n; i++)
+            if (p[4 + i].revents)
+                peers_check(&g->join.peers, &g->join.shm, i);
     }
     free(p);
 }
@@ -319,11 +302,11 @@ static int leave(struct ring *g)
     const char *text;
     int origin, code = 0;
     bool killed = false;
-    enum err_class c = shm_cause(&g->shm, &origin, &text);
+    enum err_class c = shm_cause(&g->join.shm, &origin, &text);
     int64_t end = clock_ms() + LEAVE_MS;
 
     /* The launcher reports the cause once for all ranks. */
-    if (g->launch < 0 || origin == g->o->ranks.rank)
+    if (g->launch < 0 || origin == g->o->join.ranks.rank)
         warn("%s", text);
     tell_cause(g, c, origin, text);
     while (!g->gone && clock_ms() < end)
@@ -333,7 +316,7 @@ static int leave(struct ring *g)
     kill(-g->child.pid, SIGKILL);
     for (end = clock_ms() + 1000; !g->gone && clock_ms() < end;)
         turn(g, 50);
-    if (g->gone && !killed && origin == g->o->ranks.rank)
+    if (g->gone && !killed && origin == g->o->join.ranks.rank)
         code = child_exit_status(g->status);
     if (code)
         return code;
@@ -343,19 +326,20 @@ static int leave(struct ring *g)
 
 static int supervise(struct ring *g)
 {
+    bool stuck;
     int status;
 
-    while (!finished(g) && !shm_aborted(&g->shm)) {
+    while (!finished(g) && !shm_aborted(&g->join.shm)) {
         turn(g, g->gone || g->closed_at ? 50 : TICK_MS);
         check_worker(g);
         check_lag(g);
     }
     status = finished(g) ? child_exit_status(g->status) : leave(g);
     /* A thread that is stuck at a pipe goes with the process. */
-    if (serve_stop(&g->serve, 1000))
-        shm_release(&g->shm);
-    else
+    stuck = !serve_stop(&g->serve, 1000);
+    if (stuck)
         note("a thread is stuck at the worker's pipe");
+    join_leave(&g->join, stuck);
     return status;
 }
 
@@ -390,7 +374,7 @@ static void find_launcher(struct ring *g)
     g->launch = local_connect(g->o->launch);
     if (g->launch < 0)
         return;
-    line = xstrfmt("rank %d\n", g->o->ranks.local_rank);
+    line = xstrfmt("rank %d\n", g->o->join.ranks.local_rank);
     tell_launcher(g, line);
     free(line);
 }
@@ -398,34 +382,34 @@ static void find_launcher(struct ring *g)
 static int start(struct ring *g)
 {
     const struct ring_options *o = g->o;
-    struct peer_address a = {o->ranks.rank, o->ranks.world, o->rdzv, o->run_id,
-                             o->timeout_ms};
+    const struct ranks *r = &o->join.ranks;
     const char *bytes = getenv("MILLRACE_PIPE_BYTES"); /* for tests */
+    struct serve_plane p;
     sigset_t old;
 
     find_launcher(g);
-    if (peers_join(&g->peers, &g->shm, &a) < 0)
+    if (join_run(&g->join, &o->join) < 0)
         return -1;
+    note("rank %d/%d engine %s (from %s)", r->rank, r->world,
+         g->join.engine->name, r->family);
     if (open_signals(g, &old) < 0 ||
-        child_start(&g->child, o->argv, &o->ranks, &old,
+        child_start(&g->child, o->argv, r, &old,
                     bytes ? (int)strtol(bytes, NULL, 10) : 0) < 0) {
-        char *text = xstrfmt("rank %d: %s", o->ranks.rank, err_text());
-        shm_abort(&g->shm, err_code(), o->ranks.rank, text);
+        char *text = xstrfmt("rank %d: %s", r->rank, err_text());
+        shm_abort(&g->join.shm, err_code(), r->rank, text);
         free(text);
+        join_leave(&g->join, false);
         return -1;
     }
-    atomic_store(&shm_rank(&g->shm, o->ranks.rank)->worker_pid,
+    atomic_store(&shm_rank(&g->join.shm, r->rank)->worker_pid,
                  (int32_t)g->child.pid);
-    return serve_start(&g->serve, &g->shm, g->child.in, g->child.out);
+    p = (struct serve_plane){&g->join.shm, g->join.engine, g->join.plane};
+    return serve_start(&g->serve, &p, g->child.in, g->child.out);
 }
 
 int ring_run(const struct ring_options *o)
 {
-    struct ring g = {.o = o,
-                     .shm = SHM_INIT,
-                     .peers = PEERS_INIT,
-                     .signals = -1,
-                     .launch = -1};
+    struct ring g = {.o = o, .signals = -1, .launch = -1};
     struct sigaction ignore;
     char *text;
     int status;
@@ -434,7 +418,7 @@ int ring_run(const struct ring_options *o)
     ignore.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &ignore, NULL);
     if (start(&g) < 0) {
-        tell_cause(&g, err_code(), o->ranks.rank, err_text());
+        tell_cause(&g, err_code(), o->join.ranks.rank, err_text());
         warn("%s", err_text());
         status = (int)err_code();
     } else {
@@ -443,7 +427,6 @@ int ring_run(const struct ring_options *o)
     text = xstrfmt("status %d\n", status);
     tell_launcher(&g, text);
     free(text);
-    peers_release(&g.peers);
     if (g.launch >= 0)
         close(g.launch);
     return status;

@@ -15,20 +15,16 @@
 #ifndef RING_LOOP_H
 #define RING_LOOP_H
 
-#include "ring/peer.h"
-#include "ring/ranks.h"
+#include "ring/join.h"
 #include "util/err.h"
 
 #include <stdint.h>
 
 struct ring_options {
-    struct ranks ranks;
-    const char *rdzv; /* NULL in a world of 1 */
-    const char *run_id;
-    const char *launch; /* address of the launcher's socket, or NULL */
-    int64_t timeout_ms; /* to join, and for a rank that lags behind */
-    int64_t tell_ms;    /* a lagging rank is named after this */
-    char **argv;        /* the worker, ended by NULL */
+    struct join_options join; /* its timeout holds for a rank that lags, too */
+    const char *launch;       /* address of the launcher's socket, or NULL */
+    int64_t tell_ms;          /* a lagging rank is named after this */
+    char **argv;              /* the worker, ended by NULL */
 };
 
 /* Run to the end. The exit status of this process; messages are printed. */

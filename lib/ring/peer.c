@@ -19,35 +19,38 @@
 
 /* ---- handing over */
 
-static int send_memory(int fd, int memory)
+#define MOST_FDS 2 /* memory and bell */
+
+union fd_room {
+    struct cmsghdr h;
+    char room[CMSG_SPACE(MOST_FDS * sizeof(int))];
+};
+
+static int send_memory(int fd, const struct shm *s)
 {
-    union {
-        struct cmsghdr h;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control;
+    int fds[MOST_FDS] = {s->fd, s->bell}, n = s->bell >= 0 ? 2 : 1;
+    union fd_room control;
     char byte = 'm';
     struct iovec v = {&byte, 1};
     struct msghdr m = {.msg_iov = &v,
                        .msg_iovlen = 1,
                        .msg_control = control.room,
-                       .msg_controllen = sizeof(control.room)};
+                       .msg_controllen = CMSG_SPACE((size_t)n * sizeof(int))};
 
     memset(&control, 0, sizeof(control));
     control.h.cmsg_level = SOL_SOCKET;
     control.h.cmsg_type = SCM_RIGHTS;
-    control.h.cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(&control.h), &memory, sizeof(int));
+    control.h.cmsg_len = CMSG_LEN((size_t)n * sizeof(int));
+    memcpy(CMSG_DATA(&control.h), fds, (size_t)n * sizeof(int));
     if (sendmsg(fd, &m, MSG_NOSIGNAL) != 1)
         return err_sys(ERR_PEER, "rendezvous: hand over the memory");
     return 0;
 }
 
-static int receive_memory(int fd, int *memory)
+/* fds: memory, and bell or -1. */
+static int receive_memory(int fd, int fds[MOST_FDS])
 {
-    union {
-        struct cmsghdr h;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control;
+    union fd_room control;
     char byte;
     struct iovec v = {&byte, 1};
     struct msghdr m = {.msg_iov = &v,
@@ -56,13 +59,16 @@ static int receive_memory(int fd, int *memory)
                        .msg_controllen = sizeof(control.room)};
     ssize_t r;
 
+    fds[0] = fds[1] = -1;
     do {
         r = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
     } while (r < 0 && errno == EINTR);
-    if (r != 1 || m.msg_controllen < sizeof(control.room) ||
-        control.h.cmsg_type != SCM_RIGHTS)
-        return err_set(ERR_PEER, "rank 0: left while the run was joined");
-    memcpy(memory, CMSG_DATA(&control.h), sizeof(int));
+    if (r != 1 || m.msg_controllen < CMSG_LEN(sizeof(int)) ||
+        control.h.cmsg_type != SCM_RIGHTS ||
+        control.h.cmsg_len > CMSG_LEN(MOST_FDS * sizeof(int)))
+        return err_set(ERR_PEER,
+                       "the leader of this host left while the run was joined");
+    memcpy(fds, CMSG_DATA(&control.h), control.h.cmsg_len - CMSG_LEN(0));
     return 0;
 }
 
@@ -71,18 +77,19 @@ static int receive_memory(int fd, int *memory)
 static int say_hello(int fd, const struct peer_address *a)
 {
     struct frame_writer w;
-    char rank[16], world[16];
-    struct frame_pair meta[] = {{"proto", CTL_PROTO},
-                                {"rank", rank},
-                                {"role", "ring"},
-                                {"run", a->run_id},
-                                {"world", world}};
+    char text[5][16];
+    const int number[5] = {a->local_rank, a->local_world, a->port, a->rank,
+                           a->world};
+    struct frame_pair meta[] = {
+        {"local_rank", text[0]}, {"local_world", text[1]}, {"port", text[2]},
+        {"proto", CTL_PROTO},    {"rank", text[3]},        {"role", "ring"},
+        {"run", a->run_id},      {"world", text[4]}};
     int r;
 
-    snprintf(rank, sizeof(rank), "%d", a->rank);
-    snprintf(world, sizeof(world), "%d", a->world);
+    for (int i = 0; i < 5; i++)
+        snprintf(text[i], sizeof(text[i]), "%d", number[i]);
     frame_writer_init(&w, fd, "rendezvous");
-    r = frame_write(&w, CTL_HELLO, meta, 5, NULL, 0, HELLO_MS);
+    r = frame_write(&w, CTL_HELLO, meta, 8, NULL, 0, HELLO_MS);
     frame_writer_release(&w);
     return r;
 }
@@ -98,7 +105,7 @@ static void say_error(int fd)
 }
 
 struct hello {
-    int64_t rank, world;
+    int64_t rank, world, local_rank, local_world, port;
     char run[128];
 };
 
@@ -125,7 +132,10 @@ static int hear_hello(int fd, int64_t deadline_ms, struct hello *h)
         goto out;
     }
     if (frame_meta_int(&f, "rank", &h->rank) < 0 ||
-        frame_meta_int(&f, "world", &h->world) < 0)
+        frame_meta_int(&f, "world", &h->world) < 0 ||
+        frame_meta_int(&f, "local_rank", &h->local_rank) < 0 ||
+        frame_meta_int(&f, "local_world", &h->local_world) < 0 ||
+        frame_meta_int(&f, "port", &h->port) < 0)
         goto out;
     snprintf(h->run, sizeof(h->run), "%s", run ? run : "");
     r = 0;
@@ -134,15 +144,43 @@ out:
     return r;
 }
 
-/* ---- rank 0 */
+/* ---- the leader */
 
 struct lobby {
     const struct peer_address *a;
     struct peers *p;
-    pid_t *pid; /* [world] */
-    int n;      /* there, with rank 0 */
+    pid_t *pid; /* [n] */
+    int n;      /* there, with the leader */
     int64_t deadline, tell;
 };
+
+/* Do they mean the same run of the same size? */
+static int check_hello(const struct lobby *l, const struct hello *h, pid_t pid)
+{
+    const struct peer_address *a = l->a;
+
+    if (h->world != a->world || h->rank < 0 || h->rank >= a->world)
+        return err_set(ERR_CONFIG,
+                       "rank %lld (pid %d) is one of %lld, rank %d (pid %d) "
+                       "one of %d",
+                       (long long)h->rank, (int)pid, (long long)h->world,
+                       a->rank, (int)getpid(), a->world);
+    if (h->local_world != a->local_world || h->local_rank < 0 ||
+        h->local_rank >= a->local_world || h->port < 0 || h->port > 65535)
+        return err_set(
+            ERR_CONFIG,
+            "rank %lld (pid %d) is one of %lld on this host, rank %d "
+            "(pid %d) one of %d",
+            (long long)h->rank, (int)pid, (long long)h->local_world, a->rank,
+            (int)getpid(), a->local_world);
+    for (int i = 0; i < a->local_world; i++)
+        if ((i == 0 || l->p->fd[i] >= 0) &&
+            (l->p->rank[i] == h->rank || i == h->local_rank))
+            return err_set(ERR_CONFIG,
+                           "rank %lld is there twice: pid %d and pid %d",
+                           (long long)h->rank, (int)l->pid[i], (int)pid);
+    return 0;
+}
 
 /* A connection that says who it is. 0: settled, -1: the run is over. */
 static int admit(struct lobby *l, int fd)
@@ -158,23 +196,17 @@ static int admit(struct lobby *l, int fd)
                 (int)pid, h.run, a->run_id);
         goto stranger;
     }
-    if (h.world != a->world || h.rank < 0 || h.rank >= a->world)
-        err_set(ERR_CONFIG,
-                "rank %lld (pid %d) is one of %lld, rank 0 (pid %d) one of %d",
-                (long long)h.rank, (int)pid, (long long)h.world, (int)getpid(),
-                a->world);
-    else if (l->p->fd[h.rank] >= 0 || h.rank == 0)
-        err_set(ERR_CONFIG, "rank %lld is there twice: pid %d and pid %d",
-                (long long)h.rank, (int)l->pid[h.rank], (int)pid);
-    else {
-        l->p->fd[h.rank] = fd;
-        l->pid[h.rank] = pid;
-        l->n++;
-        return 0;
+    if (check_hello(l, &h, pid) < 0) {
+        say_error(fd);
+        close(fd);
+        return -1;
     }
-    say_error(fd);
-    close(fd);
-    return -1;
+    l->p->fd[h.local_rank] = fd;
+    l->p->rank[h.local_rank] = (int)h.rank;
+    l->p->port[h.local_rank] = (int)h.port;
+    l->pid[h.local_rank] = pid;
+    l->n++;
+    return 0;
 stranger:
     warn("%s: turned away", err_text());
     say_error(fd);
@@ -186,9 +218,11 @@ static char *missing(const struct lobby *l)
 {
     struct buf b = BUF_INIT;
 
-    for (int r = 1; r < l->a->world; r++)
-        if (l->p->fd[r] < 0)
-            buf_addf(&b, "%s%d", b.len ? ", " : "", r);
+    /* On one of several hosts their ranks are not known. */
+    buf_addstr(&b, l->a->local_world < l->a->world ? "local rank " : "rank ");
+    for (int i = 1, n = 0; i < l->a->local_world; i++)
+        if (l->p->fd[i] < 0)
+            buf_addf(&b, "%s%d", n++ ? ", " : "", i);
     return buf_detach(&b);
 }
 
@@ -197,13 +231,13 @@ static int check_alive(struct lobby *l)
 {
     char byte;
 
-    for (int r = 1; r < l->a->world; r++) {
-        int fd = l->p->fd[r];
+    for (int i = 1; i < l->a->local_world; i++) {
+        int fd = l->p->fd[i];
         if (fd >= 0 && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
             return err_set(ERR_PEER,
                            "rank %d: allreduce-ring (pid %d) died before all "
                            "had joined",
-                           r, (int)l->pid[r]);
+                           l->p->rank[i], (int)l->pid[i]);
     }
     return 0;
 }
@@ -214,7 +248,7 @@ static int wait_for_all(struct lobby *l, int listener)
     char *who;
     int fd;
 
-    while (l->n < l->a->world) {
+    while (l->n < l->a->local_world) {
         if (poll(&p, 1, 250) > 0) {
             fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
             if (fd >= 0 && admit(l, fd) < 0)
@@ -226,12 +260,12 @@ static int wait_for_all(struct lobby *l, int listener)
         if (clock_ms() >= l->tell) {
             who = missing(l);
             if (clock_ms() >= l->deadline) {
-                err_set(ERR_PEER, "rank %s: not there within %lld s", who,
+                err_set(ERR_PEER, "%s: not there within %lld s", who,
                         (long long)(l->a->timeout_ms / 1000));
                 free(who);
                 return -1;
             }
-            warn("waiting for rank %s of %d", who, l->a->world);
+            warn("waiting for %s of %d", who, l->a->local_world);
             free(who);
             l->tell += TELL_MS;
         }
@@ -241,10 +275,10 @@ static int wait_for_all(struct lobby *l, int listener)
     return 0;
 }
 
-static int host(struct peers *p, struct shm *s, const struct peer_address *a)
+static int host(struct peers *p, const struct peer_address *a)
 {
     struct lobby l = {.a = a, .p = p, .n = 1};
-    int listener = local_listen(a->rdzv, a->world), r = -1;
+    int listener = local_listen(a->rdzv, a->local_world), r;
 
     if (listener < 0)
         return -1;
@@ -252,20 +286,11 @@ static int host(struct peers *p, struct shm *s, const struct peer_address *a)
     l.tell = clock_ms() + TELL_MS;
     if (l.tell > l.deadline)
         l.tell = l.deadline;
-    l.pid = xcalloc((size_t)a->world, sizeof(*l.pid));
+    l.pid = xcalloc((size_t)a->local_world, sizeof(*l.pid));
     l.pid[0] = getpid();
-    if (shm_create(s, a->world) < 0 || wait_for_all(&l, listener) < 0)
-        goto out;
-    for (int i = 1; i < a->world; i++)
-        if (say_hello(p->fd[i], a) < 0 || send_memory(p->fd[i], s->fd) < 0) {
-            err_wrap("rank %d", i);
-            goto out;
-        }
-    r = 0;
-out:
-    for (int i = 1; r < 0 && i < a->world; i++)
-        if (p->fd[i] >= 0)
-            say_error(p->fd[i]);
+    r = wait_for_all(&l, listener);
+    if (r < 0)
+        peers_refuse(p);
     close(listener);
     if (a->rdzv[0] != '@')
         unlink(a->rdzv);
@@ -286,7 +311,9 @@ static int connect_to_host(const struct peer_address *a, int64_t deadline)
             return err_sys(ERR_PEER, "rendezvous \"%s\"", a->rdzv);
         if (clock_ms() >= deadline)
             return err_set(ERR_PEER,
-                           "rank 0: not there within %lld s: rendezvous \"%s\"",
+                           "rank %d: not there within %lld s: rendezvous "
+                           "\"%s\"",
+                           a->rank - a->local_rank,
                            (long long)(a->timeout_ms / 1000), a->rdzv);
         nanosleep(&t, NULL);
         pause = pause < 100 ? pause * 2 : 200;
@@ -294,62 +321,115 @@ static int connect_to_host(const struct peer_address *a, int64_t deadline)
     return fd;
 }
 
-static int visit(struct peers *p, struct shm *s, const struct peer_address *a)
+static int visit(struct peers *p, const struct peer_address *a)
 {
-    int64_t deadline = clock_ms() + a->timeout_ms, left;
-    struct hello h;
+    int fd = connect_to_host(a, clock_ms() + a->timeout_ms);
     pid_t pid;
-    int fd = connect_to_host(a, deadline), memory = -1;
 
     if (fd < 0)
         return -1;
     p->fd[0] = fd;
-    if (local_user(fd, &pid) < 0 || say_hello(fd, a) < 0)
+    return local_user(fd, &pid) < 0 || say_hello(fd, a) < 0 ? -1 : 0;
+}
+
+static int receive(struct peers *p, struct shm *s, const struct peer_address *a)
+{
+    int fds[MOST_FDS];
+    struct hello h;
+    pid_t pid;
+
+    /* The leader gives up first, with the names of those it misses: here, or
+     * after a second time as long on other hosts. */
+    if (local_user(p->fd[0], &pid) < 0)
         return -1;
-    /* Rank 0 gives up first, with the names of those it misses. */
-    left = deadline - clock_ms() + HELLO_MS;
-    if (hear_hello(fd, left, &h) < 0) {
+    if (hear_hello(p->fd[0], 2 * a->timeout_ms + HELLO_MS, &h) < 0) {
         if (err_code() == ERR_IO)
             err_set(ERR_PEER,
-                    "rank 0: allreduce-ring (pid %d) died before "
-                    "all had joined",
-                    (int)pid);
+                    "rank %d: allreduce-ring (pid %d) died before all had "
+                    "joined",
+                    a->rank - a->local_rank, (int)pid);
         return -1;
     }
-    if (receive_memory(fd, &memory) < 0)
+    if (receive_memory(p->fd[0], fds) < 0)
         return -1;
-    if (shm_attach(s, memory, a->rank, a->world) < 0) {
-        close(memory);
+    if (shm_attach(s, fds[0], a->rank, a->world) < 0) {
+        close(fds[0]);
+        if (fds[1] >= 0)
+            close(fds[1]);
         return -1;
     }
+    s->bell = fds[1];
     return 0;
 }
 
-int peers_join(struct peers *p, struct shm *s, const struct peer_address *a)
+int peers_gather(struct peers *p, const struct peer_address *a)
 {
-    int r;
+    size_t n = (size_t)a->local_world;
 
-    p->rank = a->rank;
-    p->world = a->world;
-    p->fd = xreallocarray(NULL, (size_t)a->world, sizeof(*p->fd));
-    for (int i = 0; i < a->world; i++)
+    p->n = a->local_world;
+    p->index = a->local_rank;
+    p->fd = xreallocarray(NULL, n, sizeof(*p->fd));
+    p->rank = xcalloc(n, sizeof(*p->rank));
+    p->port = xcalloc(n, sizeof(*p->port));
+    for (int i = 0; i < p->n; i++)
         p->fd[i] = -1;
-    if (a->world == 1)
-        r = shm_create(s, 1);
-    else if (a->rank == 0)
-        r = host(p, s, a);
-    else
-        r = visit(p, s, a);
-    if (r == 0)
-        shm_rank(s, a->rank)->ring_pid = getpid();
-    return r;
+    p->rank[p->index] = a->rank;
+    p->port[p->index] = a->port;
+    if (p->n == 1)
+        return 0;
+    return p->index == 0 ? host(p, a) : visit(p, a);
+}
+
+int peers_share(struct peers *p, struct shm *s, const struct peer_address *a)
+{
+    if (p->index != 0)
+        return receive(p, s, a);
+    for (int i = 1; i < p->n; i++)
+        if (say_hello(p->fd[i], a) < 0 || send_memory(p->fd[i], s) < 0) {
+            err_wrap("rank %d", p->rank[i]);
+            peers_refuse(p);
+            return -1;
+        }
+    return 0;
+}
+
+void peers_refuse(struct peers *p)
+{
+    for (int i = 1; p->index == 0 && i < p->n; i++)
+        if (p->fd[i] >= 0)
+            say_error(p->fd[i]);
+}
+
+void peers_check(struct peers *p, const struct shm *s, int i)
+{
+    int r = shm_local(s, i);
+    struct shm_rank *peer = shm_rank(s, r);
+    struct buf b = BUF_INIT;
+    char waste[64];
+    ssize_t n = recv(p->fd[i], waste, sizeof(waste), MSG_DONTWAIT);
+
+    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+        return;
+    close(p->fd[i]);
+    p->fd[i] = -1;
+    if (atomic_load(&peer->ended))
+        return;
+    buf_addf(&b, "rank %d: allreduce-ring (pid %d) died", r,
+             (int)peer->ring_pid);
+    if (atomic_load(&peer->step) >= 0)
+        buf_addf(&b, ", last seen at step %lld",
+                 (long long)atomic_load(&peer->step));
+    shm_abort(s, ERR_PEER, r, b.data);
+    buf_release(&b);
 }
 
 void peers_release(struct peers *p)
 {
-    for (int i = 0; i < p->world; i++)
+    for (int i = 0; i < p->n; i++)
         if (p->fd[i] >= 0)
             close(p->fd[i]);
     free(p->fd);
+    free(p->rank);
+    free(p->port);
     *p = (struct peers)PEERS_INIT;
 }

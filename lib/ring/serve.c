@@ -2,6 +2,7 @@
 
 #include "io/ctl.h"
 #include "io/frame.h"
+#include "ring/request.h"
 #include "util/fdio.h"
 
 #include <inttypes.h>
@@ -17,11 +18,6 @@
 struct serve_slot {
     size_t offset, bytes; /* in the arenas */
 };
-
-static const char *const kind_names[OP_KINDS] = {
-    CTL_HELLO, CTL_GRAD, CTL_REDUCE, CTL_BCAST, CTL_BARRIER, "end",
-};
-static const char *const op_names[] = {"sum", "min", "max"};
 
 /* ---- notes for the supervisor */
 
@@ -152,10 +148,10 @@ static int take_reduce(struct serve *v, struct frame_stream *s,
     const char *name = frame_meta(f, "op");
     int i, which;
 
-    for (which = 0; which < 3; which++)
-        if (name && strcmp(name, op_names[which]) == 0)
+    for (which = 0; which < REQUEST_OPERATIONS; which++)
+        if (name && strcmp(name, request_operation[which]) == 0)
             break;
-    if (which == 3)
+    if (which == REQUEST_OPERATIONS)
         return err_set(ERR_DATA, "reduce frame: unknown op \"%.20s\"",
                        name ? name : "");
     if (frame_want(f, "v", DT_F64, 1, &i) < 0)
@@ -209,7 +205,7 @@ static int take(struct serve *v, struct frame_stream *s, const struct frame *f)
     int r;
 
     for (kind = 0; kind < OP_KINDS; kind++)
-        if (strcmp(frame_type(f), kind_names[kind]) == 0)
+        if (strcmp(frame_type(f), request_kind[kind]) == 0)
             break;
     if (k - sent >= SHM_OPS)
         return err_set(ERR_DATA, "worker: %d requests without an answer read",
@@ -232,20 +228,19 @@ static int take(struct serve *v, struct frame_stream *s, const struct frame *f)
     if (kind == OP_BCAST)
         v->last_bcast = k;
     v->n_requests = k;
-    shm_post(&me->ready, k);
+    shm_advance(v->shm, SHM_READY, k);
     return 0;
 }
 
 static void post_end(struct serve *v)
 {
-    struct shm_rank *me = shm_rank(v->shm, v->shm->rank);
     struct shm_op *op = shm_op(v->shm, v->shm->rank, v->n_requests + 1);
 
     op->kind = OP_END;
     op->arg = 0;
     op->count = op->offset = 0;
     op->name[0] = 0;
-    shm_post(&me->ready, ++v->n_requests);
+    shm_advance(v->shm, SHM_READY, ++v->n_requests);
 }
 
 void serve_post_end(struct serve *v)
@@ -289,87 +284,6 @@ static void *run_reader(void *arg)
 
 /* ---- adder */
 
-static void describe(const struct shm_op *op, char *text, size_t size)
-{
-    switch (op->kind) {
-    case OP_GRAD:
-        snprintf(text, size,
-                 "the sum of bucket %u (%" PRIu64 " elements) at "
-                 "step %" PRId64,
-                 op->arg, op->count, op->step);
-        break;
-    case OP_REDUCE:
-        snprintf(text, size, "the %s of %" PRIu64 " numbers",
-                 op_names[op->arg % 3], op->count);
-        break;
-    case OP_BCAST:
-        snprintf(text, size,
-                 "broadcast \"%s\" of %" PRIu64 " bytes from rank "
-                 "%u",
-                 op->name, op->count, op->arg);
-        break;
-    case OP_BARRIER:
-        snprintf(text, size, "barrier \"%s\"", op->name);
-        break;
-    default:
-        snprintf(text, size, "%s",
-                 op->kind < OP_KINDS ? kind_names[op->kind] : "?");
-    }
-}
-
-void serve_describe(const struct shm *s, int rank, uint32_t k, char *text,
-                    size_t size)
-{
-    describe(shm_op(s, rank, k), text, size);
-}
-
-/* Do all ranks ask the same? The first that differs is named with rank 0. */
-static int compare(struct serve *v, uint32_t k)
-{
-    const struct shm_op *a = shm_op(v->shm, 0, k);
-    char one[200], other[200];
-
-    for (int r = 1; r < v->shm->world; r++) {
-        const struct shm_op *b = shm_op(v->shm, r, k);
-        if (a->kind == b->kind && a->arg == b->arg && a->count == b->count &&
-            (a->kind != OP_GRAD || a->step == b->step) &&
-            strcmp(a->name, b->name) == 0)
-            continue;
-        describe(a, one, sizeof(one));
-        describe(b, other, sizeof(other));
-        return err_set(ERR_CONFIG,
-                       "ranks 0 and %d disagree: rank 0 asks for %s, rank %d "
-                       "for %s",
-                       r, one, r, other);
-    }
-    return 0;
-}
-
-static int compare_hello(const struct shm *s)
-{
-    const struct shm_rank *a = shm_rank(s, 0);
-
-    for (int r = 1; r < s->world; r++) {
-        const struct shm_rank *b = shm_rank(s, r);
-        if (strcmp(a->layout, b->layout) != 0)
-            return err_set(ERR_CONFIG,
-                           "ranks 0 and %d disagree: parameter "
-                           "layout %s and %s: not the same model",
-                           r, a->layout, b->layout);
-        if (strcmp(a->recipe, b->recipe) != 0)
-            return err_set(ERR_CONFIG,
-                           "ranks 0 and %d disagree: recipe %s "
-                           "and %s",
-                           r, a->recipe, b->recipe);
-        if (a->samples != b->samples)
-            return err_set(ERR_CONFIG,
-                           "ranks 0 and %d disagree: resumed at "
-                           "%" PRId64 " and %" PRId64 " samples",
-                           r, a->samples, b->samples);
-    }
-    return 0;
-}
-
 /* A NaN of any rank stays one. */
 static double combine(uint32_t which, double x, double y)
 {
@@ -397,19 +311,31 @@ static int reduce(struct serve *v, const struct shm_op *op, uint32_t k)
     return 0;
 }
 
+static int add_bucket(struct serve *v, struct shm_op *op, uint32_t k)
+{
+    bool finite = true;
+
+    /* The ranks of other hosts are met by the engine. */
+    if (shm_wait_local(v->shm, SHM_READY, k) < 0 ||
+        request_compare_local(v->shm, k) < 0 ||
+        v->engine->add(v->plane, k, &finite) < 0)
+        return -1;
+    atomic_store(&op->bad, !finite);
+    return 0;
+}
+
 static int perform(struct serve *v, uint32_t k)
 {
     struct shm_op *op = shm_op(v->shm, v->shm->rank, k);
 
-    if (shm_wait_all(v->shm, SHM_READY, k) < 0 || compare(v, k) < 0)
+    if (shm_wait_one(v->shm, SHM_READY, v->shm->rank, k) < 0)
         return -1;
-    if (op->kind == OP_HELLO)
-        return compare_hello(v->shm);
     if (op->kind == OP_GRAD)
-        atomic_store(&op->bad, !shm_add_slice(v->shm, op->offset, op->count));
-    if (op->kind == OP_REDUCE)
-        return reduce(v, op, k);
-    return 0;
+        return add_bucket(v, op, k);
+    if (shm_wait_all(v->shm, SHM_READY, k) < 0 ||
+        request_compare(v->shm, k) < 0)
+        return -1;
+    return op->kind == OP_REDUCE ? reduce(v, op, k) : 0;
 }
 
 static void *run_adder(void *arg)
@@ -428,7 +354,7 @@ static void *run_adder(void *arg)
         last = shm_op(v->shm, v->shm->rank, k)->kind == OP_END;
         if (last)
             atomic_store(&me->ended, 1);
-        shm_post(&me->done, k);
+        shm_advance(v->shm, SHM_DONE, k);
         if (last)
             break;
     }
@@ -461,8 +387,8 @@ static int write_sum(struct serve *v, struct frame_writer *w, uint32_t k)
         "g", TENSOR1(DT_F32, (char *)shm_sums(v->shm) + op->offset,
                      (int64_t)op->count)};
 
-    for (int r = 0; r < v->shm->world; r++)
-        if (atomic_load(&shm_op(v->shm, r, k)->bad))
+    for (int i = 0; i < v->shm->n_local; i++)
+        if (atomic_load(&shm_op(v->shm, shm_local(v->shm, i), k)->bad))
             meta[1].value = "0";
     snprintf(bucket, sizeof(bucket), "%u", op->arg);
     snprintf(step, sizeof(step), "%" PRId64, op->step);
@@ -500,17 +426,17 @@ static int write_answer(struct serve *v, struct frame_writer *w, uint32_t k)
 /* Requests 1, 2, ... as they are done; -1 on failure, 0 after the end. */
 static int answer_all(struct serve *v, struct frame_writer *w)
 {
-    struct shm_rank *me = shm_rank(v->shm, v->shm->rank);
-
     for (uint32_t k = 1;; k++) {
         bool last;
+        /* What the ranks of this host have done is all that the answer is made
+         * of. */
         if (shm_wait_one(v->shm, SHM_READY, v->shm->rank, k) < 0 ||
-            shm_wait_all(v->shm, SHM_DONE, k) < 0)
+            shm_wait_local(v->shm, SHM_DONE, k) < 0)
             return -1;
         last = shm_op(v->shm, v->shm->rank, k)->kind == OP_END;
         if (write_answer(v, w, k) < 0)
             return -1;
-        shm_post(&me->sent, k);
+        shm_advance(v->shm, SHM_SENT, k);
         if (last)
             return 0;
     }
@@ -538,10 +464,12 @@ static void *run_writer(void *arg)
 
 /* ---- threads */
 
-int serve_start(struct serve *v, struct shm *s, int in, int out)
+int serve_start(struct serve *v, const struct serve_plane *p, int in, int out)
 {
     memset(v, 0, sizeof(*v));
-    v->shm = s;
+    v->shm = p->shm;
+    v->engine = p->engine;
+    v->plane = p->plane;
     v->in = in;
     v->out = out;
     v->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -3,7 +3,7 @@
  *
  * Three threads, so that no direction waits for another:
  *	reader	frames of the worker -> requests and data in the shared memory
- *	adder	per request: all ranks ready, compare, add own slice, done
+ *	adder	per request: all ranks ready, compare, add (plane.h), done
  *	writer	per request: all ranks done, answer to the worker, sent
  * They meet only in the counters of shm.h. The reader never waits for the
  * writer while gradients come: the memory has a place for every bucket.
@@ -14,6 +14,7 @@
 #ifndef RING_SERVE_H
 #define RING_SERVE_H
 
+#include "ring/plane.h"
 #include "ring/shm.h"
 #include "util/err.h"
 
@@ -30,6 +31,8 @@ enum serve_input {
 
 struct serve {
     struct shm *shm;
+    const struct engine *engine;
+    struct plane *plane;
     int in, out; /* of the worker; closed by the threads */
     int event;   /* eventfd */
     pthread_t reader, adder, writer;
@@ -49,12 +52,16 @@ struct serve {
     uint32_t last_result;
 };
 
-/* What rank asked for as its request k, in words ("barrier \"x\""). */
-void serve_describe(const struct shm *s, int rank, uint32_t k, char *text,
-                    size_t size);
+/* Where requests meet and who adds. */
+struct serve_plane {
+    struct shm *shm;
+    const struct engine *engine;
+    struct plane *plane;
+};
 
 /* Start the threads on descriptors that belong to them from now on. */
-int serve_start(struct serve *v, struct shm *s, int in, int out) MUST_CHECK;
+int serve_start(struct serve *v, const struct serve_plane *p, int in,
+                int out) MUST_CHECK;
 /* A worker that ended well without a word is one that had nothing to do: post
  * the end in its place. Only after INPUT_CLOSED with 0 frames. */
 void serve_post_end(struct serve *v);

@@ -1,12 +1,14 @@
 #include "ring/shm.h"
 
 #include "ring/sum.h"
+#include "util/fdio.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -25,8 +27,11 @@ enum {
 };
 
 struct shm_head {
-    uint32_t magic, world;
+    uint32_t magic, world, host, n_local;
     uint64_t arena_bytes;
+    struct roster roster;
+    int16_t index[SHM_RANKS]; /* among the local ranks, or -1 */
+    int16_t local[SHM_RANKS];
     _Atomic uint32_t state;
     int32_t class, origin;
     char text[2048];
@@ -40,7 +45,7 @@ static size_t round_up(size_t n)
 /* Where the parts lie; all begin on a page. */
 static size_t ranks_at(void)
 {
-    return PAGE;
+    return round_up(sizeof(struct shm_head));
 }
 
 static size_t ops_at(int world)
@@ -60,10 +65,10 @@ static size_t arenas_at(int world)
            (size_t)world * round_up(SHM_NUMBERS * sizeof(double));
 }
 
-/* Arenas, sums and broadcast data: world + 2 regions of the same size. */
-static size_t total_bytes(int world, size_t arena)
+/* Arenas, sums and broadcast data: n + 2 regions of the same size. */
+static size_t total_bytes(int world, int n_local, size_t arena)
 {
-    return arenas_at(world) + ((size_t)world + 2) * arena;
+    return arenas_at(world) + ((size_t)n_local + 2) * arena;
 }
 
 static int map(struct shm *s)
@@ -78,42 +83,71 @@ static int map(struct shm *s)
     return 0;
 }
 
-int shm_create(struct shm *s, int world)
+static int make_memory(struct shm *s)
 {
-    struct shm t = SHM_INIT;
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     size_t memory = pages > 0 && size > 0 ? (size_t)pages * (size_t)size : 0;
 
-    if (world < 1 || world > SHM_RANKS)
-        return err_set(ERR_USAGE, "%d ranks: 1 to %d on one host", world,
-                       SHM_RANKS);
     if (memory < (size_t)1 << 28)
         memory = (size_t)1 << 28;
-    t.world = world;
-    t.arena_bytes = memory / (size_t)(world + 1) / PAGE * PAGE;
-    t.bytes = total_bytes(world, t.arena_bytes);
-    t.fd = memfd_create("millrace", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (t.fd < 0)
+    s->arena_bytes = memory / (size_t)(s->n_local + 1) / PAGE * PAGE;
+    s->bytes = total_bytes(s->world, s->n_local, s->arena_bytes);
+    s->fd = memfd_create("millrace", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (s->fd < 0)
         return err_sys(ERR_SYSTEM, "shared memory: create");
     /* Sealed, so that no peer can make it shorter under a reader. */
-    if (ftruncate(t.fd, (off_t)t.bytes) < 0 ||
-        fcntl(t.fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) <
-            0) {
-        err_sys(ERR_SYSTEM, "shared memory: size %zu bytes", t.bytes);
-        close(t.fd);
+    if (ftruncate(s->fd, (off_t)s->bytes) < 0 ||
+        fcntl(s->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) <
+            0)
+        return err_sys(ERR_SYSTEM, "shared memory: size %zu bytes", s->bytes);
+    return map(s);
+}
+
+int shm_create_host(struct shm *s, const struct roster *r, int host)
+{
+    struct shm t = SHM_INIT;
+    int list[SHM_RANKS];
+
+    if (roster_check(r) < 0)
+        return -1;
+    t.world = (int)r->world;
+    t.n_local = roster_locals(r, host, list);
+    t.rank = list[0];
+    if (r->n_hosts > 1) {
+        t.bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (t.bell < 0)
+            return err_sys(ERR_SYSTEM, "eventfd");
+    }
+    if (make_memory(&t) < 0) {
+        shm_release(&t);
         return -1;
     }
-    if (map(&t) < 0) {
-        close(t.fd);
-        return -1;
-    }
-    t.head->world = (uint32_t)world;
+    t.head->world = r->world;
+    t.head->host = (uint32_t)host;
+    t.head->n_local = (uint32_t)t.n_local;
     t.head->arena_bytes = t.arena_bytes;
+    t.head->roster = *r;
+    for (int i = 0; i < t.world; i++) {
+        t.head->index[i] = -1;
+        atomic_init(&shm_rank(&t, i)->step, -1);
+    }
+    for (int i = 0; i < t.n_local; i++) {
+        t.head->index[list[i]] = (int16_t)i;
+        t.head->local[i] = (int16_t)list[i];
+    }
     t.head->magic = MAGIC;
-    for (int r = 0; r < world; r++)
-        atomic_init(&shm_rank(&t, r)->step, -1);
     *s = t;
     return 0;
+}
+
+int shm_create(struct shm *s, int world)
+{
+    struct roster r;
+
+    if (world < 1 || world > SHM_RANKS)
+        return err_set(ERR_USAGE, "%d ranks: 1 to %d", world, SHM_RANKS);
+    roster_single(&r, world);
+    return shm_create_host(s, &r, 0);
 }
 
 int shm_attach(struct shm *s, int fd, int rank, int world)
@@ -134,9 +168,10 @@ int shm_attach(struct shm *s, int fd, int rank, int world)
     if (map(&t) < 0)
         return -1;
     t.arena_bytes = t.head->arena_bytes;
+    t.n_local = (int)t.head->n_local;
     if (t.head->magic != MAGIC || t.head->world != (uint32_t)world ||
-        t.arena_bytes > t.bytes ||
-        total_bytes(world, t.arena_bytes) != t.bytes) {
+        t.n_local < 1 || t.n_local > world || t.arena_bytes > t.bytes ||
+        total_bytes(world, t.n_local, t.arena_bytes) != t.bytes) {
         munmap(t.base, t.bytes);
         return err_set(ERR_PEER, "shared memory: its header does not fit");
     }
@@ -150,7 +185,29 @@ void shm_release(struct shm *s)
         munmap(s->base, s->bytes);
     if (s->fd >= 0)
         close(s->fd);
+    if (s->bell >= 0)
+        close(s->bell);
     *s = (struct shm)SHM_INIT;
+}
+
+const struct roster *shm_roster(const struct shm *s)
+{
+    return &s->head->roster;
+}
+
+int shm_host(const struct shm *s)
+{
+    return (int)s->head->host;
+}
+
+int shm_local(const struct shm *s, int i)
+{
+    return s->head->local[i];
+}
+
+int shm_index(const struct shm *s, int rank)
+{
+    return s->head->index[rank];
 }
 
 struct shm_rank *shm_rank(const struct shm *s, int rank)
@@ -175,21 +232,25 @@ double *shm_numbers(const struct shm *s, int rank)
                                   round_up(SHM_NUMBERS * sizeof(double)));
 }
 
+static char *region(const struct shm *s, int i)
+{
+    return s->base + arenas_at(s->world) + (size_t)i * s->arena_bytes;
+}
+
 float *shm_arena(const struct shm *s, int rank)
 {
-    return (float *)(void *)(s->base + arenas_at(s->world) +
-                             (size_t)rank * s->arena_bytes);
+    return (float *)(void *)region(s, shm_index(s, rank));
 }
 
 float *shm_sums(const struct shm *s)
 {
     /* The sum over one rank is what that rank gave. */
-    return shm_arena(s, s->world > 1 ? s->world : 0);
+    return (float *)(void *)region(s, s->n_local > 1 ? s->n_local : 0);
 }
 
 char *shm_bcast(const struct shm *s)
 {
-    return (char *)shm_arena(s, s->world + 1);
+    return region(s, s->n_local + 1);
 }
 
 size_t shm_room(const struct shm *s)
@@ -220,14 +281,41 @@ static void pause_cpu(void)
 #endif
 }
 
-int shm_wait_one(const struct shm *s, enum shm_counter which, int rank,
-                 uint32_t k)
+struct shm_count *shm_count(const struct shm *s, enum shm_counter which,
+                            int rank)
+{
+    struct shm_rank *r = shm_rank(s, rank);
+
+    return which == SHM_READY  ? &r->ready
+           : which == SHM_DONE ? &r->done
+                               : &r->sent;
+}
+
+static void ring_bell(const struct shm *s)
+{
+    uint64_t one = 1;
+
+    if (s->bell >= 0)
+        (void)!write(s->bell, &one, sizeof(one));
+}
+
+void shm_advance(const struct shm *s, enum shm_counter which, uint32_t k)
+{
+    shm_post(shm_count(s, which, s->rank), k);
+    ring_bell(s);
+}
+
+static int give_cause(const struct shm *s)
+{
+    const char *text;
+    enum err_class class = shm_cause(s, NULL, &text);
+
+    return err_give(class, text);
+}
+
+int shm_wait(const struct shm *s, struct shm_count *c, uint32_t k)
 {
     static const struct timespec slice = {0, 100000000};
-    struct shm_rank *r = shm_rank(s, rank);
-    struct shm_count *c = which == SHM_READY  ? &r->ready
-                          : which == SHM_DONE ? &r->done
-                                              : &r->sent;
     uint32_t v;
 
     for (int spins = 0;; spins++) {
@@ -238,14 +326,25 @@ int shm_wait_one(const struct shm *s, enum shm_counter which, int rank,
             pause_cpu();
             continue;
         }
-        if (shm_aborted(s)) {
-            const char *text;
-            enum err_class class = shm_cause(s, NULL, &text);
-            return err_give(class, text);
-        }
+        if (shm_aborted(s))
+            return give_cause(s);
         /* Bounded, since a rank that was killed wakes nobody. */
         futex(&c->v, FUTEX_WAIT, v, &slice);
     }
+}
+
+int shm_wait_one(const struct shm *s, enum shm_counter which, int rank,
+                 uint32_t k)
+{
+    return shm_wait(s, shm_count(s, which, rank), k);
+}
+
+int shm_wait_local(const struct shm *s, enum shm_counter which, uint32_t k)
+{
+    for (int i = 0; i < s->n_local; i++)
+        if (shm_wait_one(s, which, shm_local(s, i), k) < 0)
+            return -1;
+    return 0;
 }
 
 int shm_wait_all(const struct shm *s, enum shm_counter which, uint32_t k)
@@ -254,6 +353,18 @@ int shm_wait_all(const struct shm *s, enum shm_counter which, uint32_t k)
         if (shm_wait_one(s, which, r, k) < 0)
             return -1;
     return 0;
+}
+
+int shm_wait_abort(const struct shm *s, int ms)
+{
+    static const struct timespec tick = {0, 10000000};
+
+    for (int64_t end = clock_ms() + ms; !shm_aborted(s);) {
+        if (clock_ms() >= end)
+            return 0;
+        nanosleep(&tick, NULL);
+    }
+    return give_cause(s);
 }
 
 /* ---- adding */
@@ -275,12 +386,12 @@ bool shm_add_slice(const struct shm *s, size_t offset, uint64_t n)
     uint64_t i, end;
     bool finite = true;
 
-    shm_slice(n, s->rank, s->world, &i, &end);
+    shm_slice(n, shm_index(s, s->rank), s->n_local, &i, &end);
     for (; i < end; i += CHUNK) {
         size_t m = end - i < CHUNK ? end - i : CHUNK, at = base + i;
-        for (int r = 0; r < s->world; r++)
-            in[r] = shm_arena(s, r) + at;
-        finite &= sum_chunk(shm_sums(s) + at, in, s->world, m);
+        for (int r = 0; r < s->n_local; r++)
+            in[r] = (const float *)(const void *)region(s, r) + at;
+        finite &= sum_chunk(shm_sums(s) + at, in, s->n_local, m);
     }
     return finite;
 }
@@ -306,6 +417,7 @@ bool shm_abort(const struct shm *s, enum err_class c, int origin,
     h->origin = origin;
     snprintf(h->text, sizeof(h->text), "%s", text);
     atomic_store_explicit(&h->state, ABORTED, memory_order_release);
+    ring_bell(s);
     return true;
 }
 

@@ -2,10 +2,16 @@
  * shm.h - the shared memory of the ranks of one host: requests, gradients,
  * sums, and the word that ends the run.
  *
- * One sealed memfd per run, made by rank 0. It holds for each rank a page of
- * counters, a table of requests and an arena for its gradients; and for all
- * one region of sums and one of broadcast data. It is sparse: regions are as
- * large as the machine could ever use and only pages touched count.
+ * One sealed memfd per run and host, made by its leader (the first rank of the
+ * host). It holds for each rank of the run a page of counters and a table of
+ * requests; for each rank of this host (local) an arena for its gradients; and
+ * for all one region of sums and one of broadcast data. It is sparse: regions
+ * are as large as the machine could ever use and only pages touched count.
+ *
+ * What ranks of other hosts ask and have done is written into the table by the
+ * leader (mirror.h). It learns of news from the bell, a descriptor that rings
+ * with every counter that a local rank moves; there is none in a run on one
+ * host.
  *
  * Requests are numbered 1, 2, ... on each rank; all ranks make the same ones in
  * the same order. Request k of rank r passes three counters, each written by
@@ -18,8 +24,8 @@
  * the sums of a slot only when all ranks are ready for it again, hence when all
  * workers have the former sums.
  *
- * Method (slice owner): rank r of L adds elements [n*r/L, n*(r+1)/L), rounded
- * to 16, over the arenas in the order 0..L-1 in fp32. Timing and the choice of
+ * Method (slice owner): the r-th of L local ranks adds elements [n*r/L,
+ * n*(r+1)/L), rounded to 16, over the arenas in the order of the ranks in fp32. Timing and the choice of
  * owner change no bit, and all ranks read the same memory.
  *
  * Abort: the first to call shm_abort leaves class, rank and sentence; all waits
@@ -28,6 +34,7 @@
 #ifndef RING_SHM_H
 #define RING_SHM_H
 
+#include "ring/roster.h"
 #include "util/err.h"
 
 #include <stdatomic.h>
@@ -35,7 +42,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SHM_RANKS 1024
+#define SHM_RANKS ROSTER_RANKS
 #define SHM_OPS 8192     /* requests under way of one rank at most */
 #define SHM_NUMBERS 4096 /* f64 of one small reduction */
 #define SHM_HEX 72
@@ -78,24 +85,33 @@ struct shm_rank {
 
 struct shm {
     int fd, rank, world;
+    int bell;    /* eventfd, or -1 */
+    int n_local; /* ranks of this host, with arenas */
     size_t bytes, arena_bytes;
     struct shm_head *head;
     char *base;
 };
 #define SHM_INIT                                                               \
     {                                                                          \
-        -1, 0, 0, 0, 0, NULL, NULL                                             \
+        -1, 0, 0, -1, 0, 0, 0, NULL, NULL                                      \
     }
 
-/* Make the memory of world ranks as rank 0, or map the one received. */
+/* Make the memory of a host, as its first rank; of the only host; or map the
+ * one received. A bell is made or handed over where there are more hosts. */
+int shm_create_host(struct shm *s, const struct roster *r, int host) MUST_CHECK;
 int shm_create(struct shm *s, int world) MUST_CHECK;
 int shm_attach(struct shm *s, int fd, int rank, int world) MUST_CHECK;
 void shm_release(struct shm *s);
 
+const struct roster *shm_roster(const struct shm *s);
+int shm_host(const struct shm *s);            /* this one, in the roster */
+int shm_local(const struct shm *s, int i);    /* the i-th rank of this host */
+int shm_index(const struct shm *s, int rank); /* its i, -1 on another host */
+
 struct shm_rank *shm_rank(const struct shm *s, int rank);
 struct shm_op *shm_op(const struct shm *s, int rank, uint32_t k);
 double *shm_numbers(const struct shm *s, int rank); /* [SHM_NUMBERS] */
-float *shm_arena(const struct shm *s, int rank);
+float *shm_arena(const struct shm *s, int rank);    /* of a local rank */
 float *shm_sums(const struct shm *s);
 char *shm_bcast(const struct shm *s);
 /* Bytes of an arena, of the sums and of the broadcast region. */
@@ -108,8 +124,15 @@ enum shm_counter {
     SHM_DONE,
     SHM_SENT
 };
-/* Until that counter of all ranks (or of one) is >= k; -1 with the error of
- * shm_abort once there is one. */
+struct shm_count *shm_count(const struct shm *s, enum shm_counter which,
+                            int rank);
+/* Post this rank's own counter and ring. */
+void shm_advance(const struct shm *s, enum shm_counter which, uint32_t k);
+/* Until that counter of all ranks (of the local ones, of one, or a counter by
+ * itself) is >= k; -1 with the error of shm_abort once there is one. */
+int shm_wait(const struct shm *s, struct shm_count *c, uint32_t k) MUST_CHECK;
+int shm_wait_local(const struct shm *s, enum shm_counter which,
+                   uint32_t k) MUST_CHECK;
 int shm_wait_all(const struct shm *s, enum shm_counter which,
                  uint32_t k) MUST_CHECK;
 int shm_wait_one(const struct shm *s, enum shm_counter which, int rank,
@@ -121,10 +144,13 @@ bool shm_add_slice(const struct shm *s, size_t offset, uint64_t n);
 /* First and end element of a rank's slice. */
 void shm_slice(uint64_t n, int rank, int world, uint64_t *first, uint64_t *end);
 
-/* Leave the cause; the first wins, true if it was this one. */
+/* Leave the cause; the first wins, true if it was this one. The bell rings. */
 bool shm_abort(const struct shm *s, enum err_class c, int origin,
                const char *text);
 bool shm_aborted(const struct shm *s);
+/* Until somebody aborts, at most ms; -1 with that error, else 0. For those who
+ * see a connection break and leave the verdict to others. */
+int shm_wait_abort(const struct shm *s, int ms) MUST_CHECK;
 /* The cause, once shm_aborted: class, rank it began with, sentence. */
 enum err_class shm_cause(const struct shm *s, int *origin, const char **text);
 

@@ -1,27 +1,43 @@
 #include "ring/sum.h"
 
-typedef bool sum_fn(float *out, const float *const *in, int n_in, size_t n);
+/* The functions of one instruction set; see sum.isa.c. */
+struct sum_set {
+    bool (*chunk)(float *out, const float *const *in, int n_in, size_t n);
+    void (*narrow)(uint16_t *out, const float *in, size_t n, bool half);
+    void (*widen)(float *out, const uint16_t *in, size_t n, bool half);
+};
 
-sum_fn sum_chunk_base;
+extern const struct sum_set sum_set_base;
 #if defined(__x86_64__)
-sum_fn sum_chunk_avx2, sum_chunk_avx512;
+extern const struct sum_set sum_set_avx2, sum_set_avx512;
 #endif
 
-static sum_fn *choose(void)
+static const struct sum_set *choose(void)
 {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f") &&
         __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq"))
-        return sum_chunk_avx512;
+        return &sum_set_avx512;
+    /* Every processor with AVX2 converts 16-bit floats, too. */
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return sum_chunk_avx2;
+        return &sum_set_avx2;
 #endif
-    return sum_chunk_base;
+    return &sum_set_base;
 }
 
 bool sum_chunk(float *out, const float *const *in, int n_in, size_t n)
 {
-    return choose()(out, in, n_in, n);
+    return choose()->chunk(out, in, n_in, n);
+}
+
+void sum_narrow(uint16_t *out, const float *in, size_t n, bool half)
+{
+    choose()->narrow(out, in, n, half);
+}
+
+void sum_widen(float *out, const uint16_t *in, size_t n, bool half)
+{
+    choose()->widen(out, in, n, half);
 }

@@ -1,14 +1,23 @@
 /* Compiled once for each instruction set; see sum.c. */
+#include "tensor/dtype.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(__F16C__)
+#    include <immintrin.h>
+#endif
 
 #define PASTE(a, b) a##_##b
 #define NAME(a, b) PASTE(a, b)
 
-bool NAME(sum_chunk, ISA)(float *out, const float *const *in, int n_in,
-                          size_t n);
+struct sum_set {
+    bool (*chunk)(float *out, const float *const *in, int n_in, size_t n);
+    void (*narrow)(uint16_t *out, const float *in, size_t n, bool half);
+    void (*widen)(float *out, const uint16_t *in, size_t n, bool half);
+};
+extern const struct sum_set NAME(sum_set, ISA);
 
 static uint32_t exponent_full(float x)
 {
@@ -50,8 +59,7 @@ static uint32_t look(const float *a, size_t n)
     return bad;
 }
 
-bool NAME(sum_chunk, ISA)(float *out, const float *const *in, int n_in,
-                          size_t n)
+static bool chunk(float *out, const float *const *in, int n_in, size_t n)
 {
     uint32_t bad;
 
@@ -67,3 +75,63 @@ bool NAME(sum_chunk, ISA)(float *out, const float *const *in, int n_in,
         bad = add_to(out, in[i], n);
     return !bad;
 }
+
+/* ---- 16 bits */
+
+static void narrow_bf16(uint16_t *restrict out, const float *restrict in,
+                        size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t u, r;
+        memcpy(&u, &in[i], sizeof(u));
+        /* To nearest, ties to even; a NaN keeps its upper bits and is quiet. */
+        r = (u + 0x7fff + (u >> 16 & 1)) >> 16;
+        out[i] = (uint16_t)((u & 0x7fffffff) > 0x7f800000 ? u >> 16 | 0x40 : r);
+    }
+}
+
+static void widen_bf16(float *restrict out, const uint16_t *restrict in,
+                       size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t u = (uint32_t)in[i] << 16;
+        memcpy(&out[i], &u, sizeof(u));
+    }
+}
+
+static void narrow(uint16_t *out, const float *in, size_t n, bool half)
+{
+    size_t i = 0;
+
+    if (!half) {
+        narrow_bf16(out, in, n);
+        return;
+    }
+#if defined(__F16C__)
+    for (; i + 8 <= n; i += 8)
+        _mm_storeu_si128((__m128i *)(void *)(out + i),
+                         _mm256_cvtps_ph(_mm256_loadu_ps(in + i),
+                                         _MM_FROUND_TO_NEAREST_INT));
+#endif
+    for (; i < n; i++)
+        out[i] = f32_to_f16(in[i]);
+}
+
+static void widen(float *out, const uint16_t *in, size_t n, bool half)
+{
+    size_t i = 0;
+
+    if (!half) {
+        widen_bf16(out, in, n);
+        return;
+    }
+#if defined(__F16C__)
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128((
+                                      const __m128i *)(const void *)(in + i))));
+#endif
+    for (; i < n; i++)
+        out[i] = f16_to_f32(in[i]);
+}
+
+const struct sum_set NAME(sum_set, ISA) = {chunk, narrow, widen};

@@ -191,6 +191,7 @@ static int worker(int argc, char **argv)
 
 struct host {
     struct shm shm[WORLD];
+    struct plane *plane[WORLD];
     struct serve serve[WORLD];
     int fd_in[WORLD], fd_out[WORLD]; /* of the workers */
 };
@@ -205,6 +206,7 @@ static void small_pipe(int p[2])
 static void host_start(struct host *h)
 {
     int in[2], out[2];
+    struct serve_plane p;
 
     if (shm_create(&h->shm[0], WORLD) < 0)
         die();
@@ -215,7 +217,10 @@ static void host_start(struct host *h)
         small_pipe(out);
         h->fd_in[r] = out[0];
         h->fd_out[r] = in[1];
-        if (serve_start(&h->serve[r], &h->shm[r], in[0], out[1]) < 0)
+        if (engine_shm.open(&h->plane[r], &h->shm[r], NULL) < 0)
+            die();
+        p = (struct serve_plane){&h->shm[r], &engine_shm, h->plane[r]};
+        if (serve_start(&h->serve[r], &p, in[0], out[1]) < 0)
             die();
     }
 }
@@ -229,6 +234,7 @@ static int host_stop(struct host *h, int left)
     for (int r = 0; r < WORLD; r++) {
         close(h->fd_out[r]);
         good &= serve_stop(&h->serve[r], 5000);
+        engine_shm.close(h->plane[r]);
         if (!left)
             close(h->fd_in[r]);
     }

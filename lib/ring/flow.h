@@ -1,0 +1,90 @@
+/*
+ * flow.h - one TCP connection that carries data between two hosts.
+ *
+ * A message is a head of 48 bytes, the data, and a tag of 16 bytes. Both ends
+ * know which message must come next, its length included: the receiver reads it
+ * straight to its place, and a head that is not the expected one, or a wrong tag,
+ * ends the run. The counter rises by one with each message of a direction; the
+ * keys of a direction are used for nothing else (crypt.h).
+ *
+ * head (little-endian): u32 "MARF", u8 type, u8 flags, u16 lane, u32 request,
+ * u32 bucket, u32 segment, u32 data bytes, u64 elements of the bucket, u64 step,
+ * u64 counter
+ */
+#ifndef RING_FLOW_H
+#define RING_FLOW_H
+
+#include "ring/crypt.h"
+#include "ring/plane.h"
+#include "util/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define FLOW_HEAD 48
+
+enum flow_type {
+    FLOW_PART = 1, /* what one host adds to a slice of another */
+    FLOW_SUM       /* the sums of the owner of a slice */
+};
+
+struct flow_head {
+    enum flow_type type;
+    bool infinite; /* of FLOW_SUM: a sum up to here is not finite */
+    uint16_t lane;
+    uint32_t request, bucket, segment, bytes;
+    uint64_t count;
+    int64_t step;
+};
+
+struct flow_way {
+    unsigned char key[CRYPT_KEY];
+    uint64_t counter;
+    struct iovec v[3];
+    int n, at; /* pieces of the message under way, 0: none */
+    unsigned char head[FLOW_HEAD], tag[CRYPT_TAG];
+};
+
+struct flow {
+    int fd, rank; /* of the other end */
+    enum plane_protect protect;
+    struct flow_way tx, rx;
+    struct flow_head expected;
+    void *data;          /* where it goes */
+    unsigned char *sealed; /* of the message that is sent */
+    size_t sealed_bytes;
+    bool mismatch; /* the failure is a head that was not expected */
+};
+
+void flow_head_write(const struct flow_head *h, uint64_t counter,
+                     unsigned char p[FLOW_HEAD]);
+/* Is this what must come? ERR_CONFIG says what came instead. infinite is taken
+ * from the bytes. Fuzzed. */
+int flow_head_check(struct flow_head *expected, uint64_t counter,
+                    const unsigned char p[FLOW_HEAD]) MUST_CHECK;
+
+/* The descriptor belongs to the flow. */
+void flow_open(struct flow *f, int fd, enum plane_protect protect,
+               const unsigned char tx[CRYPT_KEY],
+               const unsigned char rx[CRYPT_KEY]);
+void flow_close(struct flow *f);
+
+static inline bool flow_sending(const struct flow *f)
+{
+    return f->tx.n > 0;
+}
+static inline bool flow_receiving(const struct flow *f)
+{
+    return f->rx.n > 0;
+}
+/* Begin a message; data stay as they are until it is sent. */
+void flow_send_begin(struct flow *f, const struct flow_head *h, void *data);
+/* Begin to wait for one; h->bytes go to data. */
+void flow_receive_begin(struct flow *f, const struct flow_head *h, void *data);
+/* 1: the message is through (and proved right); 0: the socket is full or empty;
+ * -1: ERR_PEER the connection is lost or forged, ERR_CONFIG see above. */
+int flow_send(struct flow *f) MUST_CHECK;
+int flow_receive(struct flow *f) MUST_CHECK;
+
+#endif

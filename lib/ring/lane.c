@@ -1,0 +1,510 @@
+#include "ring/lane.h"
+
+#include "ring/request.h"
+#include "ring/sum.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SEGMENT 131072 /* elements of a message: 512 KiB of fp32 */
+#define CHUNK 4096     /* elements added at a time */
+#define CAUSE_MS 3000  /* for the control plane to tell why */
+
+/* What is under way with one other host. */
+struct side {
+    struct flow flow;
+    int parts_sent, sums_sent, parts_got, sums_got; /* segments */
+    unsigned char *parts; /* of own slice, as they came */
+    uint16_t *out, *in;   /* one segment of 16 bits */
+    size_t parts_bytes;
+};
+
+struct lane {
+    struct shm *s;
+    int number, host, hosts;
+    bool narrow, half;
+    struct side side[ROSTER_HOSTS]; /* that of host itself is unused */
+    pthread_t thread;
+    bool started;
+    struct shm_count done;
+    bool *infinite; /* [SHM_OPS] by request */
+    float *scratch;     /* [(hosts + 1) * CHUNK] */
+    uint16_t *rounded;  /* own slice as it is sent */
+    size_t rounded_n;
+    /* the bucket under way */
+    const struct shm_op *op;
+    uint32_t k;
+    uint64_t first[ROSTER_HOSTS], end[ROSTER_HOSTS]; /* slices */
+    int added;                                       /* segments */
+    bool finite;
+};
+
+struct lane *lane_new(struct shm *s, int number)
+{
+    struct lane *l = xcalloc(1, sizeof(*l));
+    const struct roster *r = shm_roster(s);
+
+    l->s = s;
+    l->number = number;
+    l->host = shm_host(s);
+    l->hosts = (int)r->n_hosts;
+    l->narrow = r->wire != WIRE_F32;
+    l->half = r->wire == WIRE_F16;
+    l->infinite = xcalloc(SHM_OPS, sizeof(*l->infinite));
+    l->scratch = xreallocarray(NULL, (size_t)(l->hosts + 1) * CHUNK,
+                               sizeof(*l->scratch));
+    for (int h = 0; h < l->hosts; h++) {
+        l->side[h].flow.fd = -1;
+        if (l->narrow) {
+            l->side[h].out = xreallocarray(NULL, SEGMENT, sizeof(uint16_t));
+            l->side[h].in = xreallocarray(NULL, SEGMENT, sizeof(uint16_t));
+        }
+    }
+    return l;
+}
+
+struct flow *lane_flow(struct lane *l, int host)
+{
+    return &l->side[host].flow;
+}
+
+/* ---- places */
+
+static size_t wire_bytes(const struct lane *l)
+{
+    return l->narrow ? sizeof(uint16_t) : sizeof(float);
+}
+
+static int segments(const struct lane *l, int h)
+{
+    return (int)((l->end[h] - l->first[h] + SEGMENT - 1) / SEGMENT);
+}
+
+/* First element of segment i of the slice of host h, and how many. */
+static uint64_t segment_at(const struct lane *l, int h, int i, size_t *n)
+{
+    uint64_t at = l->first[h] + (uint64_t)i * SEGMENT;
+
+    *n = l->end[h] - at < SEGMENT ? (size_t)(l->end[h] - at) : SEGMENT;
+    return at;
+}
+
+static float *sums_at(const struct lane *l, uint64_t at)
+{
+    return shm_sums(l->s) + l->op->offset / sizeof(float) + at;
+}
+
+/* Own sums over the ranks of this host, of n <= CHUNK elements: where they lie
+ * already, or made in to. */
+static const float *local_sums(const struct lane *l, uint64_t at, size_t n,
+                               float *to)
+{
+    const float *in[SHM_RANKS];
+    uint64_t base = l->op->offset / sizeof(float) + at;
+
+    for (int i = 0; i < l->s->n_local; i++)
+        in[i] = shm_arena(l->s, shm_local(l->s, i)) + base;
+    if (l->s->n_local == 1)
+        return in[0];
+    (void)sum_chunk(to, in, l->s->n_local, n);
+    return to;
+}
+
+/* ---- what is sent */
+
+static struct flow_head head_of(const struct lane *l, enum flow_type type, int i,
+                                size_t n)
+{
+    return (struct flow_head){.type = type,
+                              .infinite = type == FLOW_SUM && !l->finite,
+                              .lane = (uint16_t)l->number,
+                              .request = l->k,
+                              .bucket = l->op->arg,
+                              .segment = (uint32_t)i,
+                              .bytes = (uint32_t)(n * wire_bytes(l)),
+                              .count = l->op->count,
+                              .step = l->op->step};
+}
+
+static void send_part(struct lane *l, int h)
+{
+    struct side *d = &l->side[h];
+    int i = d->parts_sent++;
+    size_t n;
+    uint64_t at = segment_at(l, h, i, &n);
+    struct flow_head head = head_of(l, FLOW_PART, i, n);
+
+    for (size_t j = 0; j < n; j += CHUNK) {
+        size_t m = n - j < CHUNK ? n - j : CHUNK;
+        const float *p = local_sums(l, at + j, m, sums_at(l, at + j));
+        if (l->narrow)
+            sum_narrow(d->out + j, p, m, l->half);
+    }
+    flow_send_begin(&d->flow, &head,
+                    l->narrow ? (void *)d->out : sums_at(l, at));
+}
+
+static void send_sums(struct lane *l, int h)
+{
+    struct side *d = &l->side[h];
+    int i = d->sums_sent++;
+    size_t n;
+    uint64_t at = segment_at(l, l->host, i, &n);
+    struct flow_head head = head_of(l, FLOW_SUM, i, n);
+
+    flow_send_begin(&d->flow, &head,
+                    l->narrow ? (void *)(l->rounded + at - l->first[l->host])
+                              : sums_at(l, at));
+}
+
+/* ---- what comes */
+
+static void expect_part(struct lane *l, int h)
+{
+    struct side *d = &l->side[h];
+    size_t n;
+    uint64_t at = segment_at(l, l->host, d->parts_got, &n);
+    struct flow_head head = head_of(l, FLOW_PART, d->parts_got, n);
+
+    flow_receive_begin(&d->flow, &head,
+                       d->parts + (at - l->first[l->host]) * wire_bytes(l));
+}
+
+static void expect_sums(struct lane *l, int h)
+{
+    struct side *d = &l->side[h];
+    size_t n;
+    uint64_t at = segment_at(l, h, d->sums_got, &n);
+    struct flow_head head = head_of(l, FLOW_SUM, d->sums_got, n);
+
+    flow_receive_begin(&d->flow, &head,
+                       l->narrow ? (void *)d->in : sums_at(l, at));
+}
+
+static void take_sums(struct lane *l, int h)
+{
+    struct side *d = &l->side[h];
+    size_t n;
+    uint64_t at = segment_at(l, h, d->sums_got++, &n);
+
+    if (l->narrow)
+        sum_widen(sums_at(l, at), d->in, n, l->half);
+    if (d->flow.expected.infinite)
+        l->finite = false;
+}
+
+/* ---- adding */
+
+/* n <= CHUNK elements of the own slice, from all hosts in order. */
+static void add_chunk(struct lane *l, uint64_t at, size_t n)
+{
+    const float *in[ROSTER_HOSTS], *sum = l->scratch;
+    float *out = l->scratch;
+    uint64_t in_slice = at - l->first[l->host];
+
+    for (int h = 0; h < l->hosts; h++) {
+        float *own = l->scratch + (size_t)(h + 1) * CHUNK;
+        const unsigned char *p = l->side[h].parts + in_slice * wire_bytes(l);
+        in[h] = own;
+        if (h == l->host)
+            in[h] = local_sums(l, at, n, own);
+        else if (l->narrow)
+            sum_widen(own, (const uint16_t *)(const void *)p, n, l->half);
+        else
+            in[h] = (const float *)(const void *)p;
+    }
+    /* Beside the sums, since own sums may lie where these go. */
+    l->finite &= sum_chunk(out, in, l->hosts, n);
+    if (l->narrow) {
+        sum_narrow(l->rounded + in_slice, out, n, l->half);
+        sum_widen(out, l->rounded + in_slice, n, l->half);
+    }
+    /* Rounding may have made infinities: looked for as it is copied. */
+    l->finite &= sum_chunk(sums_at(l, at), &sum, 1, n);
+}
+
+static bool add_ready(struct lane *l)
+{
+    bool any = false;
+
+    for (;;) {
+        size_t n;
+        uint64_t at;
+        if (l->added >= segments(l, l->host))
+            return any;
+        for (int h = 0; h < l->hosts; h++)
+            if (h != l->host && l->side[h].parts_got <= l->added)
+                return any;
+        at = segment_at(l, l->host, l->added, &n);
+        for (size_t j = 0; j < n; j += CHUNK)
+            add_chunk(l, at + j, n - j < CHUNK ? n - j : CHUNK);
+        l->added++;
+        any = true;
+    }
+}
+
+/* ---- the exchange of one bucket */
+
+static void cut(struct lane *l)
+{
+    const struct roster *r = shm_roster(l->s);
+    uint64_t a, b;
+
+    shm_slice(l->op->count, l->number, (int)r->lanes, &a, &b);
+    for (int h = 0; h < l->hosts; h++) {
+        shm_slice(b - a, h, l->hosts, &l->first[h], &l->end[h]);
+        l->first[h] += a;
+        l->end[h] += a;
+    }
+}
+
+static void begin(struct lane *l)
+{
+    size_t own;
+
+    cut(l);
+    own = (size_t)(l->end[l->host] - l->first[l->host]);
+    l->added = 0;
+    l->finite = true;
+    if (l->narrow && l->rounded_n < own) {
+        l->rounded = xreallocarray(l->rounded, own, sizeof(*l->rounded));
+        l->rounded_n = own;
+    }
+    for (int h = 0; h < l->hosts; h++) {
+        struct side *d = &l->side[h];
+        d->parts_sent = d->sums_sent = d->parts_got = d->sums_got = 0;
+        if (h != l->host && d->parts_bytes < own * wire_bytes(l)) {
+            d->parts_bytes = own * wire_bytes(l);
+            d->parts = xrealloc(d->parts, d->parts_bytes);
+        }
+    }
+}
+
+/* Is there more to send to, or to come from host h? */
+static bool wants_out(const struct lane *l, int h)
+{
+    const struct side *d = &l->side[h];
+
+    return flow_sending(&d->flow) || d->parts_sent < segments(l, h) ||
+           d->sums_sent < l->added;
+}
+
+static bool wants_in(const struct lane *l, int h)
+{
+    const struct side *d = &l->side[h];
+
+    return d->parts_got < segments(l, l->host) || d->sums_got < segments(l, h);
+}
+
+/* 1: something moved, 0: nothing can now, -1. */
+static int move_out(struct lane *l, int h)
+{
+    struct side *d = &l->side[h];
+    int moved = 0, r;
+
+    while (wants_out(l, h)) {
+        if (!flow_sending(&d->flow)) {
+            if (d->parts_sent < segments(l, h))
+                send_part(l, h);
+            else
+                send_sums(l, h);
+        }
+        r = flow_send(&d->flow);
+        if (r <= 0)
+            return r < 0 ? -1 : moved;
+        moved = 1;
+    }
+    return moved;
+}
+
+static int move_in(struct lane *l, int h)
+{
+    struct side *d = &l->side[h];
+    int moved = 0, r;
+
+    while (wants_in(l, h)) {
+        bool part = d->parts_got < segments(l, l->host);
+        if (!flow_receiving(&d->flow)) {
+            if (part)
+                expect_part(l, h);
+            else
+                expect_sums(l, h);
+        }
+        r = flow_receive(&d->flow);
+        if (r <= 0)
+            return r < 0 ? -1 : moved;
+        moved = 1;
+        if (part)
+            d->parts_got++;
+        else
+            take_sums(l, h);
+    }
+    return moved;
+}
+
+static int wait_for_sockets(struct lane *l)
+{
+    struct pollfd p[ROSTER_HOSTS];
+    const char *text;
+    int n = 0;
+
+    for (int h = 0; h < l->hosts; h++) {
+        int events = h == l->host ? 0
+                                  : (wants_out(l, h) ? POLLOUT : 0) |
+                                        (wants_in(l, h) ? POLLIN : 0);
+        if (events)
+            p[n++] = (struct pollfd){.fd = l->side[h].flow.fd,
+                                     .events = (short)events};
+    }
+    (void)poll(p, (nfds_t)n, 100);
+    if (shm_aborted(l->s))
+        return err_give(shm_cause(l->s, NULL, &text), text);
+    return 0;
+}
+
+static bool complete(const struct lane *l)
+{
+    if (l->added < segments(l, l->host))
+        return false;
+    for (int h = 0; h < l->hosts; h++)
+        if (h != l->host && (wants_out(l, h) || wants_in(l, h)))
+            return false;
+    return true;
+}
+
+/* -1 with an error; *bad: the host it came from. */
+static int exchange(struct lane *l, int *bad)
+{
+    begin(l);
+    for (;;) {
+        bool moved = add_ready(l);
+        for (int h = 0; h < l->hosts; h++) {
+            int out, in;
+            if (h == l->host)
+                continue;
+            out = move_out(l, h);
+            in = out < 0 ? -1 : move_in(l, h);
+            if (in < 0) {
+                *bad = h;
+                return -1;
+            }
+            moved |= out || in;
+        }
+        if (complete(l))
+            return 0;
+        if (!moved && wait_for_sockets(l) < 0)
+            return -1;
+    }
+}
+
+/* ---- failure */
+
+/* Another host sent something else than was expected: do the ranks ask for
+ * different things? Then that is what to say. */
+static void look_for_cause(struct lane *l)
+{
+    char *text = xstrdup(err_text());
+    enum err_class class = err_code();
+    bool there = true;
+
+    for (int tries = 0; tries < CAUSE_MS / 50; tries++) {
+        there = true;
+        for (int r = 0; r < l->s->world; r++)
+            there &= (int32_t)(atomic_load(&shm_rank(l->s, r)->ready.v) -
+                               l->k) >= 0;
+        if (there || shm_wait_abort(l->s, 50) < 0)
+            break;
+    }
+    if (!there || shm_aborted(l->s) || request_compare(l->s, l->k) == 0)
+        err_give(class, text);
+    free(text);
+}
+
+static void fail(struct lane *l, int host)
+{
+    struct flow *f = host >= 0 ? &l->side[host].flow : NULL;
+    char where[200], *text;
+    enum err_class class;
+    int list[ROSTER_RANKS];
+
+    if (shm_aborted(l->s) || !f)
+        return;
+    if (f->mismatch)
+        look_for_cause(l);
+    class = err_code();
+    roster_describe(shm_roster(l->s), host, where, sizeof(where));
+    text = f->mismatch ? xstrdup(err_text())
+                       : xstrfmt("%s: %s", where, err_text());
+    roster_locals(shm_roster(l->s), host, list);
+    if (f->mismatch || shm_wait_abort(l->s, CAUSE_MS) == 0)
+        shm_abort(l->s, class, f->mismatch ? -1 : list[0], text);
+    free(text);
+}
+
+/* ---- the thread */
+
+static void *run(void *arg)
+{
+    struct lane *l = arg;
+
+    for (uint32_t k = 1;; k++) {
+        int bad = -1;
+        if (shm_wait_one(l->s, SHM_READY, l->s->rank, k) < 0)
+            break;
+        l->op = shm_op(l->s, l->s->rank, k);
+        l->k = k;
+        if (l->op->kind == OP_END)
+            break;
+        if (l->op->kind == OP_GRAD) {
+            /* Where the ranks of this host disagree, the adder says so. */
+            if (shm_wait_local(l->s, SHM_READY, k) < 0 ||
+                request_compare_local(l->s, k) < 0)
+                break;
+            if (exchange(l, &bad) < 0) {
+                fail(l, bad);
+                break;
+            }
+            l->infinite[k % SHM_OPS] = !l->finite;
+        }
+        shm_post(&l->done, k);
+    }
+    return NULL;
+}
+
+int lane_start(struct lane *l)
+{
+    if (pthread_create(&l->thread, NULL, run, l) != 0)
+        return err_set(ERR_SYSTEM, "threads cannot be started");
+    l->started = true;
+    return 0;
+}
+
+int lane_wait(struct lane *l, uint32_t k, bool *finite)
+{
+    if (shm_wait(l->s, &l->done, k) < 0)
+        return -1;
+    if (l->infinite[k % SHM_OPS])
+        *finite = false;
+    return 0;
+}
+
+void lane_free(struct lane *l)
+{
+    if (l->started)
+        pthread_join(l->thread, NULL);
+    for (int h = 0; h < l->hosts; h++) {
+        struct side *d = &l->side[h];
+        if (d->flow.fd >= 0)
+            flow_close(&d->flow);
+        free(d->parts);
+        free(d->out);
+        free(d->in);
+    }
+    free(l->infinite);
+    free(l->scratch);
+    free(l->rounded);
+    free(l);
+}

@@ -1,0 +1,149 @@
+#!/bin/sh
+# allreduce-ring over several hosts: each rank or pair of ranks of this machine is
+# a host of its own, joined over the loopback interface.
+. "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
+
+ring=$BIN/allreduce-ring
+w=$BIN/t/61-comm.t
+port=$((20000 + $$ % 20000))
+
+# hosts N L "OPTIONS" COMMAND...: N hosts of L ranks; statuses in $status, outputs
+# in out.R and err.R
+hosts() {
+	n=$1
+	l=$2
+	opts=$3
+	shift 3
+	port=$((port + 1))
+	r=$((n * l - 1))
+	pids=
+	while [ $r -ge 0 ]; do
+		# shellcheck disable=SC2086
+		timeout 60 "$ring" --timeout 20 --rank $r --world $((n * l)) \
+			--local-rank $((r % l)) --local-world "$l" \
+			--rdzv "sock$((r / l))" --master 127.0.0.1:$port $opts -- "$@" \
+			>out.$r 2>err.$r &
+		pids="$! $pids"
+		r=$((r - 1))
+	done
+	status=
+	for p in $pids; do
+		s=0
+		wait "$p" || s=$?
+		status="$status$s "
+	done
+}
+
+# ---- sums
+
+hosts 2 1 '' "$w" worker
+is "$status" '0 0 ' 'two hosts of one rank'
+is "$(cat out.0)" "$("$ring" --rank 0 --world 1 -- "$w" worker >/dev/null && cat out.0)" 'add'
+digest2=$(cat out.0)
+hosts 2 2 '' "$w" worker
+is "$status" '0 0 0 0 ' 'two hosts of two ranks'
+like "$(cat out.0)" '^4 ranks, digest' 'add'
+digest4=$(cat out.0)
+hosts 4 1 '--streams 1' "$w" worker
+is "$status $(cat out.0)" "0 0 0 0  $digest4" 'four hosts, one connection each: the same sums'
+hosts 3 1 '--wire-auth aead' "$w" worker steps=3 buckets=40 numel=20001
+is "$status" '0 0 0 ' 'three hosts, many large buckets, encrypted'
+hosts 2 1 '--wire-auth none --streams 3 --engine tcp' "$w" worker
+is "$status $(cat out.0)" "0 0  $digest2" 'without tags'
+hosts 2 1 '' "$w" worker exit=75
+is "$status" '75 75 ' 'a status of all workers is that of the rings'
+"$ring" --engine tcp -- "$w" worker >out 2>err
+is $? 0 'the tcp engine on one host'
+
+"$ring" keygen key
+hosts 2 2 '--key-file key' "$w" worker
+is "$status $(cat out.0)" "0 0 0 0  $digest4" 'with a key'
+
+# ---- check and bench
+
+# check_hosts "OPTIONS": two hosts of one rank examine each other
+check_hosts() {
+	port=$((port + 1))
+	# shellcheck disable=SC2086
+	"$ring" check --timeout 20 --rank 1 --world 2 --master 127.0.0.1:$port $1 >out.1 2>err.1 &
+	# shellcheck disable=SC2086
+	"$ring" check --timeout 20 --rank 0 --world 2 --master 127.0.0.1:$port $1 >out.0 2>err.0
+	status="$? "
+	s=0
+	wait $! || s=$?
+	status="$status$s "
+}
+for wire in f32 bf16 f16; do
+	check_hosts "--wire $wire"
+	is "$status" '0 0 ' "check over hosts, $wire"
+done
+like "$(cat out.0)" '2 ranks on 2 hosts meet, log in and add correctly' 'says what it saw'
+is "$(cat out.1)" '' 'once'
+
+# ---- something dies
+
+hosts 2 2 '' "$w" worker rank=3 at=2 how=kill
+is "$status" '76 76 76 137 ' 'a worker of another host is killed'
+like "$(cat err.0)" 'rank 3: 61-comm.t \(pid [0-9]+\).* killed by signal 9 .* last seen at step 1' \
+	'rank 0 names rank, program and step'
+hosts 2 1 '' "$w" worker rank=0 at=2 how=exit65
+is "$status" '65 65 ' 'a worker of the first host gives up'
+hosts 3 1 '' "$w" worker rank=1 at=1 how=abort
+like "$(cat err.2)" 'rank 1: .*: record 153: bad pixel' "its reason goes to a third host"
+hosts 2 1 '--timeout 2 --tell 1' "$w" worker rank=1 at=1 how=stop
+is "$status" '76 76 ' 'a rank that stands still is lost after the timeout'
+for how in layout samples size step; do
+	hosts 2 1 '' "$w" worker rank=1 "how=$how"
+	is "$status" '78 78 ' "another $how is refused"
+	like "$(cat err.0)" 'ranks 0 and 1 disagree' 'naming both ranks'
+done
+
+# The ring of another host is killed.
+port=$((port + 1))
+timeout 60 "$ring" --rank 1 --world 2 --master 127.0.0.1:$port -- "$w" worker sleep=50 steps=1000 \
+	>out.1 2>err.1 &
+other=$!
+timeout 60 "$ring" --rank 0 --world 2 --master 127.0.0.1:$port -- "$w" worker sleep=50 steps=1000 \
+	>out.0 2>err.0 &
+first=$!
+sleep 1
+pkill -9 -P $other allreduce-ring
+s=0
+wait $first || s=$?
+is "$s" 76 'a ring of another host is killed'
+like "$(cat err.0)" 'host .* at 127.0.0.1 \(rank 1\): lost: connection (closed|lost).*, last seen at step' \
+	'and the host is named'
+wait $other
+
+# ---- what does not fit
+
+hosts 2 1 '' true
+is "$status" '0 0 ' 'workers that do not speak'
+port=$((port + 1))
+"$ring" --timeout 20 --rank 2 --world 3 --master 127.0.0.1:$port -- true 2>err.1 &
+other=$!
+expect_status 78 'another world is refused' "$ring" --timeout 20 --rank 0 --world 2 \
+	--master 127.0.0.1:$port -- true
+like "$(cat err)" 'rank 2\): one of 3 ranks, rank 0 one of 2' 'with both numbers'
+s=0
+wait $other || s=$?
+is "$s" 78 'on both sides'
+port=$((port + 1))
+"$ring" --timeout 20 --rank 1 --world 3 --wire bf16 --master 127.0.0.1:$port -- true 2>err.1 &
+other=$!
+expect_status 78 'another wire is refused' "$ring" --timeout 20 --rank 0 --world 3 \
+	--master 127.0.0.1:$port -- true
+wait $other
+port=$((port + 1))
+expect_status 76 'rank 0 waits until the deadline' "$ring" --timeout 1 --rank 0 --world 3 \
+	--master 127.0.0.1:$port -- true
+like "$(cat err)" 'rank 1, 2: not there within 1 s' 'and names who is missing'
+expect_status 76 'the others wait for rank 0' "$ring" --timeout 1 --rank 1 --world 3 \
+	--master 127.0.0.1:$port -- true
+like "$(cat err)" 'rank 0 at 127.0.0.1:[0-9]*: not there within 1 s' 'and say where'
+expect_status 64 'no port' "$ring" --rank 1 --world 3 --master 127.0.0.1 -- true
+expect_status 69 'an interface that is not there' "$ring" --rank 1 --world 2 \
+	--master 127.0.0.1:$port --iface nope0 -- true
+hosts 2 1 "--iface lo --ports $((port + 100)),$((port + 300))" "$w" worker
+is "$status $(cat out.0)" "0 0  $digest2" 'interface and range of ports'
+done_testing

@@ -1,0 +1,69 @@
+#!/bin/sh
+# allreduce-ring over several hosts: the key, and strangers that knock.
+. "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
+
+ring=$BIN/allreduce-ring
+w=$BIN/t/61-comm.t
+port=$((40000 + $$ % 20000))
+
+# ---- who is let in
+
+"$ring" keygen key
+is "$? $(stat -c '%a %s' key)" '0 600 32' 'keygen'
+expect_status 73 'never overwrites' "$ring" keygen key
+"$ring" keygen other
+cp key loose
+chmod 640 loose
+expect_status 77 'a key file that others can read' "$ring" --rank 0 --world 2 \
+	--master 127.0.0.1:1 --key-file loose -- true
+like "$(cat err)" 'mode 0640: others can read it' 'is refused'
+head -c 31 key >short
+chmod 600 short
+expect_status 65 'a short key' "$ring" --rank 0 --world 2 --master 127.0.0.1:1 \
+	--key-file short -- true
+expect_status 66 'no key' "$ring" --rank 0 --world 2 --master 127.0.0.1:1 \
+	--key-file none -- true
+expect_status 64 'beyond loopback a key is needed' "$ring" --rank 0 --world 2 \
+	--master 192.0.2.1:29500 --bind 192.0.2.2 -- true
+like "$(cat err)" 'a key is needed: allreduce-ring keygen' 'and it says how'
+
+# Strangers come while rank 0 waits: a wrong key, rubbish, silence, another run.
+port=$((port + 1))
+ACCEL_RUN_ID=one timeout 60 "$ring" --timeout 20 --rank 0 --world 2 --key-file key \
+	--master 127.0.0.1:$port -- "$w" worker >out.0 2>err.0 &
+first=$!
+sleep 0.5
+expect_status 77 'a wrong key' env ACCEL_RUN_ID=one "$ring" --timeout 20 --rank 1 --world 2 \
+	--key-file other --master 127.0.0.1:$port -- true
+like "$(cat err)" 'the keys differ' 'and is told so'
+sleep 1
+expect_status 78 'another run' env ACCEL_RUN_ID=two "$ring" --timeout 20 --rank 1 --world 2 \
+	--key-file key --master 127.0.0.1:$port -- true
+like "$(cat err)" 'this is run "one"' 'is told which this is'
+sleep 1
+if command -v perl >/dev/null; then
+	perl -MIO::Socket::INET -e '
+		sub knock {
+			my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $ARGV[0]);
+			print {$s} $_[0];
+			$s->flush;
+			sleep 2;
+		}
+		my @silent = map { IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $ARGV[0]) } 1..8;
+		knock("GET / HTTP/1.0\r\n\r\n" . "x" x 200);
+		knock("ARNG" . pack("v", 2) . "\0" x 200);' $port
+	like "$(cat err.0)" 'not an allreduce-ring: turned away' 'rubbish'
+	like "$(cat err.0)" 'protocol 2.0, here 1.0: turned away' 'another version'
+else
+	skip 2 'perl'
+fi
+ACCEL_RUN_ID=one timeout 60 "$ring" --timeout 20 --rank 1 --world 2 --key-file key \
+	--master 127.0.0.1:$port -- "$w" worker >out.1 2>err.1
+is "$?" 0 'then the right one'
+s=0
+wait $first || s=$?
+is "$s" 0 'and the run is unharmed'
+like "$(cat out.0)" '^2 ranks, digest' 'and adds'
+like "$(cat err.0)" '127.0.0.1:[0-9]+: login: the keys differ: turned away' 'strangers are logged'
+
+done_testing
