@@ -1,5 +1,6 @@
 /*
- * Convolutions by oneDNN. Activations are [N,H,W,C], which oneDNN calls the
+ * Convolutions: on matrix tiles if tileconv.h takes them, else by oneDNN, of
+ * which all that follows speaks. Activations are [N,H,W,C], which oneDNN calls the
  * layout acdb of its NCHW; master weights [K,R,S,C] are acdb of its OIHW. The
  * weights' own layout is oneDNN's choice: conv_pack goes there, gradients come
  * back through a reorder that can add.
@@ -11,6 +12,7 @@
  * such rows afterwards.
  */
 #include "engine/cpu/cpu.h"
+#include "engine/cpu/tileconv.h"
 #include "engine/ref/ref.h"
 
 #include <omp.h>
@@ -41,7 +43,8 @@ struct conv_plan {
     size_t columns_bytes;
     size_t columns_at, grad_at; /* places in the scratch memory */
     struct conv_needs needs;
-    struct conv_plan *ref; /* not NULL: oneDNN has nothing, ref works */
+    struct tileconv *tiles; /* not NULL: it works, nothing below is set */
+    struct conv_plan *ref;  /* not NULL: oneDNN has nothing, ref works */
     char name[64];
 };
 
@@ -394,6 +397,11 @@ int cpu_conv_plan(void *dev, const struct conv_desc *d, struct conv_plan **plan,
 
     omp_set_num_threads(c->threads);
     p->d = p->core = *d;
+    p->tiles = tileconv_new(d, c->threads, needs);
+    if (p->tiles) {
+        *plan = p;
+        return 0;
+    }
     p->columns = on_columns(d);
     if (p->columns)
         set_core(p);
@@ -427,6 +435,10 @@ int cpu_conv_pack(void *dev, struct conv_plan *p, const void *weights,
     struct cpu *c = dev;
 
     omp_set_num_threads(c->threads);
+    if (p->tiles) {
+        tileconv_pack(p->tiles, weights, packed);
+        return 0;
+    }
     if (p->ref)
         return ref_conv_pack(dev, p->ref, weights, packed);
     if (!p->pack.prim)
@@ -475,6 +487,10 @@ int cpu_conv_run(void *dev, struct conv_plan *p, const struct conv_args *a)
     bool back = wgrad && !p->product && (a->accumulate || p->back.prim);
 
     omp_set_num_threads(c->threads);
+    if (p->tiles) {
+        tileconv_run(p->tiles, a);
+        return 0;
+    }
     if (p->ref)
         return ref_conv_run(dev, p->ref, a);
     if (p->columns && dgrad) {
@@ -514,11 +530,12 @@ void cpu_conv_free(void *dev, struct conv_plan *p)
     if (p->ref)
         ref_conv_free(dev, p->ref);
     release(p);
+    tileconv_free(p->tiles);
     free(p);
 }
 
 const char *cpu_conv_name(void *dev, struct conv_plan *p)
 {
     (void)dev;
-    return p->name;
+    return p->tiles ? tileconv_name(p->tiles) : p->name;
 }

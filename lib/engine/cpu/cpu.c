@@ -3,6 +3,7 @@
  * slow. All work is done when a call returns, so the queue is empty.
  */
 #include "engine/cpu/cpu.h"
+#include "engine/cpu/tiles.h"
 #include "engine/ref/ref.h"
 
 #include <omp.h>
@@ -79,11 +80,13 @@ static void cpu_close(void *dev)
 
 static void cpu_describe(void *dev, char *text, size_t n)
 {
+    const struct tile_ops *tiles = tile_ops_find();
     struct cpu *c = dev;
     char lib[80];
 
     dnn_describe(lib, sizeof(lib));
-    snprintf(text, n, "cpu: %s, loops %s, %d thread%s", lib, c->isa, c->threads,
+    snprintf(text, n, "cpu: %s, tiles %s, loops %s, %d thread%s", lib,
+             tiles ? tiles->name : "none", c->isa, c->threads,
              c->threads == 1 ? "" : "s");
 }
 

@@ -3,7 +3,8 @@
  * convolutions.
  *
  * The engine begins with the table of ref, compiled again with OpenMP, and
- * replaces what costs time: convolutions by oneDNN (conv.c over dnn.c), the
+ * replaces what costs time: convolutions by our own on matrix tiles where the
+ * processor has them (tileconv.c), else by oneDNN (conv.c over dnn.c), the
  * passes over activations and weights by vectorised loops (loops.isa.c, once
  * per instruction set). Work is cut into blocks by size, never by the number of
  * threads, so the loops give the same bits on any number.

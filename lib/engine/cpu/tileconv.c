@@ -1,0 +1,490 @@
+#include "engine/cpu/tileconv.h"
+#include "engine/cpu/grid.h"
+#include "engine/cpu/tiles.h"
+#include "util/err.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    BLOCK = TILE * TILE,
+    GROUP = TILE,            /* pixels that are cut together */
+    CHUNK_BYTES = 640 << 10, /* of a source in pieces: with the weights of one
+                                block of channels it stays in 2 MiB of cache */
+    LEAST_PLACES = 64,       /* below it the rest of a block costs too much */
+    MOST_PLACES = 2048,
+    MOST_PITCH = 8192,
+    WEIGHT_PLACES = 512, /* of a chunk of weight gradients, or one row */
+    WEIGHT_STEPS = MOST_PITCH / TILE
+};
+
+struct tileconv {
+    const struct tile_ops *ops;
+    struct conv_desc d;
+    struct grid grid;
+    int planes, threads;
+    int64_t in, out;  /* channels of the source and of the result, by 32 */
+    ptrdiff_t *shift; /* of each step: all taps, each with all `in` */
+    /* bytes of scratch: of a thread, and of its parts */
+    size_t own, table_bytes, line_bytes;
+    size_t column, next; /* weight gradients: to the next channel of x, and to
+                            the next 32 places */
+    char name[40];
+};
+
+/* Rounded up to whole cache lines. */
+static size_t lines(size_t n)
+{
+    return (n + 63) & ~(size_t)63;
+}
+
+static bool is_weight(const struct tileconv *t)
+{
+    return t->d.kind == CONV_WGRAD;
+}
+
+static bool takes(const struct conv_desc *d)
+{
+    int64_t places = d->n * conv_p(d) * conv_q(d);
+
+    /* a classifier has few rows; its block would be mostly empty */
+    return d->c % TILE == 0 && d->k % TILE == 0 && places >= TILE &&
+           d->param == DT_F32 && (d->dtype == DT_F32 || d->dtype == DT_BF16);
+}
+
+/* ---- planning */
+
+/* Chunks: in pieces they stay in the cache, and there are some for each
+ * thread. */
+static void cut_source(struct tileconv *t)
+{
+    struct grid *g = &t->grid;
+    size_t place = (size_t)(g->phases * t->in * t->planes) * TILE_ROW;
+    int64_t want = (int64_t)(CHUNK_BYTES / place);
+    int64_t share = g->n * g->h * g->pitch / (2 * t->threads);
+
+    want = want < MOST_PLACES ? want : MOST_PLACES;
+    want = want < share ? want : share;
+    grid_cut(g, want > LEAST_PLACES ? want : LEAST_PLACES);
+    t->line_bytes = (size_t)g->length * TILE_ROW;
+    t->own =
+        (size_t)g->phases * (size_t)t->in * (size_t)t->planes * t->line_bytes;
+}
+
+/* Not by the number of threads: it says how sums are cut. */
+static void cut_weights(struct tileconv *t)
+{
+    struct grid *g = &t->grid;
+
+    grid_cut(g, WEIGHT_PLACES);
+    if (g->taps == 1) { /* tiles of A lie in one piece */
+        t->column = TILE_ROW;
+        t->next = (size_t)t->d.c * TILE_ROW;
+        t->line_bytes = (size_t)(g->places / TILE) * t->next;
+    } else { /* an odd number of cache lines apart, for rows of a tile are read
+              * at the same place of 16 lines; the last 32 may overhang */
+        t->column = lines((size_t)(g->length + TILE) * sizeof(uint16_t)) | 64;
+        t->next = TILE_ROW;
+        t->line_bytes = t->column * (size_t)t->d.c;
+    }
+    t->own = (size_t)g->phases * (size_t)t->planes * t->line_bytes +
+             (size_t)(g->places * t->out * t->planes) * TILE_ROW;
+}
+
+static void plan_steps(struct tileconv *t)
+{
+    const struct grid *g = &t->grid;
+    size_t piece = (size_t)t->planes * t->line_bytes; /* of 32 channels */
+    ptrdiff_t *s;
+    int64_t c;
+    int i;
+
+    s = t->shift = xcalloc((size_t)(g->taps * t->in), sizeof(*s));
+    for (i = 0; i < g->taps; i++) {
+        const struct grid_tap *p = &g->tap[i];
+
+        for (c = 0; c < t->in; c++)
+            *s++ = (ptrdiff_t)((size_t)(p->phase * t->in + c) * piece) +
+                   grid_shift(g, p) * TILE_ROW;
+    }
+}
+
+struct tileconv *tileconv_new(const struct conv_desc *d, int threads,
+                              struct conv_needs *needs)
+{
+    const struct tile_ops *ops = tile_ops_find();
+    bool back = d->kind == CONV_DGRAD;
+    struct tileconv *t;
+
+    if (!ops || !takes(d))
+        return NULL;
+    t = xcalloc(1, sizeof(*t));
+    t->ops = ops;
+    t->d = *d;
+    t->threads = threads;
+    t->planes = d->dtype == DT_F32 ? TILE_PLANES : 1;
+    t->in = (back ? d->k : d->c) / TILE;
+    t->out = (back ? d->c : d->k) / TILE;
+    if (!grid_init(&t->grid, d, back) || t->grid.pitch > MOST_PITCH) {
+        free(t);
+        return NULL;
+    }
+    memset(needs, 0, sizeof(*needs));
+    if (is_weight(t)) {
+        cut_weights(t);
+        needs->scratch_bytes =
+            (size_t)(d->k * d->c) * sizeof(float) * (size_t)(d->r * d->s);
+    } else {
+        cut_source(t);
+        plan_steps(t);
+        needs->packed_bytes = (size_t)(d->k * d->c * d->r * d->s) *
+                              sizeof(uint16_t) * (size_t)t->planes;
+        needs->layout = ((uint64_t)t->planes << 1 | back) + 1;
+    }
+    t->table_bytes = lines((size_t)(t->grid.length + TILE) * sizeof(int32_t));
+    t->own = lines(t->own) + t->table_bytes * (size_t)(1 + t->grid.jobs) +
+             BLOCK * sizeof(float);
+    needs->scratch_bytes += t->own * (size_t)threads;
+    snprintf(t->name, sizeof(t->name), "tiles:%s%s", ops->name,
+             t->planes > 1 ? " in three pieces" : "");
+    return t;
+}
+
+void tileconv_free(struct tileconv *t)
+{
+    if (t)
+        free(t->shift);
+    free(t);
+}
+
+const char *tileconv_name(const struct tileconv *t)
+{
+    return t->name;
+}
+
+/* ---- weights: for each 32 channels of the result, B of each step */
+
+/* B of the window's place `at` and the channels 32k, ... and 32c, ... */
+static void pack_step(const struct tileconv *t, const float *master, int at,
+                      int64_t k, int64_t c, char *out)
+{
+    int64_t line = t->d.r * t->d.s * t->d.c;
+    const float *w = master + k * TILE * line + at * t->d.c + c * TILE;
+    struct tile_rows s = {.planes = t->planes};
+    int32_t row[TILE];
+    int i;
+
+    for (i = 0; i < TILE; i++)
+        row[i] = i;
+    s.at = row;
+    s.pixel = (size_t)line * sizeof(float);
+    for (i = 0; i < 2; i++, out += TILE_BYTES) {
+        if (t->d.kind == CONV_DGRAD) { /* terms are k, columns c */
+            s.x = (const char *)(w + i * 16);
+            t->ops->pairs(&s, out, 2 * TILE_BYTES);
+        } else {
+            s.x = (const char *)(w + i * 16 * line);
+            t->ops->turned(&s, out, 2 * TILE_BYTES);
+        }
+    }
+}
+
+void tileconv_pack(const struct tileconv *t, const float *master, void *packed)
+{
+    const struct grid *g = &t->grid;
+    size_t step = (size_t)t->planes * 2 * TILE_BYTES;
+    bool back = t->d.kind == CONV_DGRAD;
+    int64_t nk = t->d.k / TILE, nc = t->d.c / TILE, k, c, i;
+
+#pragma omp parallel for private(i, c) schedule(static)
+    for (k = 0; k < nk; k++) {
+        for (i = 0; i < g->taps; i++) {
+            for (c = 0; c < nc; c++) { /* in the order of master */
+                int64_t in = back ? k : c, out = back ? c : k;
+                int64_t at = (out * g->taps + i) * t->in + in;
+
+                pack_step(t, master, g->tap[i].at, k, c,
+                          (char *)packed + (size_t)at * step);
+            }
+        }
+    }
+}
+
+/* ---- forward, and gradients of activations */
+
+/* A thread's scratch memory. */
+struct own {
+    char *line;      /* the chunk in pieces */
+    char *dy;        /* weight gradients: of dy */
+    int32_t *source; /* [length] */
+    int32_t *result; /* [jobs][places], table_bytes apart */
+    float *block;
+};
+
+static struct own own_of(const struct tileconv *t, char *scratch, int i)
+{
+    struct own o;
+    char *at = scratch + t->own * (size_t)i;
+
+    o.block = (float *)(void *)at;
+    at += BLOCK * sizeof(float);
+    o.source = (int32_t *)(void *)at;
+    at += t->table_bytes;
+    o.result = (int32_t *)(void *)at;
+    at += t->table_bytes * (size_t)t->grid.jobs;
+    o.line = at;
+    o.dy = at + (size_t)(t->grid.phases * t->planes) * t->line_bytes;
+    return o;
+}
+
+static const int32_t *places_of(const struct tileconv *t, const struct own *o,
+                                int job)
+{
+    return o->result + (size_t)job * t->table_bytes / sizeof(*o->result);
+}
+
+/* Pixels that are read next. */
+static void fetch(const int32_t *at, int64_t m, int64_t end, const char *x,
+                  size_t pixel)
+{
+    size_t i;
+
+    for (end = m + GROUP < end ? m + GROUP : end; m < end; m++) {
+        if (at[m] < 0)
+            continue;
+        for (i = 0; i < pixel; i += 64)
+            __builtin_prefetch(x + (size_t)at[m] * pixel + i, 0, 2);
+    }
+}
+
+static void cut_chunk(const struct tileconv *t, const struct conv_args *a,
+                      int64_t chunk, const struct own *o)
+{
+    const struct grid *g = &t->grid;
+    bool half = t->d.dtype == DT_BF16;
+    size_t size = dtype_size(t->d.dtype);
+    struct tile_rows s = {.at = o->source, .half = half, .planes = t->planes};
+    const char *x = t->d.kind == CONV_DGRAD ? a->dy : a->x;
+    size_t piece = (size_t)t->planes * t->line_bytes;
+    int64_t c, m;
+    int p;
+
+    s.pixel = (size_t)t->in * TILE * size;
+    for (p = 0; p < g->phases; p++) {
+        char *out = o->line + (size_t)(p * t->in) * piece;
+
+        grid_source(g, chunk, p, o->source);
+        for (m = 0; m < g->length; m += GROUP) {
+            int64_t n = g->length - m < GROUP ? g->length - m : GROUP;
+
+            fetch(o->source, m + n, g->length, x, s.pixel);
+            s.at = o->source + m;
+            for (c = 0; c < t->in; c++) {
+                s.x = x + (size_t)c * TILE * size;
+                t->ops->rows(&s, n, out + (size_t)c * piece + m * TILE_ROW,
+                             t->line_bytes);
+            }
+        }
+    }
+    for (p = 0; p < g->jobs; p++)
+        grid_result(g, chunk, p,
+                    o->result + (size_t)p * t->table_bytes / sizeof(int32_t));
+}
+
+static bool all_away(const int32_t *at)
+{
+    int i;
+
+    for (i = 0; i < TILE && at[i] < 0; i++)
+        ;
+    return i == TILE;
+}
+
+/* The results of one job in the 32 channels g. */
+static void run_job(const struct tileconv *t, const struct conv_args *a,
+                    const struct own *o, int job, int64_t g)
+{
+    const struct grid *gr = &t->grid;
+    const struct grid_job *j = &gr->job[job];
+    const int32_t *at = places_of(t, o, job);
+    size_t step = (size_t)t->planes * 2 * TILE_BYTES;
+    size_t size = dtype_size(t->d.out), part = (size_t)g * TILE * size;
+    struct tile_run r = {.planes = t->planes,
+                         .a_plane = t->line_bytes,
+                         .a_row = TILE_ROW,
+                         .shift = t->shift + j->first * t->in,
+                         .steps = (int)(j->taps * t->in),
+                         .c = o->block};
+    struct tile_store to = {.y = (char *)a->out + part,
+                            .pixel = (size_t)t->out * TILE * size,
+                            .half = t->d.out == DT_BF16,
+                            .relu = t->d.relu};
+    int64_t m;
+
+    r.b =
+        (const char *)a->w + (size_t)((g * gr->taps + j->first) * t->in) * step;
+    if (t->d.epi == EPI_BIAS || t->d.epi == EPI_ADD_BIAS)
+        to.bias = (const float *)a->bias + g * TILE;
+    if (t->d.epi == EPI_ADD_BIAS)
+        to.add = (const char *)a->add + part;
+    for (m = 0; m < gr->places; m += TILE) {
+        if (all_away(at + m))
+            continue;
+        r.a = o->line + m * TILE_ROW;
+        t->ops->multiply(&r);
+        t->ops->store(o->block, at + m, &to);
+    }
+}
+
+static void run_lines(const struct tileconv *t, const struct conv_args *a)
+{
+    int64_t chunk, g;
+    int job;
+
+#pragma omp parallel num_threads(t->threads)
+    {
+        struct own o = own_of(t, a->scratch, omp_get_thread_num());
+
+        t->ops->begin();
+#pragma omp for private(g, job) schedule(dynamic, 1)
+        for (chunk = 0; chunk < t->grid.chunks; chunk++) {
+            cut_chunk(t, a, chunk, &o);
+            for (g = 0; g < t->out; g++)
+                for (job = 0; job < t->grid.jobs; job++)
+                    run_job(t, a, &o, job, g);
+        }
+        t->ops->end();
+    }
+}
+
+/* ---- gradients of weights: dw[tap, c, k] = sum over places x * dy */
+
+/* x in lines of a channel each, dy as tiles of B: [k/32][places/32]. */
+static void cut_columns(const struct tileconv *t, const struct conv_args *a,
+                        int64_t chunk, const struct own *o)
+{
+    const struct grid *g = &t->grid;
+    bool half = t->d.dtype == DT_BF16;
+    size_t size = dtype_size(t->d.dtype);
+    struct tile_rows s = {.half = half, .planes = t->planes};
+    int64_t c, m;
+    char *out;
+    int p;
+
+    s.pixel = (size_t)t->d.c * size;
+    memset(o->source + g->length, 0xff, TILE * sizeof(*o->source));
+    for (p = 0; p < g->phases; p++) {
+        grid_source(g, chunk, p, o->source);
+        out = o->line + (size_t)(p * t->planes) * t->line_bytes;
+        for (m = 0; m < g->length; m += TILE) {
+            s.at = o->source + m;
+            fetch(o->source, m + GROUP, g->length, a->x, s.pixel);
+            for (c = 0; c < t->d.c; c += 16) {
+                s.x = (const char *)a->x + (size_t)c * size;
+                t->ops->columns(&s,
+                                out + (size_t)(m / TILE) * t->next +
+                                    (size_t)c * t->column,
+                                t->line_bytes, t->column);
+            }
+        }
+    }
+    grid_result(g, chunk, 0, o->result);
+    s.pixel = (size_t)t->d.k * size;
+    for (m = 0; m < g->places; m += TILE) {
+        s.at = o->result + m;
+        fetch(o->result, m + GROUP, g->places, a->dy, s.pixel);
+        for (c = 0; c < t->d.k; c += 16) {
+            s.x = (const char *)a->dy + (size_t)c * size;
+            out = o->dy + (size_t)((c / TILE * (g->places / TILE) + m / TILE) *
+                                       t->planes * 2 +
+                                   c / 16 % 2) *
+                              TILE_BYTES;
+            t->ops->pairs(&s, out, 2 * TILE_BYTES);
+        }
+    }
+}
+
+/* Add what o has to the block of (tap, 32 c, 32 k). */
+static void run_block(const struct tileconv *t, const struct own *o,
+                      const ptrdiff_t *shift, int tap, int64_t c, int64_t k,
+                      bool add, float *block)
+{
+    const struct grid *g = &t->grid;
+    const struct grid_tap *p = &g->tap[tap];
+    struct tile_run r = {.planes = t->planes,
+                         .a_plane = t->line_bytes,
+                         .a_row = t->column,
+                         .shift = shift,
+                         .steps = (int)(g->places / TILE),
+                         .add = add,
+                         .c = block};
+
+    r.a = o->line + (size_t)(p->phase * t->planes) * t->line_bytes +
+          (size_t)c * TILE * t->column + grid_shift(g, p) * 2;
+    r.b = o->dy + (size_t)(k * r.steps * t->planes * 2) * TILE_BYTES;
+    t->ops->multiply(&r);
+}
+
+static void add_block(const struct tileconv *t, const float *block, int at,
+                      int64_t c, int64_t k, const struct conv_args *a)
+{
+    int64_t line = t->d.r * t->d.s * t->d.c;
+    float *out = (float *)a->out + k * TILE * line + at * t->d.c + c * TILE;
+    int i, j;
+
+    for (j = 0; j < TILE; j++, out += line)
+        for (i = 0; i < TILE; i++)
+            out[i] = (a->accumulate ? out[i] : 0) + block[i * TILE + j];
+}
+
+static void run_weights(const struct tileconv *t, const struct conv_args *a)
+{
+    const struct grid *g = &t->grid;
+    int64_t blocks = g->taps * t->in * t->out, first, i;
+    char *scratch = (char *)a->scratch + (size_t)(blocks * BLOCK) * 4;
+    ptrdiff_t shift[WEIGHT_STEPS];
+
+    for (i = 0; i < WEIGHT_STEPS; i++)
+        shift[i] = i * (ptrdiff_t)t->next;
+#pragma omp parallel num_threads(t->threads) private(first, i)
+    {
+        t->ops->begin();
+        for (first = 0; first < g->chunks; first += t->threads) {
+            int64_t n = g->chunks - first, j;
+
+            n = n < t->threads ? n : t->threads;
+#pragma omp for schedule(static, 1)
+            for (i = 0; i < n; i++) {
+                struct own o = own_of(t, scratch, (int)i);
+
+                cut_columns(t, a, first + i, &o);
+            }
+#pragma omp for schedule(static)
+            for (i = 0; i < blocks; i++) {
+                int64_t tap = i % g->taps, c = i / g->taps / t->out,
+                        k = i / g->taps % t->out;
+                float *block = (float *)a->scratch + i * BLOCK;
+
+                for (j = 0; j < n; j++) {
+                    struct own o = own_of(t, scratch, (int)j);
+
+                    run_block(t, &o, shift, (int)tap, c, k, first + j > 0,
+                              block);
+                }
+                if (first + n == g->chunks)
+                    add_block(t, block, g->tap[tap].at, c, k, a);
+            }
+        }
+        t->ops->end();
+    }
+}
+
+void tileconv_run(const struct tileconv *t, const struct conv_args *a)
+{
+    if (is_weight(t))
+        run_weights(t, a);
+    else
+        run_lines(t, a);
+}

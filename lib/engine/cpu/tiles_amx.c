@@ -1,0 +1,395 @@
+/*
+ * Tiles by AMX (Intel 64 and IA-32 Architectures Software Developer's Manual,
+ * volume 1, chapter 18): eight registers of 16 rows of 64 bytes; TDPBF16PS adds
+ * the product of 16 x 32 and 32 x 16 numbers to 16 x 16 sums.
+ */
+#include "engine/cpu/tiles.h"
+
+#if defined(__x86_64__) && defined(__linux__)
+
+#    include <cpuid.h>
+#    include <immintrin.h>
+#    include <pthread.h>
+#    include <sys/syscall.h>
+#    include <unistd.h>
+
+#    define AMX                                                                \
+        __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16," \
+                              "amx-tile,amx-bf16")))
+#    define INLINE AMX static inline __attribute__((always_inline))
+
+enum {
+    HALF = 16,               /* rows of a register, columns of fp32 */
+    REQ_XCOMP_PERM = 0x1023, /* arch_prctl: asm/prctl.h of Linux 5.16 */
+    XTILEDATA = 18
+};
+
+/* For LDTILECFG: all registers are full. Not a local variable: gcc 12 does not
+ * see that the instruction reads all of it. */
+static const struct {
+    uint8_t palette, start, reserved[14];
+    uint16_t bytes[16];
+    uint8_t rows[16];
+} full = {.palette = 1,
+          .bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+          .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+
+AMX static void begin(void)
+{
+    _tile_loadconfig(&full);
+}
+
+AMX static void end(void)
+{
+    _tile_release();
+}
+
+/* ---- products: sums in registers 0 to 3, A in 4 and 5, B in 6 and 7 */
+
+#    define LOAD_A(plane)                                                      \
+        do {                                                                   \
+            _tile_loadd(4, a + (plane)*r->a_plane, r->a_row);                  \
+            _tile_loadd(5, a + (plane)*r->a_plane + HALF * r->a_row,           \
+                        r->a_row);                                             \
+        } while (0)
+#    define LOAD_B(plane)                                                      \
+        do {                                                                   \
+            _tile_loadd(6, b + (plane)*2 * TILE_BYTES, TILE_ROW);              \
+            _tile_loadd(7, b + ((plane)*2 + 1) * TILE_BYTES, TILE_ROW);        \
+        } while (0)
+#    define MULTIPLY()                                                         \
+        do {                                                                   \
+            _tile_dpbf16ps(0, 4, 6);                                           \
+            _tile_dpbf16ps(1, 4, 7);                                           \
+            _tile_dpbf16ps(2, 5, 6);                                           \
+            _tile_dpbf16ps(3, 5, 7);                                           \
+        } while (0)
+
+/* The products of first pieces. */
+AMX static void multiply_first(const struct tile_run *r)
+{
+    const size_t step = (size_t)r->planes * 2 * TILE_BYTES;
+    const char *b = r->b;
+    int i;
+
+    for (i = 0; i < r->steps; i++, b += step) {
+        const char *a = r->a + r->shift[i];
+
+        LOAD_A(0);
+        LOAD_B(0);
+        MULTIPLY();
+    }
+}
+
+/* The five others, 2^-8 as large and less: they come first, for what is added
+ * to a small sum is rounded less. The order loads each tile once. */
+AMX static void multiply_rest(const struct tile_run *r)
+{
+    const char *b = r->b;
+    int i;
+
+    for (i = 0; i < r->steps; i++, b += TILE_PLANES * 2 * TILE_BYTES) {
+        const char *a = r->a + r->shift[i];
+
+        LOAD_A(2);
+        LOAD_B(0);
+        MULTIPLY();
+        LOAD_A(1);
+        MULTIPLY();
+        LOAD_B(1);
+        MULTIPLY();
+        LOAD_A(0);
+        MULTIPLY();
+        LOAD_B(2);
+        MULTIPLY();
+    }
+}
+
+AMX static void multiply(const struct tile_run *r)
+{
+    const size_t line = TILE * sizeof(float);
+    _Alignas(64) float sum[TILE * TILE];
+    float *c = r->add ? sum : r->c;
+    int i;
+
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    if (r->planes > 1)
+        multiply_rest(r);
+    multiply_first(r);
+    _tile_stored(0, c, line);
+    _tile_stored(1, c + HALF, line);
+    _tile_stored(2, c + HALF * TILE, line);
+    _tile_stored(3, c + HALF * TILE + HALF, line);
+    for (i = 0; r->add && i < TILE * TILE; i += HALF)
+        _mm512_store_ps(r->c + i, _mm512_add_ps(_mm512_load_ps(r->c + i),
+                                                _mm512_load_ps(sum + i)));
+}
+
+/* ---- cutting numbers: 32 at a time, v->n pieces of them */
+
+struct pieces {
+    __m512i p[TILE_PLANES];
+};
+
+/* bf16 to fp32, the lower or the upper 16 of them */
+INLINE __m512 widen(__m512i v, int upper)
+{
+    __m256i h =
+        upper ? _mm512_extracti64x4_epi64(v, 1) : _mm512_castsi512_si256(v);
+
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+/* Of the numbers lo, hi, in this order. */
+INLINE struct pieces cut(__m512 lo, __m512 hi, int planes)
+{
+    struct pieces v;
+    int p;
+
+    for (p = 0; p < TILE_PLANES; p++) {
+        v.p[p] = (__m512i)_mm512_cvtne2ps_pbh(hi, lo);
+        if (p + 1 >= planes)
+            break;
+        lo = _mm512_sub_ps(lo, widen(v.p[p], 0));
+        hi = _mm512_sub_ps(hi, widen(v.p[p], 1));
+    }
+    return v;
+}
+
+static const char *pixel(const struct tile_rows *s, int64_t i)
+{
+    return s->x + s->at[i] * (ptrdiff_t)s->pixel;
+}
+
+/* The 32 numbers of row i. */
+INLINE struct pieces row_of(const struct tile_rows *s, int64_t i)
+{
+    struct pieces v = {{_mm512_setzero_si512(), _mm512_setzero_si512(),
+                        _mm512_setzero_si512()}};
+    const char *p = pixel(s, i);
+
+    if (s->at[i] < 0)
+        return v;
+    if (s->half) {
+        v.p[0] = _mm512_loadu_si512(p);
+        return v;
+    }
+    return cut(_mm512_loadu_ps(p), _mm512_loadu_ps(p + 64), s->planes);
+}
+
+/* 16 numbers of rows i and i + 1, in pairs. */
+INLINE struct pieces pair_of(const struct tile_rows *s, int64_t i)
+{
+    const __m512i zip = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11,
+                                         26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const char *p = pixel(s, i), *q = pixel(s, i + 1);
+    bool has_p = s->at[i] >= 0, has_q = s->at[i + 1] >= 0;
+    struct pieces v;
+    int j;
+
+    if (s->half) {
+        __m256i lo = has_p ? _mm256_loadu_si256((const void *)p)
+                           : _mm256_setzero_si256();
+        __m256i hi = has_q ? _mm256_loadu_si256((const void *)q)
+                           : _mm256_setzero_si256();
+
+        v.p[0] = _mm512_inserti64x4(_mm512_castsi256_si512(lo), hi, 1);
+    } else {
+        v = cut(has_p ? _mm512_loadu_ps(p) : _mm512_setzero_ps(),
+                has_q ? _mm512_loadu_ps(q) : _mm512_setzero_ps(), s->planes);
+    }
+    for (j = 0; j < s->planes; j++)
+        v.p[j] = _mm512_permutexvar_epi16(zip, v.p[j]);
+    return v;
+}
+
+AMX static void rows(const struct tile_rows *s, int64_t n, char *out,
+                     size_t plane)
+{
+    int64_t i;
+    int p;
+
+    for (i = 0; i < n; i++, out += TILE_ROW) {
+        struct pieces v = row_of(s, i);
+
+        for (p = 0; p < s->planes; p++)
+            _mm512_store_si512(out + (size_t)p * plane, v.p[p]);
+    }
+}
+
+AMX static void pairs(const struct tile_rows *s, char *out, size_t plane)
+{
+    int i, p;
+
+    for (i = 0; i < TILE; i += 2, out += TILE_ROW) {
+        struct pieces v = pair_of(s, i);
+
+        for (p = 0; p < s->planes; p++)
+            _mm512_store_si512(out + (size_t)p * plane, v.p[p]);
+    }
+}
+
+/* Rows become columns: 16 x 16 numbers of 32 bits, in four rounds that swap
+ * halves of 1, 2, 4 and 8. */
+INLINE void turn(__m512i v[HALF])
+{
+    __m512i t[HALF];
+    int i;
+
+    for (i = 0; i < HALF; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
+    }
+    for (i = 0; i < HALF; i += 4) {
+        v[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+        v[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+        v[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+        v[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    for (i = 0; i < 4; i++) {
+        t[i] = _mm512_shuffle_i32x4(v[i], v[i + 4], 0x88);
+        t[i + 4] = _mm512_shuffle_i32x4(v[i], v[i + 4], 0xdd);
+        t[i + 8] = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0x88);
+        t[i + 12] = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0xdd);
+    }
+    for (i = 0; i < 8; i++) {
+        v[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+        v[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+    }
+}
+
+AMX static void write_turned(__m512i v[TILE_PLANES][HALF], int planes,
+                             char *out, size_t plane, size_t row)
+{
+    int i, p;
+
+    for (p = 0; p < planes; p++) {
+        turn(v[p]);
+        for (i = 0; i < HALF; i++)
+            _mm512_storeu_si512(out + (size_t)p * plane + (size_t)i * row,
+                                v[p][i]);
+    }
+}
+
+AMX static void turned(const struct tile_rows *s, char *out, size_t plane)
+{
+    __m512i v[TILE_PLANES][HALF];
+    int i, p;
+
+    for (i = 0; i < HALF; i++) {
+        struct pieces w = row_of(s, i);
+
+        for (p = 0; p < s->planes; p++)
+            v[p][i] = w.p[p];
+    }
+    write_turned(v, s->planes, out, plane, TILE_ROW);
+}
+
+AMX static void columns(const struct tile_rows *s, char *out, size_t plane,
+                        size_t row)
+{
+    __m512i v[TILE_PLANES][HALF];
+    int i, p;
+
+    for (i = 0; i < HALF; i++) {
+        struct pieces w = pair_of(s, 2 * i);
+
+        for (p = 0; p < s->planes; p++)
+            v[p][i] = w.p[p];
+    }
+    write_turned(v, s->planes, out, plane, row);
+}
+
+/* ---- results */
+
+AMX static void store(const float *c, const int32_t *at,
+                      const struct tile_store *to)
+{
+    const __m512 none = _mm512_setzero_ps();
+    __m512 b0 = to->bias ? _mm512_loadu_ps(to->bias) : none;
+    __m512 b1 = to->bias ? _mm512_loadu_ps(to->bias + HALF) : none;
+    int i;
+
+    for (i = 0; i < TILE; i++, c += TILE) {
+        ptrdiff_t place = at[i] * (ptrdiff_t)to->pixel;
+        __m512 lo = _mm512_add_ps(_mm512_load_ps(c), b0);
+        __m512 hi = _mm512_add_ps(_mm512_load_ps(c + HALF), b1);
+
+        if (at[i] < 0)
+            continue;
+        if (to->add && to->half) {
+            __m512i v = _mm512_loadu_si512(to->add + place);
+
+            lo = _mm512_add_ps(lo, widen(v, 0));
+            hi = _mm512_add_ps(hi, widen(v, 1));
+        } else if (to->add) {
+            lo = _mm512_add_ps(lo, _mm512_loadu_ps(to->add + place));
+            hi = _mm512_add_ps(hi, _mm512_loadu_ps(to->add + place + 64));
+        }
+        if (to->relu) { /* the second operand is what NaN gives */
+            lo = _mm512_max_ps(none, lo);
+            hi = _mm512_max_ps(none, hi);
+        }
+        if (to->half) {
+            _mm512_storeu_si512(to->y + place,
+                                (__m512i)_mm512_cvtne2ps_pbh(hi, lo));
+        } else {
+            _mm512_storeu_ps(to->y + place, lo);
+            _mm512_storeu_ps(to->y + place + 64, hi);
+        }
+    }
+}
+
+static const struct tile_ops amx = {
+    .name = "amx",
+    .begin = begin,
+    .end = end,
+    .multiply = multiply,
+    .rows = rows,
+    .turned = turned,
+    .pairs = pairs,
+    .columns = columns,
+    .store = store,
+};
+
+/* ---- is it there? */
+
+static bool usable;
+
+static void look(void)
+{
+    unsigned a, b, c, d, bf16 = 1u << 22, tile = 1u << 24;
+
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx512f") ||
+        !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512vl") ||
+        !__builtin_cpu_supports("avx512dq") ||
+        !__builtin_cpu_supports("avx512bf16") ||
+        !__get_cpuid_count(7, 0, &a, &b, &c, &d) ||
+        (d & (bf16 | tile)) != (bf16 | tile))
+        return;
+    /* Linux gives the registers to who asks; threads inherit them. */
+    usable = syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XTILEDATA) == 0;
+}
+
+const struct tile_ops *tile_ops_amx(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, look);
+    return usable ? &amx : NULL;
+}
+
+#else
+
+const struct tile_ops *tile_ops_amx(void)
+{
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Every operation once more, with convolutions on plain tiles and on none: what
+# a processor without matrix tiles runs, and how those are checked there.
+. "${TOP:-$(dirname "$0")/../..}/t/lib/tap.sh"
+
+[ -f "$BIN/engine-cpu.so" ] || skip_all 'engine: no engine-cpu.so'
+for tiles in plain off; do
+	MILLRACE_TILES=$tiles "$BIN/t/30-ops.t" >out 2>err
+	is $? 0 "operations with MILLRACE_TILES=$tiles"
+	is "$(grep '^not ok' out)" '' 'all as they should'
+done
+done_testing
