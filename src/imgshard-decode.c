@@ -156,6 +156,7 @@ static int begin(struct stream *d)
     d->b.global = d->b.micro;
     if (stream_epoch(d) < 0)
         return -1;
+    recipe.seed = (int64_t)d->seed; /* hello says what is used */
     d->held = xcalloc((size_t)d->b.micro, sizeof(*d->held));
     return 0;
 }

@@ -150,7 +150,19 @@ static int written(int rc)
 
 int pixels_hello(const struct frame_pair *meta, int n)
 {
-    return written(frame_write(&pixels.out, "hello", meta, n, NULL, 0, 0));
+    struct buf input = BUF_INIT;
+    struct frame_pair all[24];
+    int rc;
+
+    if (n > 23)
+        BUG("%d pairs", n);
+    memcpy(all, meta, (size_t)n * sizeof(*meta));
+    recipe_input(&recipe, &input);
+    if (!pixels.eval)
+        all[n++] = (struct frame_pair){"input", input.data};
+    rc = frame_write(&pixels.out, "hello", all, n, NULL, 0, 0);
+    buf_release(&input);
+    return written(rc);
 }
 
 int pixels_emit(void *arg, struct batch_frame *f)

@@ -65,7 +65,8 @@ int pixels_emit(void *arg, struct batch_frame *f);
 /* What hello says of the pixels, in room for 4 pairs that lives as long as the
  * text; how many. */
 int pixels_describe(struct frame_pair *meta, char text[2][24]);
-/* As frame_write(&pixels.out, "hello", ...), with the same exit. */
+/* As frame_write(&pixels.out, "hello", ...), with the same exit; of training
+ * the settings of its input are added. */
 int pixels_hello(const struct frame_pair *meta, int n) MUST_CHECK;
 /*
  * The last frame: end, or error if rc is -1. Returns the exit status, -1 to

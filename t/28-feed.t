@@ -56,7 +56,7 @@ same one eight '1 and 8 threads'
 heads one >h
 is "$(grep -c '"t":"batch"' h)" 8 'batches of two epochs'
 is "$(grep -c '"t":"epoch"' h)" 4 'epochs begin and end'
-like "$(head -n 1 h)" '"accum":"1","classes":"3","dataset":"[0-9a-f]{32}","global":"12","micro":"12","proto":"1.0","rank":"0","role":"feed","samples":"45","seed":"0","seq":"0","sft":"1","size":"32","split":"train","start":"0","t":"hello","tail":"wrap","task":"classification","world":"1"' \
+like "$(head -n 1 h)" '"accum":"1","classes":"3","dataset":"[0-9a-f]{32}","global":"12","input":"INPUT.SIZE=32;[^"]*SEED=0;","micro":"12","proto":"1.0","rank":"0","role":"feed","samples":"45","seed":"0","seq":"0","sft":"1","size":"32","split":"train","start":"0","t":"hello","tail":"wrap","task":"classification","world":"1"' \
 	'hello'
 like "$(grep '"t":"batch"' h | sed -n 4p)" '"bad":"0","epoch":"0","last":"1","m":"0","n":"12","order":"global","pos":"36","rows":"12","samples":"48",.*"step":"3"' \
 	'the last batch of an epoch wraps'

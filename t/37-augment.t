@@ -99,7 +99,7 @@ is $? 0 'losses are numbers'
 # ---- what the worker refuses
 feed none INPUT.CUTMIX 1 2>err >f
 spoil() { # EXPRESSION MESSAGE
-	perl -pe "$1" f | worker bad 2>err
+	perl -pe "$1" f | worker bad INPUT.CUTMIX 1 2>err
 	is $? 65 "status for $2"
 	like "$(cat err)" "$2" 'says so'
 	rm -rf bad
@@ -109,6 +109,15 @@ spoil 's/"mix.lambda":"0\./"mix.lambda":"7./' 'mix.lambda: not in 0 to 1'
 # shellcheck disable=SC2016
 spoil 's/"mix.right":"(\d+)"/sprintf "\"mix.right\":\"%s\"", 9 x length $1/e' \
 	'mix.right: outside of the image'
+worker bad INPUT.CUTMIX 0.5 <f 2>err
+is $? 78 'batches of another recipe'
+like "$(cat err)" 'batches: made with INPUT.CUTMIX 1, here it is 0.5' 'say so'
+worker bad INPUT.CUTMIX 1 INPUT.POLICY rand <f 2>err
+like "$(cat err)" 'made with INPUT.POLICY none, here it is rand' 'by name'
+worker bad INPUT.CUTMIX 1 SEED 1 <f 2>err
+like "$(cat err)" 'made with SEED 0, here it is 1' 'of another seed too'
+worker bad INPUT.CUTMIX 1 INPUT.STD 1,1,1 INPUT.RESIZE 50 <f 2>err
+is $? 0 'what the network does, and evaluation, may differ'
 
 # ---- settings
 expect_status 78 'jitter of three numbers' feed none INPUT.JITTER 1,1,1

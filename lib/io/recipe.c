@@ -354,11 +354,8 @@ static void add_value(struct buf *b, enum opt_type type, const char *at)
     case OPT_SIZE:
         buf_addf(b, "%lld", (long long)*(const int64_t *)(const void *)at);
         break;
-    case OPT_CHOICE:
-        buf_addf(b, "%d", *(const int *)(const void *)at);
-        break;
     case OPT_FLOAT:
-        buf_addf(b, "%.17g", *(const double *)(const void *)at);
+        buf_addf(b, "%.15g", *(const double *)(const void *)at);
         break;
     case OPT_STRING:
         buf_addstr(b, *(char *const *)(const void *)at
@@ -367,15 +364,34 @@ static void add_value(struct buf *b, enum opt_type type, const char *at)
         break;
     case OPT_INTS:
         for (int i = 0; i < l->n; i++)
-            buf_addf(b, "%lld,", (long long)l->i[i]);
+            buf_addf(b, "%s%lld", i ? "," : "", (long long)l->i[i]);
         break;
     case OPT_FLOATS:
         for (int i = 0; i < l->n; i++)
-            buf_addf(b, "%.17g,", l->f[i]);
+            buf_addf(b, "%s%.15g", i ? "," : "", l->f[i]);
         break;
     default:
         BUG("a recipe row of type %d", (int)type);
     }
+}
+
+/* "KEY=value;" */
+static void add_setting(const struct recipe *r, const struct opt *o,
+                        struct buf *b)
+{
+    const char *at =
+        (const char *)r + ((const char *)o->addr - (const char *)&recipe);
+    const char *word = o->choices;
+
+    buf_addf(b, "%s=", o->key);
+    if (o->type == OPT_CHOICE) {
+        for (int i = *(const int *)(const void *)at; i > 0; i--)
+            word = strchr(word, '|') + 1;
+        buf_add(b, word, strcspn(word, "|"));
+    } else {
+        add_value(b, o->type, at);
+    }
+    buf_addch(b, ';');
 }
 
 void recipe_digest(const struct recipe *r, char hex[33])
@@ -387,11 +403,7 @@ void recipe_digest(const struct recipe *r, char hex[33])
     for (const struct opt *o = recipe_opts; o->name || o->key; o++) {
         if (!o->key || !is_arithmetic(r, o->key))
             continue;
-        buf_addf(&b, "%s=", o->key);
-        add_value(&b, o->type,
-                  (const char *)r +
-                      ((const char *)o->addr - (const char *)&recipe));
-        buf_addch(&b, '\n');
+        add_setting(r, o, &b);
     }
     digest_add(d, b.data, b.len);
     digest_hex(d, whole);
@@ -399,4 +411,60 @@ void recipe_digest(const struct recipe *r, char hex[33])
     hex[32] = 0;
     digest_free(d);
     buf_release(&b);
+}
+
+/* ---- batches and the network */
+
+static bool is_input(const struct recipe *r, const char *key)
+{
+    if (!strcmp(key, "INPUT.MEAN") || !strcmp(key, "INPUT.STD"))
+        return false; /* the network's own */
+    return !strcmp(key, "SEED") ||
+           (!strncmp(key, "INPUT.", 6) && is_arithmetic(r, key));
+}
+
+void recipe_input(const struct recipe *r, struct buf *b)
+{
+    for (const struct opt *o = recipe_opts; o->name || o->key; o++)
+        if (o->key && is_input(r, o->key))
+            add_setting(r, o, b);
+}
+
+/* The setting of a key in such a text, or NULL. */
+static const char *find_setting(const char *text, const char *key)
+{
+    size_t n = strlen(key);
+
+    while (*text && (strncmp(text, key, n) != 0 || text[n] != '=')) {
+        text += strcspn(text, ";");
+        text += *text == ';';
+    }
+    return *text ? text : NULL;
+}
+
+int recipe_input_check(const struct recipe *r, const char *theirs)
+{
+    struct buf b = BUF_INIT;
+    const char *other;
+    size_t n, k;
+    int rc = 0;
+
+    for (const struct opt *o = recipe_opts; !rc && (o->name || o->key); o++) {
+        if (!o->key || !is_input(r, o->key))
+            continue;
+        other = find_setting(theirs, o->key);
+        if (!other)
+            continue;
+        buf_reset(&b);
+        add_setting(r, o, &b);
+        n = strcspn(other, ";");
+        k = strlen(o->key) + 1;
+        if (n + 1 != b.len || memcmp(other, b.data, n) != 0)
+            rc = err_set(ERR_CONFIG,
+                         "batches: made with %s %.*s, here it is %.*s", o->key,
+                         (int)(n - k), other + k, (int)(b.len - 1 - k),
+                         b.data + k);
+    }
+    buf_release(&b);
+    return rc;
 }

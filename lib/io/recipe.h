@@ -20,6 +20,7 @@
 #ifndef IO_RECIPE_H
 #define IO_RECIPE_H
 
+#include "util/buf.h"
 #include "util/err.h"
 #include "util/opt.h"
 
@@ -148,5 +149,13 @@ void recipe_rows(const struct recipe_batch *b, int tail, int64_t pos, int64_t m,
  * those may change on resume.
  */
 void recipe_digest(const struct recipe *r, char hex[33]);
+/*
+ * What the producer of batches and the network must agree on: SEED and the keys
+ * INPUT.* that say what becomes of a training image, as "KEY=value;..." appended;
+ * and a comparison with such a text, ERR_CONFIG naming the first that differs.
+ * What only one of the two knows is not compared.
+ */
+void recipe_input(const struct recipe *r, struct buf *b);
+int recipe_input_check(const struct recipe *r, const char *theirs) MUST_CHECK;
 
 #endif

@@ -63,6 +63,7 @@ static int read_hello(struct input *in, struct input_hello *h)
     memset(h, 0, sizeof *h);
     copy_text(h->dataset, sizeof h->dataset, frame_meta(&in->f, "dataset"));
     copy_text(h->split, sizeof h->split, frame_meta(&in->f, "split"));
+    copy_text(h->input, sizeof h->input, frame_meta(&in->f, "input"));
     h->samples = number(&in->f, "samples");
     h->classes = number(&in->f, "classes");
     h->rank = number(&in->f, "rank");

@@ -33,6 +33,7 @@ struct input_hello {
     int64_t size;
     int64_t tail; /* enum recipe_tail */
     int64_t seed;
+    char input[2048]; /* recipe_input, or "" */
 };
 
 struct input_batch {

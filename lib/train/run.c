@@ -189,7 +189,7 @@ static int check_hello(const struct run *t)
                        "batches: begin at sample %lld, but the run "
                        "stands at %lld",
                        (long long)h->start, (long long)t->samples);
-    return 0;
+    return recipe_input_check(t->o->r, h->input);
 }
 
 static void announce(struct run *t)
