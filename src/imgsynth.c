@@ -1,8 +1,8 @@
 /*
  * imgsynth - data sets that are made up, for demonstrations and tests.
  */
+#include "imgsynth.h"
 #include "util/fdio.h"
-#include "util/opt.h"
 #include "util/work.h"
 #include "vision/synth.h"
 
@@ -14,80 +14,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct {
-    int64_t classes, train, val, size_min, size_max, seed, threads;
-    bool force;
-} set;
+struct synth_settings synth_set;
 
+/* clang-format off */
 static struct opt imagenet_opts[] = {
-    {.name = "classes",
-     .type = OPT_INT,
-     .addr = &set.classes,
-     .def = "10",
-     .min = 1,
-     .max = SYNTH_CLASSES_MAX,
-     .help = "classes"},
-    {.name = "train",
-     .type = OPT_INT,
-     .addr = &set.train,
-     .def = "200",
-     .min = 1,
-     .max = 1e6,
-     .help = "training images of each class"},
-    {.name = "val",
-     .type = OPT_INT,
-     .addr = &set.val,
-     .def = "50",
-     .min = 0,
-     .max = 1e6,
-     .help = "validation images of each class"},
-    {.name = "size-min",
-     .type = OPT_INT,
-     .addr = &set.size_min,
-     .def = "80",
-     .min = 16,
-     .max = 4096,
-     .arg = "PIXELS",
-     .help = "shortest side"},
-    {.name = "size-max",
-     .type = OPT_INT,
-     .addr = &set.size_max,
-     .def = "220",
-     .min = 16,
-     .max = 4096,
-     .arg = "PIXELS",
-     .help = "longest side"},
-    {.name = "seed",
-     .letter = 's',
-     .type = OPT_INT,
-     .addr = &set.seed,
-     .def = "0",
-     .min = 0,
-     .max = 9e15,
-     .help = "another seed, another set"},
-    {.name = "threads",
-     .letter = 't',
-     .type = OPT_INT,
-     .addr = &set.threads,
-     .def = "0",
-     .min = 0,
-     .max = 1024,
-     .help = "drawing threads; 0: one for each CPU"},
-    {.name = "force",
-     .letter = 'f',
-     .type = OPT_FLAG,
-     .addr = &set.force,
-     .help = "replace a set that imgsynth made"},
+    {.name = "classes", .type = OPT_INT, .addr = &synth_set.classes,
+     .def = "10", .min = 1, .max = SYNTH_CLASSES_MAX, .help = "classes"},
+    {.name = "train", .type = OPT_INT, .addr = &synth_set.train, .def = "200",
+     .min = 1, .max = 1e6, .help = "training images of each class"},
+    {.name = "val", .type = OPT_INT, .addr = &synth_set.val, .def = "50",
+     .min = 0, .max = 1e6, .help = "validation images of each class"},
+    SYNTH_ROWS("80", "220"),
     OPT_END};
+/* clang-format on */
 
-static const char readme[] =
+const char synth_readme[] =
     "This data set is made up.\n"
     "\n"
     "imgsynth drew every picture in it; none is a photograph, and a network's\n"
-    "score on it says nothing about photographs. The class of a picture is "
-    "the\n"
-    "shape and the texture of its one object; everything else is random.\n"
-    "\n";
+    "score on it says nothing about photographs.";
 
 static const char *const splits[] = {"train", "val"};
 
@@ -97,15 +42,27 @@ struct making {
     struct buf *file; /* [threads] */
 };
 
+int synth_file(const char *path, const struct buf *b)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), rc;
+
+    if (fd < 0)
+        return err_sys(ERR_CANTCREAT, "%s: open", path);
+    rc = fd_write(fd, b->data, b->len, FD_FOREVER);
+    if (close(fd) < 0 && rc == 0)
+        return err_sys(ERR_IO, "%s: close", path);
+    return rc < 0 ? err_wrap("%s", path) : 0;
+}
+
 static int make_file(void *arg, size_t i, int t)
 {
     struct making *m = arg;
-    size_t train = (size_t)(set.classes * set.train);
+    size_t train = (size_t)(synth_set.classes * synth_set.train);
     int split = i >= train;
-    size_t each = (size_t)(split ? set.val : set.train);
+    size_t each = (size_t)(split ? synth_set.val : synth_set.train);
     size_t k = split ? i - train : i;
     char name[32], *path;
-    int fd, rc;
+    int rc;
 
     buf_reset(&m->file[t]);
     synth_class((int)(k / each), name, sizeof(name));
@@ -114,16 +71,7 @@ static int make_file(void *arg, size_t i, int t)
         return -1;
     path = xstrfmt("%s/%s/%s/%s_%05zu.jpg", m->dir, splits[split], name, name,
                    k % each);
-    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        rc = err_sys(ERR_CANTCREAT, "%s: open", path);
-    } else {
-        rc = fd_write(fd, m->file[t].data, m->file[t].len, FD_FOREVER);
-        if (close(fd) < 0 && rc == 0)
-            rc = err_sys(ERR_IO, "%s: close", path);
-        else if (rc < 0)
-            err_wrap("%s", path);
-    }
+    rc = synth_file(path, &m->file[t]);
     free(path);
     return rc;
 }
@@ -134,28 +82,29 @@ static int make_folders(const char *dir)
     int s, k, rc = 0;
 
     for (s = 0; s < 2 && rc == 0; s++)
-        for (k = 0; k < set.classes && rc == 0; k++) {
+        for (k = 0; k < synth_set.classes && rc == 0; k++) {
             synth_class(k, name, sizeof(name));
             path = xstrfmt("%s/%s/%s", dir, splits[s], name);
-            rc = s && !set.val ? 0 : make_dirs(path);
+            rc = s && !synth_set.val ? 0 : make_dirs(path);
             free(path);
         }
     return rc;
 }
 
-static int write_readme(const char *dir)
+int synth_tell(const char *dir, const char *command, const char *what)
 {
+    const struct synth_settings *set = &synth_set;
     struct buf b = BUF_INIT;
     char *path = xstrfmt("%s/README", dir);
     int rc;
 
-    buf_addstr(&b, readme);
+    buf_addf(&b, "%s%s\n\n", synth_readme, what);
     buf_addf(&b,
-             "imgsynth imagenet --classes %" PRId64 " --train %" PRId64
+             "imgsynth %s --classes %" PRId64 " --train %" PRId64
              " --val %" PRId64 " --size-min %" PRId64 " --size-max %" PRId64
              " --seed %" PRId64 "\n",
-             set.classes, set.train, set.val, set.size_min, set.size_max,
-             set.seed);
+             command, set->classes, set->train, set->val, set->size_min,
+             set->size_max, set->seed);
     rc = atomic_write(path, b.data, b.len);
     buf_release(&b);
     free(path);
@@ -165,18 +114,24 @@ static int write_readme(const char *dir)
 /* All files below dir, which is new. */
 static int make_set(const char *dir)
 {
-    struct making m = {
-        .dir = dir,
-        .synth = {(uint64_t)set.seed, (int)set.size_min, (int)set.size_max}};
-    int threads = set.threads ? (int)set.threads : work_cpus(), t, rc;
+    struct making m = {.dir = dir,
+                       .synth = {(uint64_t)synth_set.seed,
+                                 (int)synth_set.size_min,
+                                 (int)synth_set.size_max}};
+    int threads = synth_set.threads ? (int)synth_set.threads : work_cpus(), t,
+        rc;
 
     m.file = xcalloc((size_t)threads, sizeof(*m.file));
     rc = make_folders(dir);
     if (rc == 0)
-        rc = work_for((size_t)(set.classes * (set.train + set.val)), threads,
-                      make_file, &m);
+        rc = work_for(
+            (size_t)(synth_set.classes * (synth_set.train + synth_set.val)),
+            threads, make_file, &m);
     if (rc == 0)
-        rc = write_readme(dir);
+        rc = synth_tell(dir, "imagenet",
+                        " The class of a picture is the\n"
+                        "shape and the texture of its one object; everything "
+                        "else is random.");
     for (t = 0; t < threads; t++)
         buf_release(&m.file[t]);
     free(m.file);
@@ -194,7 +149,7 @@ static bool is_ours(const char *dir)
     if (buf_read_file(&b, path, 65536) < 0)
         err_clear();
     else
-        ours = !strncmp(b.data, readme, sizeof(readme) - 1);
+        ours = !strncmp(b.data, synth_readme, strlen(synth_readme));
     buf_release(&b);
     free(path);
     return ours;
@@ -207,31 +162,29 @@ static int clear_way(const char *dir)
 
     if (lstat(dir, &st) < 0 || rmdir(dir) == 0) /* an empty one is no loss */
         return 0;
-    if (!set.force)
+    if (!synth_set.force)
         return err_set(ERR_CANTCREAT, "%s: is there already", dir);
     if (!is_ours(dir))
         return err_set(ERR_CANTCREAT, "%s: imgsynth did not make it", dir);
     return remove_tree(dir);
 }
 
-static int imagenet(const struct command *c, int argc, char **argv)
+int synth_make(const char *where, int (*make)(const char *tmp))
 {
-    char *dir = xstrdup(argv[0]), *tmp;
+    char *dir = xstrdup(where), *tmp;
     size_t n = strlen(dir);
     int rc;
 
-    (void)c;
-    (void)argc;
     while (n > 1 && dir[n - 1] == '/')
         dir[--n] = 0;
     tmp = xstrfmt("%s.%ld.tmp", dir, (long)getpid());
     tmp_register(tmp);
-    if (set.size_min > set.size_max)
+    if (synth_set.size_min > synth_set.size_max)
         rc = err_set(ERR_USAGE, "--size-min is over --size-max");
     else
         rc = clear_way(dir);
     if (rc == 0)
-        rc = make_set(tmp);
+        rc = make(tmp);
     if (rc == 0 && rename(tmp, dir) < 0)
         rc = err_sys(ERR_CANTCREAT, "%s: rename", dir);
     if (rc == 0)
@@ -239,6 +192,13 @@ static int imagenet(const struct command *c, int argc, char **argv)
     free(tmp);
     free(dir);
     return rc;
+}
+
+static int imagenet(const struct command *c, int argc, char **argv)
+{
+    (void)c;
+    (void)argc;
+    return synth_make(argv[0], make_set);
 }
 
 static const struct command commands[] = {
@@ -249,6 +209,13 @@ static const struct command commands[] = {
      .n_fixed = 1,
      .max_operands = 1,
      .run = imagenet},
+    {.name = "coco",
+     .operands = "DIR",
+     .help = "images of several objects and their boxes, as COCO has them",
+     .opts = coco_opts,
+     .n_fixed = 1,
+     .max_operands = 1,
+     .run = imgsynth_coco},
     {.name = NULL}};
 
 static const struct program program = {.name = "imgsynth",

@@ -4,6 +4,7 @@
 #include "vision/jpeg.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -267,8 +268,9 @@ static int second(const struct object *o, double u, double v)
     }
 }
 
-/* One pixel from four samples: part of it ground, of either colour. */
-static void draw_pixel(struct canvas *c, const struct object *o, int x, int y)
+/* One pixel from four samples: part of it ground, of either colour. How many
+ * samples are the object's. */
+static int draw_pixel(struct canvas *c, const struct object *o, int x, int y)
 {
     uint8_t *p = c->rgb + 3 * ((size_t)y * (size_t)c->w + (size_t)x);
     int n[2] = {0, 0}, i, k;
@@ -286,19 +288,47 @@ static void draw_pixel(struct canvas *c, const struct object *o, int x, int y)
         p[k] = (uint8_t)((p[k] * (4 - n[0] - n[1]) + o->a.c[k] * n[0] +
                           o->b.c[k] * n[1]) /
                          4);
+    return n[0] + n[1];
 }
 
-static void draw_object(struct canvas *c, const struct object *o)
+/* Pixels that were drawn. */
+struct extent {
+    int x0, y0, x1, y1; /* ends excluded; x0 >= x1: none */
+    int samples;        /* quarters of a pixel */
+};
+
+static struct extent draw_object(struct canvas *c, const struct object *o)
 {
+    struct extent e = {c->w, c->h, 0, 0, 0};
     int x0 = (int)(o->cx - 1.2 * o->radius),
         x1 = (int)(o->cx + 1.2 * o->radius);
     int y0 = (int)(o->cy - 1.2 * o->radius),
         y1 = (int)(o->cy + 1.2 * o->radius);
-    int x, y;
+    int x, y, n;
 
     for (y = y0 < 0 ? 0 : y0; y <= y1 && y < c->h; y++)
-        for (x = x0 < 0 ? 0 : x0; x <= x1 && x < c->w; x++)
-            draw_pixel(c, o, x, y);
+        for (x = x0 < 0 ? 0 : x0; x <= x1 && x < c->w; x++) {
+            n = draw_pixel(c, o, x, y);
+            if (!n)
+                continue;
+            e.samples += n;
+            e.x0 = x < e.x0 ? x : e.x0;
+            e.x1 = x >= e.x1 ? x + 1 : e.x1;
+            e.y0 = y < e.y0 ? y : e.y0;
+            e.y1 = y + 1;
+        }
+    return e;
+}
+
+/* What has nothing to do with its place. */
+static void dress_object(struct object *o, struct rng *g, struct colour ground)
+{
+    o->turn = tilt(g, 0.22);
+    o->grain = tilt(g, 0.22);
+    o->period = within(g, 0.42, 0.56);
+    o->phase = o->texture == 2 ? within(g, 0.0, 0.99) : rng_unit(g);
+    o->a = unlike(g, ground, 50);
+    o->b = unlike(g, o->a, 100);
 }
 
 /* In the middle square of the picture, so that a central crop shows it. */
@@ -311,12 +341,7 @@ static void place_object(struct object *o, const struct canvas *c,
     slack = 0.5 * side - 0.95 * o->radius;
     o->cx = c->w * 0.5 + within(g, -slack, slack);
     o->cy = c->h * 0.5 + within(g, -slack, slack);
-    o->turn = tilt(g, 0.22);
-    o->grain = tilt(g, 0.22);
-    o->period = within(g, 0.42, 0.56);
-    o->phase = o->texture == 2 ? within(g, 0.0, 0.99) : rng_unit(g);
-    o->a = unlike(g, ground, 50);
-    o->b = unlike(g, o->a, 100);
+    dress_object(o, g, ground);
 }
 
 /* ---- light and camera */
@@ -411,10 +436,9 @@ void synth_class(int class_id, char *name, size_t n)
              shape_name[shape_of(class_id)]);
 }
 
-static void draw(struct canvas *c, struct rng *g, int class_id)
+/* All that is behind the objects; its mean colour. */
+static struct colour draw_behind(struct canvas *c, struct rng *g)
 {
-    struct object o = {.shape = shape_of(class_id),
-                       .texture = texture_of(class_id)};
     struct colour ground;
     uint64_t r = 0;
     int i, n;
@@ -427,8 +451,14 @@ static void draw(struct canvas *c, struct rng *g, int class_id)
     draw_ground(c, g, &ground);
     for (i = 0, n = between(g, 2, 8); i < n; i++)
         draw_scrap(c, g);
-    place_object(&o, c, g, ground);
-    draw_object(c, &o);
+    return ground;
+}
+
+/* All that is in front of them: scraps, light, the camera. */
+static void draw_before(struct canvas *c, struct rng *g)
+{
+    int i, n;
+
     for (i = 0, n = between(g, 0, 2); i < n; i++)
         draw_scrap(c, g);
     shine(c, g);
@@ -438,30 +468,139 @@ static void draw(struct canvas *c, struct rng *g, int class_id)
     roughen(c, between(g, 0, 16));
 }
 
+/* Size and kind of a picture; memory for it. */
+static void begin(const struct synth *s, struct rng *g, struct canvas *c,
+                  struct jpeg_how *how)
+{
+    int kind;
+
+    c->w = between(g, s->size_min, s->size_max);
+    c->h = between(g, s->size_min, s->size_max);
+    if (c->w > 2 * c->h) /* rarely seen in photographs */
+        c->w = 2 * c->h;
+    if (c->h > 2 * c->w)
+        c->h = 2 * c->w;
+    *how = (struct jpeg_how){.quality = between(g, 70, 95)};
+    kind = between(g, 0, 9); /* 1 in 10 grey, 3 without subsampling */
+    how->grey = kind == 0;
+    how->full_chroma = kind <= 3;
+    c->rgb = xmalloc((size_t)c->w * (size_t)c->h * 3);
+}
+
+static int finish(struct canvas *c, const struct jpeg_how *how,
+                  struct buf *jpeg)
+{
+    int rc;
+
+    if (how->grey)
+        to_grey(c);
+    rc = jpeg_encode(jpeg, c->rgb, c->w, c->h, how);
+    free(c->rgb);
+    return rc;
+}
+
 int synth_image(const struct synth *s, int split, int class_id, uint32_t number,
                 struct buf *jpeg)
 {
+    struct object o = {.shape = shape_of(class_id),
+                       .texture = texture_of(class_id)};
+    struct jpeg_how how;
     struct canvas c;
-    struct jpeg_how how = {.quality = 0};
     struct rng g;
-    int kind, rc;
 
     rng_init(&g, s->seed, number, (uint32_t)(class_id * 2 + split), RNG_SYNTH);
-    c.w = between(&g, s->size_min, s->size_max);
-    c.h = between(&g, s->size_min, s->size_max);
-    if (c.w > 2 * c.h) /* rarely seen in photographs */
-        c.w = 2 * c.h;
-    if (c.h > 2 * c.w)
-        c.h = 2 * c.w;
-    how.quality = between(&g, 70, 95);
-    kind = between(&g, 0, 9); /* 1 in 10 grey, 3 without subsampling */
-    how.grey = kind == 0;
-    how.full_chroma = kind <= 3;
-    c.rgb = xmalloc((size_t)c.w * (size_t)c.h * 3);
-    draw(&c, &g, class_id);
-    if (how.grey)
-        to_grey(&c);
-    rc = jpeg_encode(jpeg, c.rgb, c.w, c.h, &how);
-    free(c.rgb);
-    return rc;
+    begin(s, &g, &c, &how);
+    place_object(&o, &c, &g, draw_behind(&c, &g));
+    (void)draw_object(&c, &o);
+    draw_before(&c, &g);
+    return finish(&c, &how, jpeg);
+}
+
+/* ---- scenes */
+
+/* Anywhere, but not upon the n objects before it; false: no room was found. */
+static bool find_room(struct object *o, const struct object *before, int n,
+                      const struct canvas *c, struct rng *g)
+{
+    double side = c->w < c->h ? c->w : c->h;
+
+    for (int tries = 0; tries < 30; tries++) {
+        int k;
+
+        o->radius = within(g, 0.07, 0.3) * side;
+        o->cx = within(g, 0.3 * o->radius, c->w - 0.3 * o->radius);
+        o->cy = within(g, 0.3 * o->radius, c->h - 0.3 * o->radius);
+        for (k = 0; k < n; k++) {
+            double dx = before[k].cx - o->cx, dy = before[k].cy - o->cy;
+            double far = 0.95 * (before[k].radius + o->radius);
+
+            if (dx * dx + dy * dy < far * far)
+                break;
+        }
+        if (k == n)
+            return true;
+    }
+    return false;
+}
+
+/* Many small ones in the circle of one. */
+static struct extent draw_crowd(struct canvas *c, struct rng *g,
+                                struct object o)
+{
+    struct extent all = {c->w, c->h, 0, 0, 0};
+    double cx = o.cx, cy = o.cy, far = 0.7 * o.radius;
+
+    o.radius *= 0.3;
+    for (int i = between(g, 5, 9); i > 0; i--) {
+        struct extent e;
+
+        o.cx = cx + within(g, -far, far);
+        o.cy = cy + within(g, -far, far);
+        e = draw_object(c, &o);
+        all.samples += e.samples;
+        all.x0 = e.x0 < all.x0 ? e.x0 : all.x0;
+        all.y0 = e.y0 < all.y0 ? e.y0 : all.y0;
+        all.x1 = e.x1 > all.x1 ? e.x1 : all.x1;
+        all.y1 = e.y1 > all.y1 ? e.y1 : all.y1;
+    }
+    return all;
+}
+
+int synth_scene(const struct synth *s, int split, int classes, uint32_t number,
+                struct buf *jpeg, struct annot *a)
+{
+    struct object o[SYNTH_OBJECTS_MAX];
+    struct jpeg_how how;
+    struct colour ground;
+    struct canvas c;
+    struct rng g;
+    int n, k = 0;
+
+    rng_init(&g, s->seed, number, (uint32_t)(1 << 20 | split), RNG_SYNTH);
+    begin(s, &g, &c, &how);
+    ground = draw_behind(&c, &g);
+    /* one scene in 32 is empty, one object in 64 a crowd */
+    n = rng_below(&g, 32) ? between(&g, 1, SYNTH_OBJECTS_MAX) : 0;
+    a->n = 0;
+    for (; n > 0 && find_room(&o[k], o, k, &c, &g); n--, k++) {
+        struct annot_object *to = &a->object[a->n];
+        int cat = (int)rng_below(&g, (uint64_t)classes);
+        struct extent e;
+
+        *to = (struct annot_object){.cat = cat, .crowd = !rng_below(&g, 64)};
+        o[k].shape = shape_of(cat);
+        o[k].texture = texture_of(cat);
+        dress_object(&o[k], &g, ground);
+        e = to->crowd ? draw_crowd(&c, &g, o[k]) : draw_object(&c, &o[k]);
+        to->bbox[0] = e.x0;
+        to->bbox[1] = e.y0;
+        to->bbox[2] = e.x1 - e.x0;
+        to->bbox[3] = e.y1 - e.y0;
+        to->area = e.samples / 4.0;
+        a->n += e.x0 < e.x1;
+    }
+    a->w = c.w;
+    a->h = c.h;
+    draw_before(&c, &g);
+    return finish(&c, &how, jpeg);
 }
