@@ -1,19 +1,13 @@
 /* imgshard index - .idx files, native index and manifest of tars. */
-#include "imgshard.h"
-#include "io/digest.h"
-#include "io/shardout.h"
-#include "io/tar.h"
+#include "imgshard-scan.h"
 #include "util/fdio.h"
 #include "util/work.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
-
-#define CLASSES_MAX 1000000
 
 static struct {
     char *split, *name, *classes;
@@ -45,15 +39,6 @@ struct opt index_opts[] = {
 };
 /* clang-format on */
 
-/* What one thread finds in one shard. */
-struct scan {
-    const char *path;
-    struct shard sh;
-    struct shard_idx idx;
-    struct shard_row *row; /* keys are owned */
-    size_t n, cap;
-};
-
 struct indexing {
     struct scan *scan;
     size_t n_scans;
@@ -67,101 +52,12 @@ static const char *base_of(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* .cls: a decimal number with blanks around it; -1 if there is none. */
-static int label_of(const struct tar_sample *s, int32_t *label)
-{
-    const struct tar_part *p = tar_sample_part(s, "cls");
-    char *end;
-    long v;
-
-    *label = -1;
-    if (!p)
-        return 0;
-    v = p->data.len ? strtol(p->data.data, &end, 10) : -1;
-    if (v < 0 || v >= CLASSES_MAX || end == p->data.data ||
-        end[strspn(end, " \t\r\n")])
-        return err_set(ERR_DATA, "%s: not a class number", p->path);
-    *label = (int32_t)v;
-    return 0;
-}
-
-static const struct tar_part *image_of(const struct tar_sample *s)
-{
-    for (int i = 0; i < s->n; i++)
-        if (image_sniff(s->part[i].data.data, s->part[i].data.len) !=
-            IMAGE_NEITHER)
-            return &s->part[i];
-    return NULL;
-}
-
-static int add_row(struct scan *sc, const struct tar_sample *s,
-                   struct image_decoder *d)
-{
-    const struct tar_part *image = image_of(s);
-    struct shard_row row = {0};
-
-    if (!image)
-        return err_set(ERR_DATA, "%s: offset %llu: %s: no JPEG or PNG member",
-                       sc->path, (unsigned long long)s->part[0].offset, s->key);
-    if (label_of(s, &row.label) < 0 ||
-        probe_image(d, (enum probe_check)set.check, image->data.data,
-                    image->data.len, &row) < 0)
-        return err_wrap("%s: offset %llu: %s", sc->path,
-                        (unsigned long long)image->offset, s->key);
-    row.key = xstrdup(s->key);
-    row.offset = image->offset;
-    row.size = (uint32_t)image->data.len;
-    row.crc32 = digest_crc32(0, image->data.data, image->data.len);
-    if (sc->n == sc->cap) {
-        sc->cap = sc->cap ? sc->cap * 2 : 256;
-        sc->row = xreallocarray(sc->row, sc->cap, sizeof(*sc->row));
-    }
-    sc->row[sc->n++] = row;
-    return 0;
-}
-
-static int scan_samples(struct scan *sc, struct tar_samples *t)
-{
-    struct image_decoder *d = image_decoder_new();
-    struct tar_sample s = {0};
-    int r;
-
-    while ((r = tar_sample_next(t, &s)) > 0) {
-        if (shard_idx_sample(&sc->idx, &s) < 0) {
-            r = err_wrap("%s", sc->path);
-            break;
-        }
-        if (!set.dali && add_row(sc, &s, d) < 0) {
-            r = -1;
-            break;
-        }
-    }
-    if (r == 0 && sc->idx.n == 0)
-        r = err_set(ERR_DATA, "%s: no samples in it", sc->path);
-    if (r == 0 && !t->tar.ended)
-        warn("%s: no end of archive", sc->path);
-    tar_sample_release(&s);
-    image_decoder_free(d);
-    return r;
-}
-
-static int scan_shard(void *arg, size_t i, int thread)
+static int scan_one(void *arg, size_t i, int thread)
 {
     struct indexing *x = arg;
-    struct scan *sc = &x->scan[i];
-    struct tar_samples t;
-    int fd = open(sc->path, O_RDONLY | O_CLOEXEC), r;
 
     (void)thread;
-    if (fd < 0)
-        return err_sys(ERR_NOINPUT, "%s: open", sc->path);
-    tar_samples_init(&t, fd, sc->path);
-    r = scan_samples(sc, &t);
-    tar_samples_release(&t);
-    close(fd);
-    if (r < 0 || set.dali)
-        return r;
-    return digest_file(sc->path, &sc->sh.bytes, &sc->sh.crc32, sc->sh.sha256);
+    return scan_shard(&x->scan[i], (enum probe_check)set.check, set.dali);
 }
 
 /* ---- putting the shards together */
@@ -206,6 +102,31 @@ static void fill_set(struct indexing *x)
     }
 }
 
+/* For detection are splits of samples that all have annotations; most: the
+ * largest class in them. */
+static int find_task(struct indexing *x, int32_t *most)
+{
+    size_t n = 0, annotated = 0;
+    const char *why = NULL;
+
+    for (size_t i = 0; i < x->n_scans; i++) {
+        const struct scan *sc = &x->scan[i];
+
+        n += sc->n;
+        annotated += sc->annotated;
+        if (sc->annotated && sc->most > *most)
+            *most = sc->most;
+        why = why ? why : sc->why;
+    }
+    if (annotated && annotated < n)
+        return err_set(ERR_DATA,
+                       "%zu of %zu samples have no annotation for detection, "
+                       "as %s",
+                       n - annotated, n, why);
+    x->shards.task = xstrdup(annotated ? "detection" : "classification");
+    return 0;
+}
+
 static int write_manifest(struct indexing *x, const char *dir,
                           const char *manifest)
 {
@@ -213,7 +134,8 @@ static int write_manifest(struct indexing *x, const char *dir,
     int32_t most = -1;
 
     s->name = xstrdup(set.name);
-    s->task = xstrdup("classification");
+    if (find_task(x, &most) < 0)
+        return -1;
     if (set.classes && shard_set_classes(s, set.classes) < 0)
         return -1;
     take_old(s, manifest);
@@ -297,7 +219,7 @@ static int make_index(struct indexing *x, int argc, char **argv)
                 manifest);
         goto out;
     }
-    if (work_for(x->n_scans, set.jobs ? (int)set.jobs : work_cpus(), scan_shard,
+    if (work_for(x->n_scans, set.jobs ? (int)set.jobs : work_cpus(), scan_one,
                  x) < 0)
         goto out;
     for (size_t i = 0; i < x->n_scans; i++)
@@ -321,12 +243,8 @@ int imgshard_index(const struct command *c, int argc, char **argv)
     for (int i = 0; i < argc; i++)
         x.scan[i].path = argv[i];
     r = make_index(&x, argc, argv);
-    for (size_t i = 0; i < x.n_scans; i++) {
-        for (size_t k = 0; k < x.scan[i].n; k++)
-            free((void *)(uintptr_t)x.scan[i].row[k].key);
-        free(x.scan[i].row);
-        shard_idx_release(&x.scan[i].idx);
-    }
+    for (size_t i = 0; i < x.n_scans; i++)
+        scan_release(&x.scan[i]);
     free(x.scan);
     shard_set_release(&x.shards);
     return r;

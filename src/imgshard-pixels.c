@@ -92,7 +92,7 @@ int pixels_config(struct batch_config *c)
 
 int pixels_describe(struct frame_pair *meta, char text[2][24])
 {
-    int64_t number[2] = {recipe.size, 0};
+    int64_t number[2] = {pixels.detect ? 0 : recipe.size, 0};
     static const char *const crop[] = {"size"}, *const whole[] = {"min_size",
                                                                   "max_size"};
     int n = pixels.detect ? 2 : 1, i;
