@@ -277,6 +277,33 @@ static const double below[] = {0.03320303827348906, 0.13220129172927383,
                                0.5667958156240355,  0.6633102215699429,
                                0.7902223099322476,  0.8677987082707261};
 
+/* The same of Beta(0.7, 0.7), for which both halves of the generator matter. */
+static void beta(void)
+{
+    static const double limit[] = {0.02, 0.1, 0.2, 0.3, 0.4, 0.5,
+                                   0.6,  0.7, 0.8, 0.9, 0.98};
+    static const double part_below[] = {
+        0.048771915937, 0.152030271519, 0.250411905354,
+        0.337641024034, 0.419860677189, 0.5,
+        0.580139322811, 0.662358975966, 0.749588094646,
+        0.847969728481, 0.951228084063};
+    struct mix_config c = {0.7, 0};
+    int bin[12] = {0}, k;
+    double part[12];
+
+    for (uint32_t pos = 0; pos < DRAWS; pos++) {
+        double v = mix_draw(&c, 224, 5, 1, pos).lambda;
+
+        for (k = 0; k < 11 && v >= limit[k]; k++)
+            ;
+        bin[k]++;
+    }
+    for (k = 0; k < 12; k++)
+        part[k] =
+            (k < 11 ? part_below[k] : 1) - (k > 0 ? part_below[k - 1] : 0);
+    fits(bin, part, 12, "mixup: Beta(0.7, 0.7)");
+}
+
 static void mixing(void)
 {
     struct mix_config both = {0.2, 1.0}, wide = {4.0, 0};
@@ -376,6 +403,7 @@ int main(int argc, char **argv)
     jitter();
     erasing();
     mixing();
+    beta();
     pure();
     return done_testing();
 }

@@ -328,7 +328,7 @@ static void tail_backward(void *arg)
     go(KERN_MAXPOOL_GRAD, &t->pool_grad);
 }
 
-static void tail_case(const int s[7], double smoothing)
+static void tail_case(const int s[7], double smoothing, double mix)
 {
     int64_t n = s[0], h = s[1], w = s[2], c = s[3], p, q, i;
     int r = s[4], stride = s[5], pad = s[6];
@@ -336,7 +336,7 @@ static void tail_case(const int s[7], double smoothing)
     struct net net = {tail_forward, tail_backward, &t, {{0}}, 0};
     double *x = noise(n * h * w * c), *dx = zeros(n * h * w * c), *y, *dy;
     uint8_t *index;
-    int64_t *label = room(n * (int64_t)sizeof(*label));
+    int64_t *label = room(2 * n * (int64_t)sizeof(*label));
     char name[80];
 
     p = (h + 2 * pad - r) / stride + 1;
@@ -344,22 +344,28 @@ static void tail_case(const int s[7], double smoothing)
     y = zeros(n * p * q * c);
     dy = zeros(n * p * q * c);
     index = room(n * p * q * c);
-    for (i = 0; i < n; i++)
+    for (i = 0; i < n; i++) {
         label[i] = i == 1 ? -1 : i % c;
+        label[i + n] = (i * 3 + 1) % c;
+    }
     t.pool =
         (struct kern_maxpool){x, y, index, n, h, w, c, r, stride, pad, DT_F64};
     t.mean = (struct kern_avgpool){y, zeros(n * c), n, p * q, c, DT_F64};
     t.ce =
         (struct kern_softmax_ce){t.mean.y,  label, zeros(n * c), zeros(4), n, c,
                                  smoothing, 0.5,   DT_F64,       NULL,     0};
+    if (mix > 0) {
+        t.ce.label2 = label + n;
+        t.ce.mix = mix;
+    }
     t.mean_grad =
         (struct kern_avgpool_grad){t.ce.dlogits, NULL, dy, n, p * q, c, DT_F64};
     t.pool_grad = (struct kern_maxpool_grad){dy, NULL, index,  dx,  n,     h, w,
                                              c,  r,    stride, pad, DT_F64};
     input(&net, "x", x, dx, n * h * w * c);
     snprintf(name, sizeof(name),
-             "max pool %d/%d/%d of %dx%d, mean, cross-entropy of %d, %g", r,
-             stride, pad, s[1], s[2], s[3], smoothing);
+             "max pool %d/%d/%d of %dx%d, mean, cross-entropy of %d, %g, %g", r,
+             stride, pad, s[1], s[2], s[3], smoothing, mix);
     check(&net, name);
 }
 
@@ -477,8 +483,9 @@ int main(void)
     norm_case(9, 5, 2, true);
     norm_case(2, 1, 1, true);
     for (i = 0; i < COUNT(pools); i++) {
-        tail_case(pools[i], 0);
-        tail_case(pools[i], 0.1);
+        tail_case(pools[i], 0, 0);
+        tail_case(pools[i], 0.1, 0);
+        tail_case(pools[i], 0.1, 0.3);
     }
     fused_case(1);
     fused_case(2);
