@@ -95,4 +95,5 @@ def main():
               sep="\t")
 
 
-main()
+if __name__ == "__main__":
+    main()
