@@ -66,6 +66,9 @@ same eval.raw eval.keep 'are those of the files, bit for bit'
 "$I" feed raw/train.json --epochs 2 -t 3 --io-threads 0 $SET >three
 same single three 'three threads: the same bytes'
 # shellcheck disable=SC2086
+"$I" feed raw/train.json --epochs 2 -t 16 --io-threads 1 $SET >sixteen
+same single sixteen 'and sixteen'
+# shellcheck disable=SC2086
 "$I" read raw/train.json --epochs 2 $SET | "$I" decode INPUT.SIZE 28 >piped
 frames whole single >a
 frames whole piped >b
@@ -76,6 +79,14 @@ mkdir -p cut/one
 head -c 3000 "$1" >cut/one/a.jpg
 expect_status 65 'pixels that are cut off' "$I" pack -q -o x cut
 like "$(cat err)" 'a.jpg: PPM: [0-9]+ bytes of pixels, want [0-9]+' 'are named'
+
+# ---- windows of blocks, files read ahead of the rows or not
+for threads in 0 1 8; do
+	# shellcheck disable=SC2086
+	"$I" feed keep/train.json --epochs 3 --order block:3000:2:1 -t 2 \
+		--io-threads $threads $SET >block.$threads
+	same block.$threads block.0 "block order, $threads reading threads"
+done
 
 # ---- checked at first reading only
 for check in always once never; do
