@@ -257,7 +257,8 @@ int reader_files_advise(struct reader_files *f, uint32_t *sample, uint64_t n,
     int advice = wanted ? POSIX_FADV_WILLNEED : POSIX_FADV_DONTNEED;
     uint64_t i, begin = 0;
 
-    qsort(sample, n, sizeof(*sample), by_place);
+    if (n)
+        qsort(sample, n, sizeof(*sample), by_place);
     for (i = 1; i <= n; i++) {
         if (i < n && sample[i] == sample[i - 1] + 1 &&
             f->set->shard_of[sample[i]] == f->set->shard_of[sample[i - 1]])
