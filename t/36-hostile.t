@@ -134,6 +134,44 @@ for n in 4000:0 5000:65; do
 done
 one_line err 'one line'
 
+# ---- pictures that claim too much, or are of kinds that nobody reads here
+# pic NAME OFFSET BYTES: g.jpg with other bytes in its frame header
+sof=$(od -An -v -tx1 g.jpg | tr -d ' \n' | sed 's/ffc0.*//' | wc -c)
+sof=$((sof / 2))
+pic() {
+	mkdir -p "pics/$1"
+	cp g.jpg "pics/$1/a.jpg"
+	printf '%b' "$3" | dd of="pics/$1/a.jpg" bs=1 seek=$((sof + $2)) \
+		conv=notrunc 2>/dev/null
+}
+pic large 5 '\0377\0334\0377\0334'
+pic pixels 5 '\0040\0001\0100\0000'
+pic empty 5 '\0000\0000'
+pic bits 4 '\0014'
+pic lossless 1 '\0303'
+pic hierarchical 1 '\0305'
+pic components 9 '\0002'
+mkdir pics/png pics/gif
+printf '\211PNG\r\n\032\n\0\0\0\015IHDR\0\1\0\0\0\1\0\0\010\2\0\0\0abcd' \
+	>pics/png/a.jpg
+printf 'GIF89a' >pics/gif/a.jpg
+# Only what claims nothing is allocated.
+status=0
+# shellcheck disable=SC2039,SC3045
+([ -n "${SANITIZED:-}" ] || ulimit -v 300000
+"$I" pack -o p3 pics) >out 2>err || status=$?
+is $status 65 'pictures of all bad kinds'
+for line in 'large.*65500x65500: a side is over 16384' \
+	'pixels.*16384x8193: over 67108864 pixels' 'empty.*9x0: empty' \
+	'bits.*12 bits a sample: not supported' \
+	'lossless.*process SOF3: not supported' \
+	'hierarchical.*process SOF5: not supported' 'components.*frame header: 9 bytes: too short' \
+	'png.*65536x65536: a side is over 16384' 'gif.*neither JPEG'; do
+	is "$(grep -c "^imgshard: pics/$line" err)" 1 "$line"
+done
+is "$(wc -l <err | tr -d ' ')" 10 'a line for each, and one for all'
+rm pics/*/a.jpg
+
 # ---- folders
 mkdir -p src/a src/b
 cp g.jpg src/a/one.jpg
