@@ -39,6 +39,7 @@ struct sheet {
     struct canvas canvas;
     int columns, room; /* side of a tile */
     int cell_w, cell_h;
+    int top, low; /* of the row of tiles being drawn */
     int64_t drawn;
     int64_t first, epoch; /* place of the first one; epoch -1: none yet */
 };
@@ -65,15 +66,20 @@ static void caption(struct sheet *s, const struct batch_frame *f, int64_t j,
 static void draw_tile(struct sheet *s, const struct batch_frame *f, int64_t j)
 {
     struct picture p = row_picture(f, j);
-    struct spot at = {&s->canvas,
-                      MARGIN + (int)(s->drawn % s->columns) * s->cell_w,
-                      MARGIN + (int)(s->drawn / s->columns) * s->cell_h, 1};
+    int column = (int)(s->drawn % s->columns), bottom;
+    struct spot at = {&s->canvas, MARGIN + column * s->cell_w, 0, 1};
 
+    if (column == 0) /* right below the last row, however high that was */
+        s->top = s->drawn ? s->low + GAP : MARGIN;
+    at.y = s->top;
     while (p.w > at.down * s->room || p.h > at.down * s->room)
         at.down++;
     row_draw(&at, f, j);
     row_boxes(&at, f, j, &s->f.reader.set);
-    caption(s, f, j, at.x, at.y + (p.h + at.down - 1) / at.down + 2);
+    bottom = at.y + (p.h + at.down - 1) / at.down;
+    caption(s, f, j, at.x, bottom + 2);
+    if (bottom + DRAW_LINE > s->low)
+        s->low = bottom + DRAW_LINE;
     s->drawn++;
 }
 
@@ -129,6 +135,7 @@ static int make_sheet(struct sheet *s, const struct command *c,
         return -1;
     if (s->drawn == 0)
         return err_set(ERR_NOINPUT, "%s: no images there", manifest);
+    s->canvas.h = s->low + MARGIN; /* what is below has nothing in it */
     if (canvas_save(&s->canvas, set.out) < 0)
         return -1;
     printf("%s: %lld images of epoch %lld from position %lld, %dx%d pixels\n",
