@@ -311,4 +311,32 @@ for shard in sh/train-00000[0-2].tar; do
 	same "${shard%.tar}.idx" want "$(basename "$shard"): its .idx"
 done
 
+# ---- real ones
+if have_data coco128/images.tar; then
+	expect_status 0 'coco128' "$I" pack --check header -o c128 --shard-count 40 \
+		"${DATA%images.tar}instances_coco128.json" "$DATA"
+	expect_status 0 'its stats' "$I" stats --svg c128.svg c128/train.json
+	crowds=$(grep -o '"iscrowd": *1' "${DATA%images.tar}instances_coco128.json" |
+		wc -l | tr -d ' ')
+	is "$(sed -n 2p out)" "objects	929; 414 small, 290 medium, 225 large; $crowds crowds beside them" \
+		'as its annotations say'
+	expect_status 0 'its pictures' "$I" sheet c128/train.json -n 6 --batch 2 \
+		INPUT.MIN_SIZE_TRAIN 200
+	rm -rf c128
+else
+	skip 4 'data: coco128 is not here'
+fi
+if have_data imagenet1k-samples/images.tar; then
+	expect_status 0 'photographs' "$I" pack -o in1k "$DATA"
+	expect_status 0 'their stats' "$I" stats in1k/train.json
+	is "$(awk -F'\t' '$1 == "width" || $1 == "height" { print $2, $8 }
+		$1 == "jpeg" || $1 == "grey" { print $2 }' out | tr '\n' ' ')" \
+		'68 2400 56 1632 100 images 11 images ' 'are theirs'
+	expect_status 0 'their pictures' "$I" sheet in1k/train.json -n 20 --batch 10 \
+		--size 112 INPUT.POLICY auto INPUT.MIXUP 0.2 INPUT.ERASE 0.25
+	expect_status 0 'whole and sound' "$I" verify --full in1k/train.json
+else
+	skip 5 'data: imagenet1k-samples is not here'
+fi
+
 done_testing
