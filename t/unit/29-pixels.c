@@ -1,6 +1,7 @@
 /*
  * Pixels equal to Pillow's: whole images, train crops and evaluation crops of
- * imagenet1k-samples against t/golden/pixels.tsv (all files, all columns).
+ * imagenet1k-samples against t/golden/pixels.tsv (all files, all columns), and
+ * those of jpeg-edge against edge.tsv.
  *
  * For t/peer/pixels.t and t/slow/sets.t:
  * "29-pixels.t crc FILE..." prints for each file the columns of that table as
@@ -263,9 +264,60 @@ static void all(const char *tar)
     close(fd);
 }
 
+/* A line of edge.tsv: does the file fare as it says? number: of the file. */
+static bool fares(const char *root, char *line, int number)
+{
+    char *tab = strchr(line, '\t'), *path, *want;
+    struct buf f = BUF_INIT;
+    uint32_t crc[COLUMNS];
+    bool good = true, taken;
+
+    if (!tab)
+        return false;
+    *tab = 0;
+    path = xstrfmt("%s/%s", root, line);
+    if (buf_read_file(&f, path, JPEG_MAX_BYTES) < 0)
+        die();
+    taken = columns(&f, number, crc) == 0;
+    if (!strncmp(tab + 1, "refused", 7)) {
+        good = !taken && err_code() == ERR_DATA;
+    } else {
+        want = tab + 1;
+        for (int k = 0; k < COLUMNS; k++, want += strcspn(want, "\t") + 1)
+            good &=
+                taken && (*want == '-' || strtoul(want, NULL, 16) == crc[k]);
+    }
+    if (!good)
+        printf("# %s: %s\n", line, taken ? "other pixels" : err_text());
+    buf_release(&f);
+    free(path);
+    return good;
+}
+
+/* Odd and broken files. */
+static void edge(const char *root)
+{
+    char line[512], *path;
+    int n = 0, good = 0;
+    FILE *table;
+
+    path = xstrfmt("%s/t/golden/edge.tsv", tap_env("TOP", "."));
+    table = fopen(path, "r");
+    free(path);
+    if (!table || !fgets(line, sizeof(line), table) || line[0] != '#') {
+        ok(0, "edge.tsv begins");
+        return;
+    }
+    for (; fgets(line, sizeof(line), table); n++)
+        good += fares(root, line, n);
+    fclose(table);
+    is_int(n, 196, "all files of the table");
+    is_int(good, n, "are taken or refused, and have pixels, as recorded");
+}
+
 int main(int argc, char **argv)
 {
-    const char *tar;
+    const char *tar, *root;
     int rc;
 
     d = image_decoder_new();
@@ -278,6 +330,11 @@ int main(int argc, char **argv)
             all(tar);
         else
             skip(1, "data: no imagenet1k-samples");
+        root = tap_data("jpeg-edge");
+        if (root)
+            edge(root);
+        else
+            skip(2, "data: no jpeg-edge");
         rc = done_testing();
     }
     resizer_free(r);
