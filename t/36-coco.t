@@ -131,6 +131,11 @@ is "$(grep -c '"t":"batch"' h)" 9 'each image once'
 like "$(sed -n 3p h)" '"order":"seq"' 'in order'
 expect_status 0 'bench' "$I" bench sh/train.json -n 8 INPUT.MIN_SIZE_TRAIN 64
 
+"$I" feed sh/train.json --epochs 1 -b 4 INPUT.MIN_SIZE_TRAIN 32 >batches
+expect_status 78 'a classifier does not take them' "$BIN/accel-worker" train \
+	-o run -b 4 --engine ref <batches
+like "$(cat err)" 'stdin: batches of task detection' 'it says so'
+
 # ---- spoilt
 cp -r sh bad
 printf 'x' | dd of=bad/train-000000.tar bs=1 conv=notrunc 2>/dev/null \

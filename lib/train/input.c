@@ -54,12 +54,19 @@ static void copy_text(char *dst, size_t n, const char *src)
 static int read_hello(struct input *in, struct input_hello *h)
 {
     int r = frame_next(&in->s, &in->f);
+    const char *task;
 
     if (r < 0)
         return -1;
     if (r == 0 || strcmp(frame_type(&in->f), "hello") != 0)
         return err_set(ERR_DATA, "%s: stream does not begin with hello",
                        in->s.name);
+    task = frame_meta(&in->f, "task");
+    if (task && strcmp(task, "classification") != 0)
+        return err_set(ERR_CONFIG,
+                       "%s: batches of task %.40s: want those of "
+                       "classification",
+                       in->s.name, task);
     memset(h, 0, sizeof *h);
     copy_text(h->dataset, sizeof h->dataset, frame_meta(&in->f, "dataset"));
     copy_text(h->split, sizeof h->split, frame_meta(&in->f, "split"));
