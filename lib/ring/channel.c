@@ -18,9 +18,8 @@ void channel_open(struct channel *c, int fd, const unsigned char tx[CRYPT_KEY],
     memset(c, 0, sizeof(*c));
     c->fd = fd;
     memcpy(c->rx, rx, CRYPT_KEY);
-    crypt_push_begin(
-        &c->push, tx,
-        (unsigned char *)buf_reserve(&c->out, CRYPT_HEAD));
+    crypt_push_begin(&c->push, tx,
+                     (unsigned char *)buf_reserve(&c->out, CRYPT_HEAD));
     c->out.len = CRYPT_HEAD;
     c->heard = c->said = clock_ms();
 }
@@ -69,8 +68,8 @@ bool channel_idle(const struct channel *c)
 int channel_flush(struct channel *c)
 {
     while (!channel_idle(c)) {
-        ssize_t r = send(c->fd, c->out.data + c->out_at,
-                         c->out.len - c->out_at, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t r = send(c->fd, c->out.data + c->out_at, c->out.len - c->out_at,
+                         MSG_NOSIGNAL | MSG_DONTWAIT);
         if (r > 0)
             c->out_at += (size_t)r;
         else if (r < 0 && errno == EAGAIN)

@@ -27,7 +27,7 @@ struct channel {
     bool pulling; /* the head of the other side has come */
     struct buf out, in;
     size_t out_at, in_at; /* what is settled already */
-    int64_t heard, said; /* clock_ms() of the last bytes */
+    int64_t heard, said;  /* clock_ms() of the last bytes */
 };
 
 /* The descriptor belongs to the channel from now on. */

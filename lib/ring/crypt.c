@@ -158,7 +158,8 @@ state_of(struct crypt_stream *c)
     return (crypto_secretstream_xchacha20poly1305_state *)(void *)c->state;
 }
 
-void crypt_push_begin(struct crypt_stream *c, const unsigned char key[CRYPT_KEY],
+void crypt_push_begin(struct crypt_stream *c,
+                      const unsigned char key[CRYPT_KEY],
                       unsigned char head[CRYPT_HEAD])
 {
     start_library();

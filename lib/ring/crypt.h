@@ -32,9 +32,9 @@
 #define CRYPT_KEY 32
 #define CRYPT_TAG 16
 #define CRYPT_NONCE 32
-#define CRYPT_HEAD 24    /* first bytes of a sealed stream */
-#define CRYPT_EXTRA 17   /* a sealed message is longer by this */
-#define CRYPT_STATE 64   /* room for the state of a stream */
+#define CRYPT_HEAD 24  /* first bytes of a sealed stream */
+#define CRYPT_EXTRA 17 /* a sealed message is longer by this */
+#define CRYPT_STATE 64 /* room for the state of a stream */
 
 /* Make a key file of mode 0600; one that is there stays (ERR_CANTCREAT). */
 int crypt_keygen(const char *path) MUST_CHECK;
@@ -50,8 +50,8 @@ void crypt_id(const char *name, unsigned char id[16]);
 void crypt_pair(unsigned char secret[CRYPT_KEY], unsigned char pub[CRYPT_KEY]);
 
 struct crypt_login {
-    const unsigned char *shared;                /* [CRYPT_KEY] */
-    const unsigned char *secret, *peer;         /* own secret, peer's public */
+    const unsigned char *shared;                 /* [CRYPT_KEY] */
+    const unsigned char *secret, *peer;          /* own secret, peer's public */
     const unsigned char *dial_hello, *acc_hello; /* of n_hello bytes each */
     size_t n_hello;
     bool dial; /* this side is the dialler */
@@ -71,7 +71,8 @@ bool crypt_equal(const void *a, const void *b, size_t n); /* constant time */
 struct crypt_stream {
     _Alignas(16) unsigned char state[CRYPT_STATE];
 };
-void crypt_push_begin(struct crypt_stream *c, const unsigned char key[CRYPT_KEY],
+void crypt_push_begin(struct crypt_stream *c,
+                      const unsigned char key[CRYPT_KEY],
                       unsigned char head[CRYPT_HEAD]);
 int crypt_pull_begin(struct crypt_stream *c, const unsigned char key[CRYPT_KEY],
                      const unsigned char head[CRYPT_HEAD]) MUST_CHECK;

@@ -67,16 +67,15 @@ int flow_head_check(struct flow_head *expected, uint64_t counter,
         return 0;
     if (get(p, 4) != MAGIC || get(p + AT_COUNTER, 8) != counter)
         return err_set(ERR_PEER, "data: a head that makes no sense");
-    return err_set(ERR_CONFIG,
-                   "data: bucket %" PRIu64 " of %" PRIu64
-                   " elements at step %" PRIu64 ", segment %" PRIu64
-                   " of %" PRIu64 " bytes in place of bucket %" PRIu32
-                   " of %" PRIu64 " at step %" PRId64 ", segment %" PRIu32
-                   " of %" PRIu32 " bytes",
-                   get(p + AT_BUCKET, 4), get(p + AT_COUNT, 8),
-                   get(p + AT_STEP, 8), get(p + AT_SEGMENT, 4),
-                   get(p + AT_BYTES, 4), expected->bucket, expected->count,
-                   expected->step, expected->segment, expected->bytes);
+    return err_set(
+        ERR_CONFIG,
+        "data: bucket %" PRIu64 " of %" PRIu64 " elements at step %" PRIu64
+        ", segment %" PRIu64 " of %" PRIu64 " bytes in place of bucket %" PRIu32
+        " of %" PRIu64 " at step %" PRId64 ", segment %" PRIu32 " of %" PRIu32
+        " bytes",
+        get(p + AT_BUCKET, 4), get(p + AT_COUNT, 8), get(p + AT_STEP, 8),
+        get(p + AT_SEGMENT, 4), get(p + AT_BYTES, 4), expected->bucket,
+        expected->count, expected->step, expected->segment, expected->bytes);
 }
 
 void flow_open(struct flow *f, int fd, enum plane_protect protect,

@@ -51,7 +51,7 @@ struct flow {
     enum plane_protect protect;
     struct flow_way tx, rx;
     struct flow_head expected;
-    void *data;          /* where it goes */
+    void *data;            /* where it goes */
     unsigned char *sealed; /* of the message that is sent */
     size_t sealed_bytes;
     bool mismatch; /* the failure is a head that was not expected */

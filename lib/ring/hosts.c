@@ -13,9 +13,10 @@
 
 #define LOGIN_MS 10000 /* for a stranger to prove himself */
 #define TRY_MS 30000   /* for rank 0 to answer; it may be busy */
-#define LANES 4         /* at least, if nothing is said: a connection rarely
+#define LANES                                                                  \
+    4                 /* at least, if nothing is said: a connection rarely
                            fills a fast network */
-#define TELL_MS 10000  /* between two lists of who is missing */
+#define TELL_MS 10000 /* between two lists of who is missing */
 
 /* Somebody who has connected: a stranger, a member that has not said which
  * ranks it has, or a host. */
@@ -174,12 +175,11 @@ static int check_join(struct lobby *l, const struct guest *g)
             return err_set(ERR_CONFIG, "host %s: rank %u of %u", j->host.name,
                            j->rank[i], me->world);
         if (l->taken[j->rank[i]])
-            return err_set(ERR_CONFIG,
-                           "rank %u is there twice: hosts %s and %s",
-                           j->rank[i],
-                           l->taken[j->rank[i]] == 1 ? me->host.name
-                                                     : "another",
-                           j->host.name);
+            return err_set(
+                ERR_CONFIG, "rank %u is there twice: hosts %s and %s",
+                j->rank[i],
+                l->taken[j->rank[i]] == 1 ? me->host.name : "another",
+                j->host.name);
         l->taken[j->rank[i]] = 2;
     }
     l->there += (int)j->n;
@@ -243,8 +243,8 @@ static void wait_for_any(struct lobby *l, int listener)
 {
     struct pollfd *p = xcalloc((size_t)l->n + 1, sizeof(*p));
 
-    p[0] = (struct pollfd){.fd = l->n < l->most ? listener : -1,
-                           .events = POLLIN};
+    p[0] =
+        (struct pollfd){.fd = l->n < l->most ? listener : -1, .events = POLLIN};
     for (int i = 0; i < l->n; i++) {
         struct guest *g = l->guest[i];
         p[1 + i].fd = g->state == STRANGER ? g->login.fd : g->channel.fd;
@@ -355,7 +355,8 @@ static int make_roster(struct lobby *l, struct roster *r)
     return 0;
 }
 
-static int host(struct hosts *h, struct roster *r, const struct hosts_address *a)
+static int host(struct hosts *h, struct roster *r,
+                const struct hosts_address *a)
 {
     struct lobby *l = xcalloc(1, sizeof(*l));
     struct net_place place;

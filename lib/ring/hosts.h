@@ -23,8 +23,8 @@
 #include <stdint.h>
 
 struct hosts_address {
-    const char *master; /* HOST:PORT */
-    struct net_place bind; /* where rank 0 listens if not there; n 0: there */
+    const char *master;      /* HOST:PORT */
+    struct net_place bind;   /* where rank 0 listens if not there; n 0: there */
     struct net_place source; /* address to connect from */
     const unsigned char *key; /* [CRYPT_KEY] */
     const char *run_id;

@@ -30,9 +30,9 @@ struct lane {
     pthread_t thread;
     bool started;
     struct shm_count done;
-    bool *infinite; /* [SHM_OPS] by request */
-    float *scratch;     /* [(hosts + 1) * CHUNK] */
-    uint16_t *rounded;  /* own slice as it is sent */
+    bool *infinite;    /* [SHM_OPS] by request */
+    float *scratch;    /* [(hosts + 1) * CHUNK] */
+    uint16_t *rounded; /* own slice as it is sent */
     size_t rounded_n;
     /* the bucket under way */
     const struct shm_op *op;
@@ -115,8 +115,8 @@ static const float *local_sums(const struct lane *l, uint64_t at, size_t n,
 
 /* ---- what is sent */
 
-static struct flow_head head_of(const struct lane *l, enum flow_type type, int i,
-                                size_t n)
+static struct flow_head head_of(const struct lane *l, enum flow_type type,
+                                int i, size_t n)
 {
     return (struct flow_head){.type = type,
                               .infinite = type == FLOW_SUM && !l->finite,
@@ -348,7 +348,6 @@ static int move_in(struct lane *l, int h)
 static int wait_for_sockets(struct lane *l)
 {
     struct pollfd p[ROSTER_HOSTS];
-    const char *text;
     int n = 0;
 
     for (int h = 0; h < l->hosts; h++) {
@@ -360,9 +359,7 @@ static int wait_for_sockets(struct lane *l)
                                      .events = (short)events};
     }
     (void)poll(p, (nfds_t)n, 100);
-    if (shm_aborted(l->s))
-        return err_give(shm_cause(l->s, NULL, &text), text);
-    return 0;
+    return shm_wait_abort(l->s, 0);
 }
 
 static bool complete(const struct lane *l)
@@ -413,8 +410,8 @@ static void look_for_cause(struct lane *l)
     for (int tries = 0; tries < CAUSE_MS / 50; tries++) {
         there = true;
         for (int r = 0; r < l->s->world; r++)
-            there &= (int32_t)(atomic_load(&shm_rank(l->s, r)->ready.v) -
-                               l->k) >= 0;
+            there &=
+                (int32_t)(atomic_load(&shm_rank(l->s, r)->ready.v) - l->k) >= 0;
         if (there || shm_wait_abort(l->s, 50) < 0)
             break;
     }

@@ -25,7 +25,7 @@ struct mirror {
     int64_t dead_ms;
     pthread_t thread;
     atomic_bool stopping;
-    struct told *told;     /* [n_local] what the others know */
+    struct told *told; /* [n_local] what the others know */
     bool told_abort;
     bool silent; /* all is said */
     struct buf out, in;
@@ -126,7 +126,7 @@ static void say_abort(struct mirror *m)
     enum err_class class = shm_cause(m->s, &origin, &text);
 
     m->msg.type = MSG_ABORT;
-    m->msg.abort.class = (int32_t)class;
+    m->msg.abort.class = (int32_t) class;
     m->msg.abort.origin = origin;
     snprintf(m->msg.abort.text, sizeof(m->msg.abort.text), "%s", text);
     say(m, &m->msg);
@@ -305,9 +305,9 @@ static void wait_for_any(struct mirror *m, int ms)
     p[0] = (struct pollfd){.fd = m->s->bell, .events = POLLIN};
     for (int i = 0; i < m->hosts.n; i++)
         if (m->hosts.channel[i].fd >= 0)
-            p[n++] = (struct pollfd){
-                .fd = m->hosts.channel[i].fd,
-                .events = channel_events(&m->hosts.channel[i])};
+            p[n++] =
+                (struct pollfd){.fd = m->hosts.channel[i].fd,
+                                .events = channel_events(&m->hosts.channel[i])};
     (void)poll(p, (nfds_t)n, ms);
     if (p[0].revents)
         (void)!read(m->s->bell, &count, sizeof(count));

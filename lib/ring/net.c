@@ -158,9 +158,9 @@ void net_text(const struct net_place *p, char text[NET_TEXT])
 {
     char host[NET_TEXT - 10], port[8];
 
-    if (!p->n || getnameinfo((const struct sockaddr *)&p->a, p->n, host,
-                             sizeof(host), port, sizeof(port),
-                             NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+    if (!p->n ||
+        getnameinfo((const struct sockaddr *)&p->a, p->n, host, sizeof(host),
+                    port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         snprintf(text, NET_TEXT, "?");
     else
         snprintf(text, NET_TEXT,

@@ -50,8 +50,7 @@ struct plane;
 struct engine {
     const char *name;
     bool hosts; /* can add over several hosts */
-    int (*open)(struct plane **p, struct shm *s,
-                const struct plane_options *o);
+    int (*open)(struct plane **p, struct shm *s, const struct plane_options *o);
     /* Bucket of request k. finite: are all sums that this rank has seen? */
     int (*add)(struct plane *p, uint32_t k, bool *finite);
     /* p may be NULL; after an abort of the run or when all is done. */

@@ -66,8 +66,7 @@ static void list_links(struct mesh *m)
 {
     int host = shm_host(m->p->shm), hosts = (int)m->r->n_hosts;
 
-    m->link =
-        xcalloc((size_t)(m->p->n_lanes * hosts) + 1, sizeof(*m->link));
+    m->link = xcalloc((size_t)(m->p->n_lanes * hosts) + 1, sizeof(*m->link));
     for (int i = 0; i < m->p->n_lanes; i++)
         for (int h = 0; h < hosts; h++) {
             struct link *k = &m->link[m->n];
@@ -239,20 +238,17 @@ static int too_late(const struct mesh *m)
     for (int i = 0; i < m->n; i++)
         if (!m->link[i].done) {
             roster_describe(m->r, m->link[i].host, where, sizeof(where));
-            return err_set(ERR_PEER,
-                           "%s: no connection for data within %lld s", where,
-                           (long long)(m->o->timeout_ms / 1000));
+            return err_set(ERR_PEER, "%s: no connection for data within %lld s",
+                           where, (long long)(m->o->timeout_ms / 1000));
         }
     return 0;
 }
 
 static int connect_all(struct mesh *m)
 {
-    const char *text;
-
     while (m->missing > 0) {
-        if (shm_aborted(m->p->shm))
-            return err_give(shm_cause(m->p->shm, NULL, &text), text);
+        if (shm_wait_abort(m->p->shm, 0) < 0)
+            return -1;
         if (clock_ms() >= m->deadline)
             return too_late(m);
         for (int i = 0; i < m->n; i++)

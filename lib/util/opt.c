@@ -43,6 +43,14 @@ static const char *const launcher_env[] = {
     "ACCEL_ENGINE_DIR",
     "ACCEL_FAULT",
     "ACCEL_RING",
+    /* those of allreduce-ring, for the whole pipeline */
+    "ACCEL_KEY_FILE",
+    "ACCEL_BIND",
+    "ACCEL_IFACE",
+    "ACCEL_PORTS",
+    "ACCEL_STREAMS",
+    "ACCEL_WIRE",
+    "ACCEL_WIRE_AUTH",
     NULL,
 };
 
