@@ -157,7 +157,8 @@ static int find_places(struct join_options *o)
                           node ? node : "0");
     }
     if (o->ranks.local_world < o->ranks.world && !master && have)
-        o->master = xstrfmt(strchr(addr, ':') ? "[%s]:%s" : "%s:%s", addr, port);
+        o->master =
+            xstrfmt(strchr(addr, ':') ? "[%s]:%s" : "%s:%s", addr, port);
     return 0;
 }
 
