@@ -60,7 +60,7 @@ static void draw_classes(const struct stats *s, struct buf *b)
 
         buf_reset(&tip);
         buf_addf(&tip, "%s: %.0f", c->label, y[i]);
-        svg_bar(b, &p, i, i + 1, y[i], 0, tip.data);
+        svg_bar(b, &p, &(struct svg_box){i, 0, i + 1, y[i]}, 0, tip.data);
         buf_reset(&tip);
         buf_addf(&tip, "%.18s", c->label);
         svg_name(b, &p, i + 0.5, tip.data);
@@ -102,7 +102,8 @@ static void histogram(struct buf *b, struct svg_panel *p,
         buf_addstr(&tip, " to ");
         svg_number(&tip, edge[i + 1]);
         buf_addf(&tip, "%s%s: %.0f", *q->unit ? " " : "", q->unit, count[i]);
-        svg_bar(b, p, edge[i], edge[i + 1], count[i], 0, tip.data);
+        svg_bar(b, p, &(struct svg_box){edge[i], 0, edge[i + 1], count[i]}, 0,
+                tip.data);
     }
     buf_reset(&tip);
     buf_addstr(&tip, "median ");
@@ -185,7 +186,7 @@ static void draw_sides(const struct stats *s, struct buf *b)
         buf_reset(&tip);
         buf_addf(&tip, "%.0f to %.0f x %.0f to %.0f: %lu images", x, x + dx, y,
                  y + dy, (unsigned long)count[i]);
-        svg_cell(b, &p, x, y, x + dx, y + dy,
+        svg_cell(b, &p, &(struct svg_box){x, y, x + dx, y + dy},
                  0.15 + 0.85 * log(count[i]) / log(most > 1 ? most : 2),
                  tip.data);
     }

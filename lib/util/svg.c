@@ -258,14 +258,14 @@ static int ink_of(int ink)
     return (ink % SVG_INKS + SVG_INKS) % SVG_INKS;
 }
 
-void svg_bar(struct buf *b, const struct svg_panel *p, double x0, double x1,
-             double v, int ink, const char *tip)
+void svg_bar(struct buf *b, const struct svg_panel *p, const struct svg_box *at,
+             int ink, const char *tip)
 {
-    double left = svg_x(p, x0), right = svg_x(p, x1), top = svg_y(p, v);
-    double gap = right - left > 4 ? 1 : 0;
+    double left = svg_x(p, at->x0), right = svg_x(p, at->x1);
+    double top = svg_y(p, at->y1), gap = right - left > 4 ? 1 : 0;
     char class[16] = "class=\"f0\"";
 
-    if (!(v > p->up.lo))
+    if (!(at->y1 > p->up.lo))
         return;
     class[8] = (char)('0' + ink_of(ink));
     rect(b,
@@ -273,17 +273,18 @@ void svg_bar(struct buf *b, const struct svg_panel *p, double x0, double x1,
          class, tip);
 }
 
-void svg_cell(struct buf *b, const struct svg_panel *p, double x0, double y0,
-              double x1, double y1, double strength, const char *tip)
+void svg_cell(struct buf *b, const struct svg_panel *p,
+              const struct svg_box *at, double strength, const char *tip)
 {
-    double left = svg_x(p, x0), top = svg_y(p, y1);
+    double left = svg_x(p, at->x0), top = svg_y(p, at->y1);
     struct buf more = BUF_INIT;
 
     if (strength <= 0)
         return;
     buf_addf(&more, "class=\"f0\" fill-opacity=\"%.3f\"",
              strength > 1 ? 1 : strength);
-    rect(b, (double[]){left, top, svg_x(p, x1) - left, svg_y(p, y0) - top},
+    rect(b,
+         (double[]){left, top, svg_x(p, at->x1) - left, svg_y(p, at->y0) - top},
          more.data, tip);
     buf_release(&more);
 }

@@ -58,13 +58,17 @@ void svg_panel(struct buf *b, const struct svg_panel *p);
 double svg_x(const struct svg_panel *p, double v);
 double svg_y(const struct svg_panel *p, double v);
 
-/* A bar from x0 to x1 and from 0 (the low end) up to v; tip is shown when
+/* Values of both axes. */
+struct svg_box {
+    double x0, y0, x1, y1;
+};
+/* A bar from x0 to x1, as high as y1; y0 says nothing. tip is shown when
  * pointed at, or NULL. */
-void svg_bar(struct buf *b, const struct svg_panel *p, double x0, double x1,
-             double v, int ink, const char *tip);
+void svg_bar(struct buf *b, const struct svg_panel *p, const struct svg_box *at,
+             int ink, const char *tip);
 /* A cell of a table of counts: strength 0..1 is how much colour it has. */
-void svg_cell(struct buf *b, const struct svg_panel *p, double x0, double y0,
-              double x1, double y1, double strength, const char *tip);
+void svg_cell(struct buf *b, const struct svg_panel *p,
+              const struct svg_box *at, double strength, const char *tip);
 /* Lines through n points; where one is not finite the line is broken. */
 void svg_line(struct buf *b, const struct svg_panel *p, const double *x,
               const double *y, size_t n, int ink);

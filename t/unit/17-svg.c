@@ -85,7 +85,7 @@ int main(void)
             "a line is broken where there is no number");
     has_str(b.data, "class=\"l l1\"", "its ink");
     buf_reset(&b);
-    svg_bar(&b, &p, 0, 5, 10, 7, "t<p");
+    svg_bar(&b, &p, &(struct svg_box){0, 0, 5, 10}, 7, "t<p");
     has_str(b.data,
             "class=\"f1\" x=\"100.50\" y=\"90.00\" width=\"99.00\" "
             "height=\"40.00\"><title>t&lt;p</title></rect>",
