@@ -151,7 +151,8 @@ static int run_bench(struct reader *reader, json_t *j)
     resizer_free(z);
     json_object_set_new(j, "images", json_integer(bench.images));
     json_object_set_new(j, "threads", json_integer(c.threads));
-    json_object_set_new(j, "size", json_integer(c.size));
+    if (!c.detect)
+        json_object_set_new(j, "size", json_integer(c.size));
     json_object_set_new(j, "mode", json_string(c.train ? "train" : "eval"));
     if (fetch(&r) == 0 &&
         measure(&c, &r, j, "decode_img_s", "decode_img_s_core") == 0) {

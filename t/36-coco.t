@@ -136,6 +136,20 @@ expect_status 78 'a classifier does not take them' "$BIN/accel-worker" train \
 	-o run -b 4 --engine ref <batches
 like "$(cat err)" 'stdin: batches of task detection' 'it says so'
 
+# ---- a tar of anybody
+mkdir foreign && (cd foreign && tar -xf ../sh/train-000000.tar &&
+	tar -cf ../foreign.tar --sort=name .)
+# shellcheck disable=SC2086
+expect_status 0 'decode --detect' "$I" decode --detect -b 8 \
+	INPUT.MIN_SIZE_TRAIN 40 <foreign.tar
+heads out >h
+is "$(grep -c '"t":"batch"' h)" 5 'batches as they come'
+like "$(tail -n 1 h)" '"rows":"40"' 'all of them'
+(cd foreign && rm 000000000003.json && tar -cf ../foreign.tar --sort=name .)
+expect_status 65 'without an annotation' "$I" decode --detect -b 8 <foreign.tar
+like "$(cat err)" 'offset [0-9]+: ./000000000003: no annotation$' 'names it'
+one_line err 'one line'
+
 # ---- spoilt
 cp -r sh bad
 printf 'x' | dd of=bad/train-000000.tar bs=1 conv=notrunc 2>/dev/null \
@@ -143,6 +157,10 @@ printf 'x' | dd of=bad/train-000000.tar bs=1 conv=notrunc 2>/dev/null \
 expect_status 65 'a changed annotation' "$I" verify bad/train.json
 like "$(cat err)" 'annotation: CRC-32' 'is found'
 expect_status 65 'and not fed' "$I" feed bad/train.json --eval -b 1
+expect_status 0 'another in its place' "$I" feed bad/train.json --eval -b 4 \
+	--on-bad replace --max-bad 1 INPUT.MIN_SIZE_TEST 40
+heads out | grep -q '"bad":"1"'
+ok $? 'is counted'
 
 # refused NAME STATUS MESSAGE FILTER [OPTION...]: pack of a changed file
 refused() {

@@ -61,8 +61,9 @@ int batch_detect(const struct batch_config *c, const struct batch_row *row,
     struct image_info info;
     struct detect_plan p;
 
-    if (annot_parse(&t->annot, row->annot.data ? row->annot.data : "",
-                    row->annot.len) < 0 ||
+    if (!row->annot.len)
+        return err_set(ERR_DATA, "no annotation");
+    if (annot_parse(&t->annot, row->annot.data, row->annot.len) < 0 ||
         image_probe(row->data, row->size, &info) < 0 ||
         check_size(&t->annot, &info) < 0)
         return -1;
