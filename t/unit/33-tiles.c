@@ -158,7 +158,7 @@ enum {
     OUT = 64 * TILE_ROW * TILE_PLANES
 };
 
-static char got[OUT], want[OUT];
+static _Alignas(64) char got[OUT], want[OUT];
 
 /* The four ways to cut rows. */
 static void cut_all(const struct tile_ops *o, const struct tile_rows *s,
