@@ -2,6 +2,7 @@
 """Makes detect.tsv: shapes, choices and boxes of detection, found again.
 
     python3 make-detect.py > detect.tsv
+    python3 make-detect.py ../shared/data > coco.tsv
 
 Written from the description of Detectron2's transforms (ResizeShortestEdge,
 RandomFlip, transform_instance_annotations, filter_empty_instances), with numpy
@@ -10,7 +11,18 @@ toolkit is used.
 
     plan  seed epoch pos w h  out_w out_h flip
     box   w h out_w out_h flip  x y bw bh  x0 y0 x1 y1    (hex floats, or "-")
+
+coco.tsv has, of every image of coco128 and coco-pixabay in the order of their
+ids, what training sees at that position of epoch 0 with seed 0, and evaluation
+(800, 1333): name, id, and the CRC-32 of the pixels, BGR, of either. They are made
+by Pillow, across first and then down (what Pillow up to 12 does at once).
 """
+import io
+import json
+import sys
+import tarfile
+import zlib
+
 import numpy as np
 
 M0, M1, W0, W1 = 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85
@@ -72,7 +84,37 @@ def box(b, w, h, nw, nh, flip):
     return ["-"] * 4
 
 
+def pixels(data, nh, nw, flip):
+    from PIL import Image, ImageOps
+    im = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    im = im.resize((nw, im.height), Image.BILINEAR)
+    a = np.asarray(im.resize((nw, nh), Image.BILINEAR))[:, :, ::-1]
+    a = a[:, ::-1] if flip else a
+    return "%08x" % zlib.crc32(np.ascontiguousarray(a).tobytes())
+
+
+def sets(data):
+    print("# made by make-detect.py")
+    for name, file in (("coco128", "instances_coco128.json"),
+                       ("coco-pixabay", "instances.json")):
+        coco = json.load(open("%s/%s/%s" % (data, name, file)))
+        tar = tarfile.open("%s/%s/images.tar" % (data, name))
+        of = {m.name.split("/")[-1]: m for m in tar if m.isfile()}
+        images = sorted(coco["images"], key=lambda i: i["id"])
+        for pos, i in enumerate(images):
+            jpeg = tar.extractfile(of[i["file_name"]]).read()
+            w, h = i["width"], i["height"]
+            d = draws(0, pos, 0, 16)
+            size = [640, 672, 704, 736, 768, 800][below(d, 6)]
+            train = pixels(jpeg, *shape(h, w, size, 1333), next(d) >> 63)
+            print(name, i["id"], train,
+                  pixels(jpeg, *shape(h, w, 800, 1333), False), sep="\t")
+
+
 def main():
+    if len(sys.argv) > 1:
+        sets(sys.argv[1])
+        return
     rng = np.random.default_rng(4)
     print("# made by make-detect.py")
     sizes = [640, 672, 704, 736, 768, 800]
