@@ -101,15 +101,14 @@ int ppm_begin(struct ppm_decoder *d, const void *p, size_t n, int *width,
     return 0;
 }
 
-/* n pixels of 3 bytes become pixels of 4, the last one 0. */
+/* n pixels of 3 bytes become pixels of 4: what is behind a pixel goes along,
+ * but not what is behind the last. */
 static void widen(uint8_t *to, const uint8_t *from, int n)
 {
-    for (int i = 0; i < n; i++, to += 4, from += 3) {
-        to[0] = from[0];
-        to[1] = from[1];
-        to[2] = from[2];
-        to[3] = 0;
-    }
+    for (int i = 0; i < n - 1; i++)
+        memcpy(to + 4 * (size_t)i, from + 3 * (size_t)i, 4);
+    memcpy(to + 4 * (size_t)(n - 1), from + 3 * (size_t)(n - 1), 3);
+    to[4 * (size_t)n - 1] = 0;
 }
 
 int ppm_region(struct ppm_decoder *d, const struct rect *r,
