@@ -179,7 +179,12 @@ refused 'two annotations of one id' 65 'annotation id 1 is there twice' \
 refused 'a category that is not there' 65 'annotation id 1: no category id 4' \
 	'.annotations[0].category_id=4'
 refused 'ignore' 65 'annotation id 1: ignore' '.annotations[0].ignore=1'
-refused 'no annotations' 65 'no "annotations"' 'del(.annotations)'
+refused 'no categories' 65 'no "categories"' 'del(.categories)'
+refused 'no annotations' 0 'no objects in it' 'del(.annotations)'
+expect_status 65 'not to be trained on' "$I" feed out.d/train.json
+like "$(cat err)" 'train.json: no image has an object' 'says why'
+expect_status 0 'but to be predicted' "$I" order out.d/train.json --eval
+is "$(wc -l <out)" 40 'every image'
 refused 'another size' 65 '[0-9]+ x [0-9]+ pixels, its annotation says 7 x' \
 	'.images[0].width=7'
 refused 'a file that is not there' 65 'made/train2017/gone.jpg: not there' \

@@ -4,7 +4,8 @@
  * Categories in the order of their ids are classes 0..K-1, whatever the ids
  * are. Images are in the order of their ids, objects of an image in that of the
  * file. Left out, and counted: objects of images that are not listed, objects
- * whose polygons all are too short. Errors: an id that is there twice, an
+ * whose polygons all are too short. A file without annotations at all is that of
+ * a test set. Errors: an id that is there twice, an
  * object of an unknown category, without a box, or to be ignored
  * (facebookresearch/detectron2: detectron2/data/datasets/coco.py;
  * coco-detector 4.1).

@@ -102,6 +102,9 @@ static void say(const struct coco *c, const char *path)
 {
     note("%s: %zu images, %zu objects of %zu categories, %zu of them crowds",
          path, c->n, c->n_objects, c->n_classes, c->crowds);
+    if (!c->n_objects)
+        warn("%s: no objects in it: a set to be predicted, not trained on",
+             path);
     if (c->strangers)
         warn("%s: %zu objects are of images that it does not list", path,
              c->strangers);

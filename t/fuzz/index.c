@@ -34,6 +34,10 @@ static void check_set(const struct shard_set *s)
             s->offset[i] + s->size[i] > sh->bytes || !len ||
             s->label[i] >= (int32_t)s->n_classes)
             BUG("sample %lu (%lu)", (unsigned long)i, (unsigned long)sum);
+        if (shard_is_detection(s) &&
+            (s->annot_offset[i] % 512 || !s->annot_size[i] || !s->width[i] ||
+             s->annot_offset[i] + s->annot_size[i] > sh->bytes))
+            BUG("annotation of sample %lu", (unsigned long)i);
     }
 }
 

@@ -43,7 +43,7 @@ static void walk_is(const char *text, const char *want)
 {
     char *got = walked(text, "a");
 
-    is_str(got, want, "%.40s", text);
+    is_str(got, want, "a text: %.30s", want);
     free(got);
 }
 
@@ -247,7 +247,7 @@ static void bad_files(void)
         FILE_OF(ONE, AN(1, 1, 1, BOX) "," AN(1, 1, 1, BOX), CLASS);
 
     file_fails("{}", "no \"images\"");
-    file_fails(HEAD ONE TAIL, "no \"annotations\"");
+    file_fails(HEAD ONE TAIL, "no \"categories\"");
     file_fails(HEAD ONE ANNS TAIL, "no \"categories\"");
     file_fails(FILE_OF("", "", CLASS), "no images");
     file_fails(FILE_OF(ONE, "", ""), "no categories");
@@ -259,6 +259,11 @@ static void bad_files(void)
     file_fails(twice, "annotation id 1 is there twice");
     is_int(coco_parse(&c, twice, strlen(twice), "a/minival.json"), 0,
            "which minival may have");
+    coco_release(&c);
+    is_int(coco_parse(&c, HEAD ONE CATS CLASS TAIL,
+                      strlen(HEAD ONE CATS CLASS TAIL), "F"),
+           0, "a test set has no annotations %s", err_text());
+    ok(c.n == 1 && !c.n_objects && !annot_usable(&c.image[0]), "nor objects");
     coco_release(&c);
     file_fails(FILE_OF(ONE, AN(5, 1, 2, BOX), CLASS),
                "annotation id 5: no category id 2");
