@@ -1,4 +1,5 @@
-/* ckpt-merge - join, verify, list and compare checkpoints: ckpt-merge(1). */
+/* ckpt-merge - join, verify, list, compare and average checkpoints:
+ * ckpt-merge(1). */
 #include "ckpt-merge.h"
 
 static const struct command commands[] = {
@@ -28,7 +29,21 @@ static const struct command commands[] = {
      .n_fixed = 2,
      .max_operands = 2,
      .run = ckpt_merge_diff},
-    /* average, cast and convert come here */
+    {.name = "average",
+     .operands = "DIR|FILE...",
+     .help = "the mean of models, each an operand",
+     .opts = ckpt_merge_average_opts,
+     .n_fixed = 1,
+     .max_operands = -1,
+     .run = ckpt_merge_average},
+    {.name = "cast",
+     .operands = "DIR|FILE...",
+     .help = "join, in another precision",
+     .opts = ckpt_merge_cast_opts,
+     .n_fixed = 1,
+     .max_operands = -1,
+     .run = ckpt_merge_cast},
+    /* convert comes here */
     {0},
 };
 

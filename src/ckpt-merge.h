@@ -43,6 +43,30 @@ void source_close(struct source *s);
 /* Does it belong to the training and not to the model? */
 bool is_momentum(const char *name);
 
+/* A model on its way out: its tensors, names lent by a source. */
+struct model {
+    int n, n_meta;
+    struct frame_item *item; /* sorted; data is ours */
+    struct frame_pair meta[8];
+    char classes[24], step[24], samples[24], sha[65];
+};
+/* Read what s holds, with the momentum if `all`. */
+int model_take(struct model *m, struct source *s, bool all) MUST_CHECK;
+/* Metadata: a pair, if there is a value (lent); what s says of itself. */
+void model_meta(struct model *m, const char *key, const char *value);
+void model_origin(struct model *m, const struct source *s);
+/* ERR_USAGE if the output, a path or standard output, is a terminal. */
+int model_can_write(const char *output) MUST_CHECK;
+/* With format and digest; output NULL or "-": standard output. */
+int model_write(struct model *m, const char *output) MUST_CHECK;
+void model_release(struct model *m);
+#define MODEL_OUTPUT(variable)                                                 \
+    {                                                                          \
+        .name = "output", .letter = 'o', .type = OPT_STRING,                   \
+        .addr = &(variable), .arg = "FILE",                                    \
+        .help = "write FILE, whole or not at all, instead of standard output"  \
+    }
+
 enum place {
     PLACE_FILE,
     PLACE_STEP,
@@ -55,9 +79,12 @@ enum place {
 int place_of(const char *operand, char **dir) MUST_CHECK;
 
 extern struct opt ckpt_merge_join_opts[], ckpt_merge_ls_opts[];
+extern struct opt ckpt_merge_average_opts[], ckpt_merge_cast_opts[];
 int ckpt_merge_join(const struct command *c, int argc, char **argv);
 int ckpt_merge_verify(const struct command *c, int argc, char **argv);
 int ckpt_merge_ls(const struct command *c, int argc, char **argv);
+int ckpt_merge_average(const struct command *c, int argc, char **argv);
+int ckpt_merge_cast(const struct command *c, int argc, char **argv);
 int ckpt_merge_diff(const struct command *c, int argc, char **argv);
 
 #endif

@@ -78,6 +78,44 @@ else
     skip 1 'no script(1)'
 fi
 
+# ---- average and cast
+
+expect_status 0 'the mean of one model' "$C" average -o a.sft one.sft
+expect_status 0 'is it' "$C" diff a.sft one.sft
+expect_status 0 'the mean of a model and itself, thrice' \
+    "$C" average -o a.sft one.sft three.sft run/ckpt/step-000000016
+expect_status 0 'is it, too' "$C" diff a.sft one.sft
+expect_status 0 'the mean of two steps' \
+    "$C" average -o a.sft run/ckpt/step-000000008 run/ckpt/step-000000024
+expect_status 0 'the other way around' \
+    "$C" average -o b.sft run/ckpt/step-000000024 run/ckpt/step-000000008
+expect_status 0 'the same' "$C" diff a.sft b.sft
+expect_status 1 'it is neither' "$C" diff a.sft m.safetensors
+is "$("$C" ls a.sft)" "$("$C" ls m.safetensors)" 'of the same shape'
+expect_status 0 'in bf16' "$C" cast -o half.sft m.safetensors
+is "$("$C" ls half.sft | head -n 3)" 'bn1.num_batches_tracked	I64 []
+bn1.bias	BF16 [5]
+conv1.weight	BF16 [2,3,2,2]' 'counters stay'
+expect_status 65 'models of several precisions' \
+    "$C" average -o x m.safetensors half.sft
+like "$(cat err)" 'half.sft: .*: another dtype or shape' 'named'
+expect_status 0 'back to fp32' "$C" cast --to fp32 -o back.sft half.sft
+expect_status 0 'and to bf16' "$C" cast -o again.sft back.sft
+expect_status 0 'loses nothing' "$C" diff half.sft again.sft
+expect_status 0 'fp64' "$C" cast --to fp64 -o wide.sft run
+expect_status 0 'and back' "$C" cast --to fp32 -o back.sft wide.sft
+expect_status 0 'is exact' "$C" diff back.sft m.safetensors
+expect_status 64 'a precision that is not there' "$C" cast --to fp8 -o x run
+expect_status 66 'a model that is not there' "$C" average -o x run nothing
+expect_status 65 'models of different tensors' \
+    "$C" average -o x m.safetensors "$step"/rank-00000*
+one_line err 'one line'
+make_step big 8 1 1e6
+expect_status 65 'too large for fp16' "$C" cast --to fp16 -o x big
+like "$(cat err)" 'big: .*: element [0-9]+: .* is too large for F16' 'named'
+[ ! -e x ]
+ok $? 'nothing was left of failures'
+
 # ---- ls
 
 expect_status 0 'the steps of a run' "$C" ls run
