@@ -52,6 +52,7 @@ run() {
 
 # finish: the status of that run in $got
 finish() {
+	# shellcheck disable=SC2034
 	got=0
 	wait "$pid" || got=$?
 }
