@@ -242,7 +242,8 @@ static int prepare(struct pack *p, char **dirs, int n)
         source_open(&p->src, s, dirs, n, &how) < 0)
         return -1;
     if (set.raw && p->src.coco)
-        return err_set(ERR_USAGE, "--raw: boxes are those of the file");
+        return err_set(ERR_USAGE,
+                       "--raw is not for boxes, which are those of files");
     s->task = xstrdup(p->src.coco ? "detection" : "classification");
     if (p->src.sequential)
         warn("a compressed tar is read in sequence: the samples keep its "

@@ -75,6 +75,9 @@ frames whole piped >b
 same a b 'read | decode too'
 expect_status 64 'files rewritten and not kept' "$I" pack -q -o x --raw 32 \
 	--jpeg rows made/train
+"$BIN/imgsynth" coco boxes -q --train 4 --val 0 >/dev/null
+expect_status 64 'and boxes' "$I" pack -q -o x --raw 32 \
+	boxes/annotations/instances_train2017.json boxes/train2017
 mkdir -p cut/one
 head -c 3000 "$1" >cut/one/a.jpg
 expect_status 65 'pixels that are cut off' "$I" pack -q -o x cut
