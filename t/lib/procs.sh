@@ -51,8 +51,8 @@ run() {
 }
 
 # finish: the status of that run in $got
+# shellcheck disable=SC2034
 finish() {
-	# shellcheck disable=SC2034
 	got=0
 	wait "$pid" || got=$?
 }
