@@ -7,7 +7,6 @@
 #include "util/rng.h"
 #include "util/work.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,24 +72,6 @@ struct opt pack_opts[] = {
     OPT_END,
 };
 /* clang-format on */
-
-static void clean_and_die(int s)
-{
-    tmp_cleanup();
-    raise(s); /* SA_RESETHAND: this time it ends the process */
-}
-
-void clean_on_signals(void)
-{
-    static const int fatal[] = {SIGINT, SIGTERM, SIGHUP};
-    struct sigaction a = {.sa_handler = clean_and_die,
-                          .sa_flags = SA_RESETHAND | SA_NODEFER},
-                     old;
-
-    for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
-        if (sigaction(fatal[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-            sigaction(fatal[i], &a, NULL);
-}
 
 struct pack {
     struct source src;

@@ -4,6 +4,9 @@
  */
 #include "imgshard.h"
 
+#include "util/fdio.h"
+
+#include <signal.h>
 #include <string.h>
 
 struct reading reading;
@@ -64,6 +67,24 @@ static const struct program program = {
     .help = "image records in tar shards: pack, check, read, decode",
     .commands = commands,
 };
+
+static void clean_and_die(int s)
+{
+    tmp_cleanup();
+    raise(s); /* SA_RESETHAND: this time it ends the process */
+}
+
+void clean_on_signals(void)
+{
+    static const int fatal[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction a = {.sa_handler = clean_and_die,
+                          .sa_flags = SA_RESETHAND | SA_NODEFER},
+                     old;
+
+    for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+        if (sigaction(fatal[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaction(fatal[i], &a, NULL);
+}
 
 int main(int argc, char **argv)
 {

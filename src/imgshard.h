@@ -3,7 +3,7 @@
  * of options, and the rows of every command that walks epochs.
  *
  * Each subcommand is a function of type command.run in a file of its own and a
- * table NAME_opts; imgshard.c lists them and does nothing else.
+ * table NAME_opts; imgshard.c lists them.
  */
 #ifndef IMGSHARD_H
 #define IMGSHARD_H
@@ -16,13 +16,13 @@
 
 #define IMGSHARD "imgshard " MILLRACE_VERSION
 
+/* imgshard.c: what is half written is removed when a signal ends the process. */
+void clean_on_signals(void);
 /* imgshard-pack.c, -index.c, -verify.c */
 extern struct opt pack_opts[], index_opts[], verify_opts[];
 int imgshard_pack(const struct command *c, int argc, char **argv);
 int imgshard_index(const struct command *c, int argc, char **argv);
 int imgshard_verify(const struct command *c, int argc, char **argv);
-/* What is half written is removed when a signal ends the process. */
-void clean_on_signals(void);
 /* imgshard-ls.c; find_sample: by key, or "#" and a number; ERR_NOINPUT */
 int find_sample(const struct shard_set *s, const char *word,
                 int64_t *sample) MUST_CHECK;
