@@ -129,7 +129,7 @@ static void tell_mix(struct told *t, const struct showing *s,
                 at->rank, &first, &count);
     other = first + (at->row + count - 1) % count;
     tell_text(t, "mix", m.kind == MIX_MIXUP ? "mixup" : "cutmix");
-    tell_int(t, "mix_sample", order_at(&r->order, other));
+    tell_int(t, "mix_sample", reader_sample(r, other));
     if (t->json)
         json_add_real(t->json, "mix_lambda", m.lambda);
     else
