@@ -74,22 +74,42 @@ enum {
     PIECE = 64 /* pixels */
 };
 
+/* Which of the places x..x+n-1 of a line a rectangle holds: *from to *to-1. */
+static void span_of(const int32_t *box, int64_t line, int64_t x, int n,
+                    int *from, int *to)
+{
+    int64_t lo = box[1] - x, hi = box[3] - x;
+    bool held = line >= box[0] && line < box[2] && lo < n && hi > 0 && lo < hi;
+
+    *from = held && lo > 0 ? (int)lo : 0;
+    *to = held ? (int)at_most(hi, n) : 0;
+}
+
 /* Pixels x..x+n-1 of a line of picture i, normalised and erased. */
 static void image_piece(const struct kern_image *a, int64_t i, int64_t line,
                         int64_t x, int n, float *y)
 {
     const uint8_t *from = a->x + ((i * a->h + line) * a->w + x) * a->c;
-    const int32_t *gone = a->erase ? a->erase + 4 * i : NULL;
-    int p, ch;
+    const float *mul = a->mul, *add = a->add;
+    int p, ch, begin, end;
 
-    for (p = 0; p < n; p++, from += a->c, y += a->cy) {
-        bool erased = gone && kern_inside(gone, line, x + p);
-
-        for (ch = 0; ch < a->cy; ch++)
-            y[ch] =
-                ch >= a->c || erased
-                    ? 0
-                    : kern_image_at((float)from[ch], a->mul[ch], a->add[ch]);
+    if (a->c == 3 && a->cy == 3) {
+        for (p = 0; p < n; p++)
+            for (ch = 0; ch < 3; ch++)
+                y[3 * p + ch] =
+                    kern_image_at((float)from[3 * p + ch], mul[ch], add[ch]);
+    } else {
+        for (p = 0; p < n * a->cy; p++) {
+            ch = p % a->cy;
+            y[p] = ch < a->c ? kern_image_at((float)from[p / a->cy * a->c + ch],
+                                             mul[ch], add[ch])
+                             : 0;
+        }
+    }
+    if (a->erase) {
+        span_of(a->erase + 4 * i, line, x, n, &begin, &end);
+        for (p = begin * a->cy; p < end * a->cy; p++)
+            y[p] = 0;
     }
 }
 
@@ -97,16 +117,16 @@ static void mix_piece(const struct kern_image *a, int64_t line, int64_t x,
                       int n, float *y, const float *other)
 {
     float keep = (float)(1 - a->mix), mix = (float)a->mix;
-    int p, ch;
+    int p, begin, end;
 
-    for (p = 0; p < n; p++)
-        for (ch = 0; kern_inside(a->box, line, x + p) && ch < a->cy; ch++)
-            y[p * a->cy + ch] = other[p * a->cy + ch];
     if (a->mix > 0) {
 #pragma omp simd
         for (p = 0; p < n * a->cy; p++)
             y[p] = kern_mixed(y[p], other[p], keep, mix);
     }
+    span_of(a->box, line, x, n, &begin, &end);
+    for (p = begin * a->cy; p < end * a->cy; p++)
+        y[p] = other[p];
 }
 
 static void image_mixed(const struct kern_image *a,
