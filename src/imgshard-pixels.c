@@ -15,6 +15,28 @@
 struct pixels pixels;
 static volatile sig_atomic_t stopped; /* by this signal */
 
+/* What is there for classes only. */
+static int check_plain(const struct recipe *r)
+{
+    const struct {
+        const char *key;
+        bool on;
+    } set[] = {{"POLICY", r->policy != 0},
+               {"GREY", r->grey > 0},
+               {"ERASE", r->erase > 0},
+               {"MIXUP", r->mixup > 0},
+               {"CUTMIX", r->cutmix > 0},
+               {"REPEAT", r->repeat > 1},
+               {"JITTER", r->jitter.f[0] > 0 || r->jitter.f[1] > 0 ||
+                              r->jitter.f[2] > 0 || r->jitter.f[3] > 0}};
+
+    for (size_t i = 0; i < sizeof(set) / sizeof(*set); i++)
+        if (set[i].on)
+            return err_set(ERR_CONFIG, "INPUT.%s: not for detection",
+                           set[i].key);
+    return 0;
+}
+
 /* The settings of detection. */
 static int detect_config(struct detect *d)
 {
@@ -28,6 +50,8 @@ static int detect_config(struct detect *d)
     d->length[0] = (int)r->min_test;
     if (pixels.eval)
         return 0;
+    if (check_plain(r) < 0)
+        return -1;
     d->n = r->min_train.n;
     d->range = r->min_sampling == 1;
     if (d->n > DETECT_SIZES)
@@ -54,6 +78,8 @@ int pixels_config(struct batch_config *c)
 
     if (pixels.train && pixels.eval)
         return err_set(ERR_USAGE, "--train and --eval: one of them");
+    if (recipe_check(r) < 0)
+        return -1;
     if (pixels.eval && r->eval_size)
         recipe.size = r->eval_size;
     *c = (struct batch_config){.train = !pixels.eval,
@@ -73,8 +99,6 @@ int pixels_config(struct batch_config *c)
         c->resize = (c->size * 256 + 112) / 224;
     if (!c->threads)
         c->threads = work_cpus() > 1 ? work_cpus() - 1 : 1;
-    if (recipe_check(r) < 0)
-        return -1;
     c->augment.scale[0] = r->scale.f[0];
     c->augment.scale[1] = r->scale.f[1];
     c->augment.ratio[0] = r->ratio.f[0];

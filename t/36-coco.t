@@ -136,6 +136,13 @@ expect_status 78 'a classifier does not take them' "$BIN/accel-worker" train \
 	-o run -b 4 --engine ref <batches
 like "$(cat err)" 'stdin: batches of task detection' 'it says so'
 
+for key in POLICY=rand JITTER=0,0,0.1,0 GREY=0.1 ERASE=0.1 MIXUP=0.2 CUTMIX=1 \
+	REPEAT=2; do
+	expect_status 78 "$key" "$I" feed sh/train.json -b 4 "INPUT.${key%=*}" \
+		"${key#*=}"
+	is "$(cat err)" "imgshard: INPUT.${key%=*}: not for detection" 'says so'
+done
+
 # ---- a tar of anybody
 mkdir foreign && (cd foreign && tar -xf ../sh/train-000000.tar &&
 	tar -cf ../foreign.tar --sort=name .)
