@@ -370,6 +370,39 @@ static void pure(void)
        "others in another epoch");
 }
 
+/* What seed 0, epoch 0 give, for ever: runs are resumed by other versions. */
+static void vectors(void)
+{
+    static const struct policy_step want[] = {
+        {COLOUR_IDENTITY, 0},
+        {COLOUR_TRANSLATE_X, -27.733333587646484},
+        {COLOUR_TRANSLATE_Y, 4.2666668891906738},
+        {COLOUR_BRIGHTNESS, 0.9010000005364418}};
+    static const struct mix_config both = {0.2, 1.0};
+    struct policy p = {.kind = POLICY_TRIVIAL};
+    struct augment a = AUGMENT_INIT;
+    struct policy_step s[POLICY_STEPS];
+    struct rect r;
+    struct mix m;
+
+    for (uint32_t pos = 0; pos < 4; pos++) {
+        is_int(policy_draw(&p, 224, 0, 0, pos, s), 1, "recorded: a step");
+        is_int(s[0].op, want[pos].op, "recorded: its operation");
+        is_double(s[0].m, want[pos].m, 0, "recorded: its magnitude");
+    }
+    a.erase = 1;
+    r = augment_erase(&a, 224, 0, 0, 1);
+    ok(r.y == 31 && r.x == 144 && r.h == 185 && r.w == 58,
+       "recorded: a rectangle");
+    m = mix_draw(&both, 224, 0, 0, 256);
+    ok(m.kind == MIX_CUTMIX && m.box[0] == 58 && m.box[1] == 116 &&
+           m.box[2] == 168 && m.box[3] == 224,
+       "recorded: a box");
+    m = mix_draw(&both, 224, 0, 0, 768);
+    is_int(m.kind, MIX_MIXUP, "recorded: mixup");
+    is_double(m.lambda, 0.016741246606862506, 1e-15, "recorded: its lambda");
+}
+
 static int print_draws(char **argv)
 {
     static const char *const kinds[] = {"none", "trivial", "rand", "auto"};
@@ -405,5 +438,6 @@ int main(int argc, char **argv)
     mixing();
     beta();
     pure();
+    vectors();
     return done_testing();
 }
