@@ -156,11 +156,14 @@ static int send_rest(struct login *l)
     return 0;
 }
 
-/* Never more than a login has: what follows belongs to the caller. */
+/* Never more than a login has: what follows belongs to the caller. And the hello
+ * by itself, so that the own proof is sent before that of the peer is judged:
+ * both sides of a login with two keys see why it fails. */
 static int receive(struct login *l)
 {
     unsigned char b[LOGIN_BYTES];
-    size_t want = LOGIN_BYTES - l->have;
+    size_t end = l->have < LOGIN_HELLO ? LOGIN_HELLO : LOGIN_BYTES;
+    size_t want = end - l->have;
     ssize_t r;
 
     if (want == 0)

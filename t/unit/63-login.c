@@ -21,7 +21,8 @@ static unsigned char key[CRYPT_KEY], other_key[CRYPT_KEY];
 
 static struct login_id id_of(uint32_t rank)
 {
-    return (struct login_id){.rank = rank, .world = 4, .purpose = 3, .job = "x"};
+    return (struct login_id){
+        .rank = rank, .world = 4, .purpose = 3, .job = "x"};
 }
 
 static void begin(struct login *l, bool dial, const unsigned char *k)
@@ -265,7 +266,8 @@ static void test_flow(enum plane_protect protect, bool spoil, int want)
 
 static void test_flow_head(void)
 {
-    struct flow_head h = {.type = FLOW_SUM, .bucket = 3, .bytes = 8, .count = 2};
+    struct flow_head h = {
+        .type = FLOW_SUM, .bucket = 3, .bytes = 8, .count = 2};
     unsigned char p[FLOW_HEAD];
 
     flow_head_write(&h, 9, p);
