@@ -12,6 +12,8 @@
 _Static_assert(CRYPT_KEY == crypto_onetimeauth_KEYBYTES &&
                    CRYPT_TAG == crypto_onetimeauth_BYTES &&
                    CRYPT_TAG == crypto_aead_chacha20poly1305_ietf_ABYTES &&
+                   CRYPT_TAG == crypto_aead_aes256gcm_ABYTES &&
+                   CRYPT_KEY == crypto_aead_aes256gcm_KEYBYTES &&
                    CRYPT_KEY == crypto_scalarmult_BYTES,
                "sizes of libsodium");
 _Static_assert(
@@ -204,6 +206,27 @@ static void nonce_of(const struct crypt_message *m, unsigned char nonce[12])
         nonce[4 + i] = (unsigned char)(m->counter >> (8 * i));
 }
 
+bool crypt_aes(void)
+{
+    start_library();
+    return crypto_aead_aes256gcm_is_available() != 0;
+}
+
+/* The head is what GCM encrypts, and is not sent so; the data are its additional
+ * data, which the tag is over, too. */
+static void tag_by_aes(const struct crypt_message *m,
+                       const unsigned char nonce[12], const void *data,
+                       size_t n, unsigned char tag[CRYPT_TAG])
+{
+    crypto_aead_aes256gcm_state s;
+    unsigned char sink[CRYPT_HEAD_MOST];
+
+    crypto_aead_aes256gcm_beforenm(&s, m->key);
+    crypto_aead_aes256gcm_encrypt_detached_afternm(
+        sink, tag, NULL, m->head, m->n_head, data, n, NULL, nonce, &s);
+    crypt_forget(&s, sizeof(s));
+}
+
 void crypt_tag(const struct crypt_message *m, const void *data, size_t n,
                unsigned char tag[CRYPT_TAG])
 {
@@ -211,6 +234,10 @@ void crypt_tag(const struct crypt_message *m, const void *data, size_t n,
     unsigned char nonce[12], once[CRYPT_KEY];
 
     nonce_of(m, nonce);
+    if (m->aes) {
+        tag_by_aes(m, nonce, data, n, tag);
+        return;
+    }
     crypto_stream_chacha20_ietf(once, sizeof(once), nonce, m->key);
     crypto_onetimeauth_init(&s, once);
     crypto_onetimeauth_update(&s, m->head, m->n_head);

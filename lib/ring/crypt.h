@@ -16,9 +16,10 @@
  * learnt later, what was recorded stays closed.
  *
  * Messages of the control plane are sealed by XChaCha20-Poly1305 streams, which
- * tell a message that is missing, repeated or changed. Data carry a Poly1305
- * tag whose one-time key is made of the sending key and the counter of the
- * message (TAG), or are encrypted, too (SEAL).
+ * tell a message that is missing, repeated or changed. Data carry a tag made with
+ * the sending key and the counter of the message: GMAC (AES-256-GCM over data
+ * that stay readable) where all processors have instructions for it, else
+ * Poly1305 with a one-time key; or they are encrypted, too (ChaCha20-Poly1305).
  */
 #ifndef RING_CRYPT_H
 #define RING_CRYPT_H
@@ -88,8 +89,12 @@ struct crypt_message {
     const unsigned char *key; /* [CRYPT_KEY] of the direction */
     uint64_t counter;         /* never twice with one key */
     const void *head;
-    size_t n_head;
+    size_t n_head; /* at most CRYPT_HEAD_MOST */
+    bool aes;      /* GMAC in place of Poly1305; only where crypt_aes() */
 };
+#define CRYPT_HEAD_MOST 64
+/* Has this processor instructions for AES-GCM? */
+bool crypt_aes(void);
 /* The tag over head and data. */
 void crypt_tag(const struct crypt_message *m, const void *data, size_t n,
                unsigned char tag[CRYPT_TAG]);

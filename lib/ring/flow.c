@@ -107,17 +107,27 @@ static void begin(struct flow_way *w, void *data, size_t n, bool tag)
     w->at = 0;
 }
 
-static struct crypt_message message(const struct flow_way *w)
+static struct crypt_message message(const struct flow *f,
+                                    const struct flow_way *w)
 {
-    return (struct crypt_message){w->key, w->counter, w->head, FLOW_HEAD};
+    return (struct crypt_message){.key = w->key,
+                                  .counter = w->counter,
+                                  .head = w->head,
+                                  .n_head = FLOW_HEAD,
+                                  .aes = f->protect == PROTECT_GMAC};
+}
+
+static bool tagged(const struct flow *f)
+{
+    return f->protect == PROTECT_MAC || f->protect == PROTECT_GMAC;
 }
 
 void flow_send_begin(struct flow *f, const struct flow_head *h, void *data)
 {
-    struct crypt_message m = message(&f->tx);
+    struct crypt_message m = message(f, &f->tx);
 
     flow_head_write(h, f->tx.counter, f->tx.head);
-    if (f->protect == PROTECT_MAC) {
+    if (tagged(f)) {
         crypt_tag(&m, data, h->bytes, f->tx.tag);
     } else if (f->protect == PROTECT_AEAD) {
         if (f->sealed_bytes < h->bytes) {
@@ -183,12 +193,12 @@ int flow_send(struct flow *f)
 
 static int prove(struct flow *f)
 {
-    struct crypt_message m = message(&f->rx);
+    struct crypt_message m = message(f, &f->rx);
     unsigned char tag[CRYPT_TAG];
 
     if (f->protect == PROTECT_AEAD)
         return crypt_open(&m, f->data, f->expected.bytes, f->rx.tag);
-    if (f->protect == PROTECT_MAC) {
+    if (tagged(f)) {
         crypt_tag(&m, f->data, f->expected.bytes, tag);
         if (!crypt_equal(tag, f->rx.tag, sizeof(tag)))
             return err_set(ERR_PEER, "data: forged or changed");

@@ -1,6 +1,7 @@
 #include "ring/hosts.h"
 
 #include "ring/login.h"
+#include "ring/plane.h"
 #include "util/fdio.h"
 
 #include <errno.h>
@@ -316,6 +317,14 @@ static void list_host(struct roster *r, const struct msg_join *j)
     }
 }
 
+static bool all_aes(const struct lobby *l)
+{
+    for (int i = 0; i < l->n; i++)
+        if (!l->guest[i]->join.aes)
+            return false;
+    return l->a->self.aes;
+}
+
 /* Guests that are no hosts go; the others get the roster. */
 static int make_roster(struct lobby *l, struct roster *r)
 {
@@ -340,6 +349,8 @@ static int make_roster(struct lobby *l, struct roster *r)
     r->world = l->a->self.world;
     r->wire = l->a->self.wire;
     r->protect = l->a->self.protect;
+    if (r->protect == PROTECT_MAC && all_aes(l))
+        r->protect = PROTECT_GMAC;
     crypt_random(r->salt, sizeof(r->salt));
     list_host(r, &l->a->self);
     for (int i = 0; i < l->n; i++)

@@ -4,7 +4,8 @@
 #include <string.h>
 
 const char *const plane_wire_name[WIRES] = {"f32", "bf16", "f16"};
-const char *const plane_protect_name[PROTECTS] = {"mac", "aead", "none"};
+const char *const plane_protect_name[PROTECTS] = {"mac", "aead", "none",
+                                                  "mac (GMAC)"};
 
 static const struct engine *const engines[] = {&engine_shm, &engine_tcp};
 
