@@ -45,12 +45,10 @@ static void add(struct sum *sum, const struct tensor *t, const void *data)
     int64_t n = tensor_count(t), i, w;
 
     if (!sum->v && !sum->top) {
-        sum->v = is_whole(t->dtype)
-                     ? NULL
-                     : xcalloc((size_t)n + 1, sizeof *sum->v);
-        sum->top = is_whole(t->dtype)
-                       ? xcalloc((size_t)n + 1, sizeof *sum->top)
-                       : NULL;
+        sum->v =
+            is_whole(t->dtype) ? NULL : xcalloc((size_t)n + 1, sizeof *sum->v);
+        sum->top = is_whole(t->dtype) ? xcalloc((size_t)n + 1, sizeof *sum->top)
+                                      : NULL;
     }
     for (i = 0; i < n; i++) {
         if (sum->v) {
@@ -85,8 +83,9 @@ static int add_model(const struct model *m, char *path, struct sum *sum)
         }
         t = &s.tensor[k].t;
         if (t->dtype != it->t.dtype || !tensor_same_shape(t, &it->t)) {
-            r = err_set(ERR_DATA, "%s: %s: another dtype or shape than in the "
-                                  "first",
+            r = err_set(ERR_DATA,
+                        "%s: %s: another dtype or shape than in the "
+                        "first",
                         path, it->name);
             break;
         }

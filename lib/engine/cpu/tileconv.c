@@ -17,7 +17,8 @@ enum {
     MOST_PLACES = 2048,
     MOST_PITCH = 8192,
     WEIGHT_PLACES = 512, /* of a chunk of weight gradients, or one row */
-    WEIGHT_STEPS = MOST_PITCH / TILE
+    WEIGHT_STEPS = MOST_PITCH / TILE,
+    ROUND_BYTES = 24 << 20
 };
 
 struct tileconv {
@@ -27,8 +28,10 @@ struct tileconv {
     int planes, threads;
     int64_t in, out;  /* channels of the source and of the result, by 32 */
     ptrdiff_t *shift; /* of each step: all taps, each with all `in` */
-    /* bytes of scratch: of a thread, and of its parts */
+    /* bytes of scratch: of a thread or chunk, and of its parts */
     size_t own, table_bytes, line_bytes;
+    int64_t round; /* weight gradients: chunks that are cut before they are
+                      multiplied; the threads wait for each other between */
     size_t column, next; /* weight gradients: to the next channel of x, and to
                             the next 32 places */
     char name[40];
@@ -111,6 +114,12 @@ static void plan_steps(struct tileconv *t)
     }
 }
 
+/* The sums, at the beginning of the scratch memory. */
+static size_t blocks_bytes(const struct tileconv *t)
+{
+    return (size_t)(t->grid.taps * t->in * t->out) * BLOCK * sizeof(float);
+}
+
 struct tileconv *tileconv_new(const struct conv_desc *d, int threads,
                               struct conv_needs *needs)
 {
@@ -146,7 +155,11 @@ struct tileconv *tileconv_new(const struct conv_desc *d, int threads,
     t->table_bytes = lines((size_t)(t->grid.length + TILE) * sizeof(int32_t));
     t->own = lines(t->own) + t->table_bytes * (size_t)(1 + t->grid.jobs) +
              BLOCK * sizeof(float);
-    needs->scratch_bytes += t->own * (size_t)threads;
+    t->round = (int64_t)(ROUND_BYTES / t->own);
+    t->round = t->round > threads ? t->round : threads;
+    t->round = t->round < t->grid.chunks ? t->round : t->grid.chunks;
+    needs->scratch_bytes +=
+        t->own * (size_t)(is_weight(t) ? t->round : threads);
     snprintf(t->name, sizeof(t->name), "tiles:%s%s", ops->name,
              t->planes > 1 ? " in three pieces" : "");
     return t;
@@ -439,43 +452,56 @@ static void add_block(const struct tileconv *t, const float *block, int at,
             out[i] = (a->accumulate ? out[i] : 0) + block[i * TILE + j];
 }
 
-static void run_weights(const struct tileconv *t, const struct conv_args *a)
+/* Blocks first to end - 1 of n chunks that are cut, from `chunk` on. */
+static void run_blocks(const struct tileconv *t, const struct conv_args *a,
+                       int64_t chunk, int64_t n, int64_t first, int64_t end)
 {
     const struct grid *g = &t->grid;
-    int64_t blocks = g->taps * t->in * t->out, first, i;
-    char *scratch = (char *)a->scratch + (size_t)(blocks * BLOCK) * 4;
+    char *scratch = (char *)a->scratch + blocks_bytes(t);
     ptrdiff_t shift[WEIGHT_STEPS];
+    int64_t i, j;
 
     for (i = 0; i < WEIGHT_STEPS; i++)
         shift[i] = i * (ptrdiff_t)t->next;
-#pragma omp parallel num_threads(t->threads) private(first, i)
-    {
-        t->ops->begin();
-        for (first = 0; first < g->chunks; first += t->threads) {
-            int64_t n = g->chunks - first, j;
+    for (j = 0; j < n; j++) { /* a chunk stays in the cache for all blocks */
+        struct own o = own_of(t, scratch, (int)j);
 
-            n = n < t->threads ? n : t->threads;
-#pragma omp for schedule(static, 1)
+        for (i = first; i < end; i++) {
+            int64_t tap = i % g->taps, c = i / g->taps / t->out,
+                    k = i / g->taps % t->out;
+            float *block = (float *)a->scratch + i * BLOCK;
+
+            run_block(t, &o, shift, (int)tap, c, k, chunk + j > 0, block);
+            if (chunk + j + 1 == g->chunks)
+                add_block(t, block, g->tap[tap].at, c, k, a);
+        }
+    }
+}
+
+static void run_weights(const struct tileconv *t, const struct conv_args *a)
+{
+    const struct grid *g = &t->grid;
+    int64_t blocks = g->taps * t->in * t->out, chunk, i;
+    char *scratch = (char *)a->scratch + blocks_bytes(t);
+
+#pragma omp parallel num_threads(t->threads) private(chunk, i)
+    {
+        int me = omp_get_thread_num(), all = omp_get_num_threads();
+
+        t->ops->begin();
+        for (chunk = 0; chunk < g->chunks; chunk += t->round) {
+            int64_t n = g->chunks - chunk;
+
+            n = n < t->round ? n : t->round;
+#pragma omp for schedule(dynamic, 1)
             for (i = 0; i < n; i++) {
                 struct own o = own_of(t, scratch, (int)i);
 
-                cut_columns(t, a, first + i, &o);
+                cut_columns(t, a, chunk + i, &o);
             }
-#pragma omp for schedule(static)
-            for (i = 0; i < blocks; i++) {
-                int64_t tap = i % g->taps, c = i / g->taps / t->out,
-                        k = i / g->taps % t->out;
-                float *block = (float *)a->scratch + i * BLOCK;
-
-                for (j = 0; j < n; j++) {
-                    struct own o = own_of(t, scratch, (int)j);
-
-                    run_block(t, &o, shift, (int)tap, c, k, first + j > 0,
-                              block);
-                }
-                if (first + n == g->chunks)
-                    add_block(t, block, g->tap[tap].at, c, k, a);
-            }
+            run_blocks(t, a, chunk, n, blocks * me / all,
+                       blocks * (me + 1) / all);
+#pragma omp barrier
         }
         t->ops->end();
     }
