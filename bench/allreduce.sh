@@ -40,7 +40,7 @@ printf '%-24s %10s %10s %10s   %s\n' 'ranks, bytes' ours gloo mpi 'ratios'
 for c; do
     ranks=${c%%:*}
     bytes=${c#*:}
-    iters=$((bytes < 100000 ? 2000 : bytes < 50000000 ? 20 : 8))
+    iters=$((bytes < 100000 ? 300 : bytes < 50000000 ? 20 : 8))
     rm -f "$tmp"/ms.*
     i=0
     while [ $i -lt "$ROUNDS" ]; do

@@ -46,6 +46,28 @@ like "$(cat out.0)" '^4 ranks, digest' 'add'
 digest4=$(cat out.0)
 hosts 4 1 '--streams 1' "$w" worker
 is "$status $(cat out.0)" "0 0 0 0  $digest4" 'four hosts, one connection each: the same sums'
+# Two ranks here and one there; ranks dealt out in turns.
+for map in '0:0:2:a 1:1:2:a 2:0:1:b' '0:0:2:a 1:0:2:b 2:1:2:a 3:1:2:b'; do
+	port=$((port + 1))
+	pids=
+	for x in $map; do
+		r=${x%%:*}
+		l=${x#*:}
+		h=${l##*:}
+		l=${l%:*}
+		timeout 60 "$ring" --timeout 20 --rank "$r" --world "$(echo "$map" | wc -w)" \
+			--local-rank "${l%:*}" --local-world "${l#*:}" --rdzv "map$h" \
+			--master 127.0.0.1:$port -- "$w" worker numel=50001 >"out.$r" 2>"err.$r" &
+		pids="$pids $!"
+	done
+	status=
+	for p in $pids; do
+		s=0
+		wait "$p" || s=$?
+		status="$status$s"
+	done
+	is "$(echo "$status" | tr -d 0)$(wc -l <out.0)" 1 "ranks on hosts: $map"
+done
 hosts 3 1 '--wire-auth aead' "$w" worker steps=3 buckets=40 numel=20001
 is "$status" '0 0 0 ' 'three hosts, many large buckets, encrypted'
 hosts 2 1 '--wire-auth none --streams 3 --engine tcp' "$w" worker
@@ -114,6 +136,25 @@ is "$s" 76 'a ring of another host is killed'
 like "$(cat err.0)" 'host .* at 127.0.0.1 \(rank 1\): lost: connection (closed|lost).*, last seen at step' \
 	'and the host is named'
 wait $other
+
+# The ring of another host stands still.
+port=$((port + 1))
+"$ring" --dead-after 2 --rank 1 --world 2 --master 127.0.0.1:$port -- "$w" worker sleep=50 steps=1000 \
+	>out.1 2>err.1 &
+other=$!
+timeout 60 "$ring" --dead-after 2 --rank 0 --world 2 --master 127.0.0.1:$port -- "$w" worker sleep=50 steps=1000 \
+	>out.0 2>err.0 &
+first=$!
+sleep 0.7
+kill -STOP $other
+s=0
+wait $first || s=$?
+is "$s" 76 'a ring of another host stands still'
+like "$(cat err.0)" 'host .* at 127.0.0.1 \(rank 1\): lost: nothing heard for 2 s' 'and the host is named'
+kill -CONT $other
+s=0
+wait $other || s=$?
+is "$s" 76 'which ends when it wakes up'
 
 # ---- what does not fit
 

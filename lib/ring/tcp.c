@@ -13,6 +13,7 @@
 
 #define LOGIN_MS 10000 /* for a stranger to prove himself */
 #define AGAIN_MS 200   /* between two tries to connect */
+#define TELL_MS 10000  /* between two words on who is missing */
 
 struct plane {
     struct shm *shm;
@@ -37,7 +38,7 @@ struct mesh {
     struct link *link;
     int n_guests, most_guests; /* strangers that may become somebody */
     struct login *guest;
-    int64_t deadline, complained;
+    int64_t deadline, tell, complained;
 };
 
 static int number_of(const struct mesh *m, int lane)
@@ -231,16 +232,23 @@ static void wait_for_any(struct mesh *m)
     free(p);
 }
 
-static int too_late(const struct mesh *m)
+/* A firewall may let the control plane through and not the data. */
+static int tell_missing(struct mesh *m)
 {
+    bool late = clock_ms() >= m->deadline;
     char where[200];
+    int i = 0;
 
-    for (int i = 0; i < m->n; i++)
-        if (!m->link[i].done) {
-            roster_describe(m->r, m->link[i].host, where, sizeof(where));
-            return err_set(ERR_PEER, "%s: no connection for data within %lld s",
-                           where, (long long)(m->o->timeout_ms / 1000));
-        }
+    if (!late && clock_ms() < m->tell)
+        return 0;
+    while (m->link[i].done)
+        i++;
+    roster_describe(m->r, m->link[i].host, where, sizeof(where));
+    if (late)
+        return err_set(ERR_PEER, "%s: no connection for data within %lld s",
+                       where, (long long)(m->o->timeout_ms / 1000));
+    warn("waiting for a connection for data with %s", where);
+    m->tell = clock_ms() + TELL_MS;
     return 0;
 }
 
@@ -249,8 +257,8 @@ static int connect_all(struct mesh *m)
     while (m->missing > 0) {
         if (shm_wait_abort(m->p->shm, 0) < 0)
             return -1;
-        if (clock_ms() >= m->deadline)
-            return too_late(m);
+        if (tell_missing(m) < 0)
+            return -1;
         for (int i = 0; i < m->n; i++)
             if (!m->link[i].done && m->link[i].host < shm_host(m->p->shm) &&
                 step_link(m, &m->link[i]) < 0)
@@ -269,6 +277,7 @@ static int make_mesh(struct plane *p, const struct plane_options *o)
     int r;
 
     m.deadline = clock_ms() + o->timeout_ms;
+    m.tell = clock_ms() + TELL_MS;
     list_links(&m);
     r = connect_all(&m);
     for (int i = 0; i < m.n; i++)
