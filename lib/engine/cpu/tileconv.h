@@ -4,9 +4,9 @@
  *
  * Each thread takes chunks of the source, cuts them into bf16 pieces in its own
  * scratch memory, which stays in its cache, and multiplies them with all
- * weights. Gradients of weights are products over pixels: chunks are cut by all
- * threads and then each thread adds them up for its own weights. Who does what
- * changes no bit, so results do not depend on the number of threads.
+ * weights; which thread does it changes no bit. Gradients of weights are
+ * products over pixels: each thread sums over its own chunks, and the sums are
+ * added in order, so these bits depend on the number of threads.
  *
  * Calling sequence: as the conv_* entries of struct engine_ops.
  */
