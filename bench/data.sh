@@ -7,6 +7,9 @@
 # does it with the files as they are and as pack --jpeg rows makes them. Rates of
 # CPU time are those to look at where other programs run. Then what a DataLoader
 # and imgshard feed need until their first batch of 32, and how much memory.
+# Beside other loaders, in CPU time of one thread: webdataset with Pillow if
+# PEER_PYTHON has it, NVIDIA DALI's CPU operators if DALI_PYTHON names an
+# interpreter that has those.
 # usage: bench/data.sh [FOLDER] with JPEG files, in folders of classes or not;
 # without it images of 375 to 500 pixels are made up. IMAGES are decoded in
 # each round (default 1000).
@@ -63,6 +66,16 @@ theirs() {
     done
 }
 
+# other NAME PYTHON FOLDER|SHARD: a measurement of another loader
+other() {
+    "$2" "$TOP/bench/loader_data.py" "$1" "$3" "$IMAGES" \
+        > "$dir/line" 2> "$dir/other.err" || {
+        cat "$dir/other.err" >&2
+        return 1
+    }
+    field img_s_core "$dir/line" >> "$dir/other.$1"
+}
+
 machine
 printf '%-34s %9s %9s %7s\n' 'training crops, img/s' ours torchvision ratio
 for n in 1 "$THREADS"; do
@@ -73,6 +86,10 @@ for n in 1 "$THREADS"; do
         ours keep "$n"
         ours rows "$n"
         theirs "$1" "$n"
+        [ "$n" = 1 ] || continue
+        ! has_peer webdataset ||
+            other webdataset "$PEER_PYTHON" "$dir/keep/train-000000.tar"
+        [ -z "${DALI_PYTHON:-}" ] || other dali "$DALI_PYTHON" "$1"
     done
     for jpeg in keep rows; do
         row "$n threads / processes, $jpeg" "$dir/$jpeg.$n" "$dir/theirs.$n"
@@ -80,6 +97,11 @@ for n in 1 "$THREADS"; do
             row "  a second of CPU time, $jpeg" "$dir/$jpeg.core.$n" \
                 "$dir/theirs.core.$n"
     done
+done
+for name in webdataset dali; do
+    [ ! -e "$dir/other.$name" ] ||
+        row "a second of CPU time beside $name" "$dir/keep.core.1" \
+            "$dir/other.$name"
 done
 [ "$THREADS" -gt 1 ] || exit 0
 
