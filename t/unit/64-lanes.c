@@ -1,0 +1,161 @@
+/* The tcp engine between three hosts of one rank each, as threads of this process
+ * over the loopback interface: the sums are those of the definition, and the same
+ * bits on all hosts, on every wire. */
+#include "lib/tap.h"
+
+#include "ring/crypt.h"
+#include "ring/plane.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#define HOSTS 3
+#define ROUNDS 12
+
+static const uint64_t sizes[] = {1, 15, 17, 100, 4097, 100000, 500003, 16, 1};
+#define N_SIZES (sizeof(sizes) / sizeof(sizes[0]))
+
+struct host {
+    pthread_t thread;
+    struct shm shm;
+    struct plane_options o;
+    struct plane *plane;
+    int bad, infinite;
+    uint64_t digest;
+};
+
+/* Element i of rank r in request k: of very different size, so that the order of
+ * additions shows. */
+static float element(uint32_t k, uint64_t i, int r)
+{
+    static const float scale[] = {1.0f, 1e8f, -1e8f, 3e-3f};
+    float x = (float)((i * 2654435761u + (uint64_t)r * 40503u + k) % 2048);
+
+    return x * scale[(i + (uint64_t)r) % 4] + 0.1f;
+}
+
+/* f32: exactly in the order of the hosts; else within the wire's rounding of the
+ * largest part. */
+static int differs(enum plane_wire wire, uint32_t k, uint64_t i, float got)
+{
+    float sum = element(k, i, 0), most = sum < 0 ? -sum : sum, off;
+
+    for (int r = 1; r < HOSTS; r++) {
+        float x = element(k, i, r);
+        sum += x;
+        most += x < 0 ? -x : x;
+    }
+    if (wire == WIRE_F32)
+        return memcmp(&sum, &got, sizeof(sum)) != 0;
+    off = got - sum;
+    return (off < 0 ? -off : off) > most / 100.0f;
+}
+
+static void sum_once(struct host *h, enum plane_wire wire, uint32_t k)
+{
+    struct shm *s = &h->shm;
+    struct shm_op *op = shm_op(s, s->rank, k);
+    float *g = shm_arena(s, s->rank);
+    bool finite, half = wire == WIRE_F16;
+    uint64_t n = sizes[k % N_SIZES];
+
+    memset(op, 0, sizeof(*op));
+    op->kind = OP_GRAD;
+    op->arg = k % 7;
+    op->count = n;
+    op->offset = (k % 3) * 4096;
+    g += op->offset / sizeof(float);
+    for (uint64_t i = 0; i < n; i++)
+        g[i] = half ? (float)((i + k) % 64) - 20.0f : element(k, i, s->rank);
+    /* One host has an infinity in its last bucket. */
+    if (k == ROUNDS && s->rank == 1)
+        g[n - 1] = 1.0f / 0.0f;
+    shm_advance(s, SHM_READY, k);
+    if (engine_tcp.add(h->plane, k, &finite) < 0) {
+        h->bad++;
+        return;
+    }
+    h->infinite += !finite;
+    for (uint64_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, &g[i], sizeof(u));
+        h->digest = (h->digest ^ u) * 1099511628211u;
+        if (k == ROUNDS && i == n - 1)
+            continue;
+        h->bad += half ? g[i] != HOSTS * ((float)((i + k) % 64) - 20.0f)
+                       : differs(wire, k, i, g[i]);
+    }
+}
+
+static void *run(void *arg)
+{
+    struct host *h = arg;
+    struct shm *s = &h->shm;
+
+    if (engine_tcp.open(&h->plane, s, &h->o) < 0) {
+        fprintf(stderr, "# %s\n", err_text());
+        h->bad = -1;
+        return NULL;
+    }
+    for (uint32_t k = 1; k <= ROUNDS; k++)
+        sum_once(h, (enum plane_wire)shm_roster(s)->wire, k);
+    shm_op(s, s->rank, ROUNDS + 1)->kind = OP_END;
+    shm_advance(s, SHM_READY, ROUNDS + 1);
+    engine_tcp.close(h->plane);
+    return NULL;
+}
+
+static void test(enum plane_wire wire, enum plane_protect protect)
+{
+    static unsigned char key[CRYPT_KEY] = "three hosts";
+    struct roster r = {.n_hosts = HOSTS, .world = HOSTS, .lanes = 3};
+    struct host host[HOSTS];
+    int bad = 0, infinite = 0;
+
+    memset(host, 0, sizeof(host));
+    r.wire = (uint8_t)wire;
+    r.protect = (uint8_t)protect;
+    for (int i = 0; i < HOSTS; i++) {
+        struct net_place p;
+        r.host_of[i] = (uint16_t)i;
+        memcpy(r.host[i].addr, "127.0.0.1:0", 12);
+        memcpy(r.host[i].name, "here", 5);
+        if (net_find(&p, r.host[i].addr, -1) < 0)
+            die();
+        host[i].o = (struct plane_options){
+            .key = key, .source = p, .timeout_ms = 20000};
+        host[i].o.listener = net_listen(&p, (struct net_ports){0, 0}, 16);
+        if (host[i].o.listener < 0)
+            die();
+        r.port[i] = (uint16_t)net_port(&p);
+    }
+    for (int i = 0; i < HOSTS; i++)
+        if (shm_create_host(&host[i].shm, &r, i) < 0)
+            die();
+    for (int i = 0; i < HOSTS; i++)
+        pthread_create(&host[i].thread, NULL, run, &host[i]);
+    for (int i = 0; i < HOSTS; i++) {
+        pthread_join(host[i].thread, NULL);
+        bad += host[i].bad;
+        infinite += host[i].infinite;
+    }
+    is_int(bad, 0, "sums over %d hosts, %s, %s", HOSTS, plane_wire_name[wire],
+           plane_protect_name[protect]);
+    ok(host[0].digest == host[1].digest && host[0].digest == host[2].digest,
+       "the same bits on all");
+    is_int(infinite, HOSTS, "an infinity is seen by all");
+    for (int i = 0; i < HOSTS; i++) {
+        close(host[i].o.listener);
+        shm_release(&host[i].shm);
+    }
+}
+
+int main(void)
+{
+    test(WIRE_F32, PROTECT_MAC);
+    test(WIRE_F32, PROTECT_AEAD);
+    test(WIRE_F32, PROTECT_NONE);
+    test(WIRE_BF16, PROTECT_MAC);
+    test(WIRE_F16, crypt_aes() ? PROTECT_GMAC : PROTECT_MAC);
+    return done_testing();
+}
