@@ -122,44 +122,71 @@ bool grid_init(struct grid *g, const struct conv_desc *d, bool back)
     return true;
 }
 
+/* Parts of even size into which h rows are cut. */
+static int64_t parts_of(const struct grid *g)
+{
+    return (g->h + g->rows - 1) / g->rows;
+}
+
+static void cut_into(struct grid *g, int64_t images, int64_t places)
+{
+    int64_t rows = most(places / (g->pitch * images), 1), parts;
+
+    parts = (g->h + rows - 1) / rows;
+    g->images = images;
+    g->rows = (g->h + parts - 1) / parts;
+    g->chunks = (g->n + images - 1) / images * parts_of(g);
+    g->places = (g->rows * g->pitch * images + TILE - 1) / TILE * TILE;
+    g->length = g->places +
+                images * ((g->hi_y - g->lo_y) * g->pitch + g->hi_x - g->lo_x);
+}
+
+/* Blocks that hold a result, times the taps, and pixels that are laid out. */
+static int64_t cost(const struct grid *g)
+{
+    int64_t blocks = 0, m, i;
+
+    for (m = 0; m < g->places; m += TILE) {
+        for (i = m; i < m + TILE; i++) {
+            int64_t at = i / g->images;
+
+            if (at % g->pitch < g->w && at / g->pitch < g->rows)
+                break;
+        }
+        blocks += i < m + TILE;
+    }
+    return g->chunks * (blocks * TILE * g->taps + g->length);
+}
+
 void grid_cut(struct grid *g, int64_t places)
 {
-    int64_t block =
-        most(g->h + g->hi_y, (g->sh + g->sub - 1) / g->sub - g->lo_y);
-    int64_t most_images = least(places / (block * g->pitch), g->n);
-    int64_t rows = most(places / g->pitch, 1), parts;
+    int64_t images, best = 1, least_cost;
 
-    if (most_images > 1) { /* of even size, as are the rows below */
-        g->images = (g->n + most_images - 1) / most_images;
-        g->images = (g->n + g->images - 1) / g->images;
-        g->rows = g->h;
-        g->block = block;
-        g->chunks = (g->n + g->images - 1) / g->images;
-    } else {
-        parts = (g->h + rows - 1) / rows;
-        g->images = 1;
-        g->rows = (g->h + parts - 1) / parts;
-        g->block = g->rows + g->hi_y - g->lo_y;
-        g->chunks = g->n * ((g->h + g->rows - 1) / g->rows);
+    cut_into(g, 1, places);
+    least_cost = cost(g);
+    for (images = 2; images <= TILE && images <= g->n; images *= 2) {
+        if (g->pitch * images > places)
+            break;
+        cut_into(g, images, places);
+        if (cost(g) < least_cost) {
+            least_cost = cost(g);
+            best = images;
+        }
     }
-    g->places = ((g->images - 1) * g->block + g->rows) * g->pitch;
-    g->places = (g->places + TILE - 1) / TILE * TILE;
-    g->length = g->places + (g->hi_y - g->lo_y) * g->pitch + g->hi_x - g->lo_x;
+    cut_into(g, best, places);
 }
 
 int64_t grid_shift(const struct grid *g, const struct grid_tap *t)
 {
-    return (t->y - g->lo_y) * g->pitch + t->x - g->lo_x;
+    return g->images * ((t->y - g->lo_y) * g->pitch + t->x - g->lo_x);
 }
 
 /* First image and first row of a chunk. */
 static void begin_of(const struct grid *g, int64_t chunk, int64_t *image,
                      int64_t *row)
 {
-    int64_t parts = (g->h + g->rows - 1) / g->rows;
-
-    *image = g->images > 1 ? chunk * g->images : chunk / parts;
-    *row = g->images > 1 ? 0 : chunk % parts * g->rows;
+    *image = chunk / parts_of(g) * g->images;
+    *row = chunk % parts_of(g) * g->rows;
 }
 
 void grid_source(const struct grid *g, int64_t chunk, int phase, int32_t *at)
@@ -168,20 +195,19 @@ void grid_source(const struct grid *g, int64_t chunk, int phase, int32_t *at)
     /* what no tap reaches is not there */
     int64_t h = least((g->sh - py + g->sub - 1) / g->sub, g->h + g->hi_y);
     int64_t w = least((g->sw - px + g->sub - 1) / g->sub, g->w + g->hi_x);
-    int64_t image, row, i, y, x, top, end;
+    int64_t image, row, i, y, x, end;
 
     begin_of(g, chunk, &image, &row);
     memset(at, 0xff, (size_t)g->length * sizeof(*at));
+    end = least(row + g->rows + g->hi_y, h);
     for (i = 0; i < g->images && image + i < g->n; i++) {
-        top = g->images > 1 ? 0 : most(row + g->lo_y, 0);
-        end = g->images > 1 ? h : least(row + g->rows + g->hi_y, h);
-        for (y = top; y < end; y++) {
+        for (y = most(row + g->lo_y, 0); y < end; y++) {
             int32_t *line =
-                at + (i * g->block + y - row - g->lo_y) * g->pitch - g->lo_x;
+                at + i + g->images * ((y - row - g->lo_y) * g->pitch - g->lo_x);
             int64_t from = ((image + i) * g->sh + py + g->sub * y) * g->sw + px;
 
             for (x = 0; x < w; x++)
-                line[x] = (int32_t)(from + g->sub * x);
+                line[x * g->images] = (int32_t)(from + g->sub * x);
         }
     }
 }
@@ -195,12 +221,12 @@ void grid_result(const struct grid *g, int64_t chunk, int job, int32_t *at)
     memset(at, 0xff, (size_t)g->places * sizeof(*at));
     for (i = 0; i < g->images && image + i < g->n; i++) {
         for (y = row; y < row + g->rows && y < j->h; y++) {
-            int32_t *line = at + (i * g->block + y - row) * g->pitch;
+            int32_t *line = at + i + g->images * (y - row) * g->pitch;
             int64_t from =
                 ((image + i) * g->oh + j->y + g->step * y) * g->ow + j->x;
 
             for (x = 0; x < j->w; x++)
-                line[x] = (int32_t)(from + g->step * x);
+                line[x * g->images] = (int32_t)(from + g->step * x);
         }
     }
 }

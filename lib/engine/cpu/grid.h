@@ -1,19 +1,19 @@
 /*
  * grid.h - a convolution as a sum over taps of shifted rows.
  *
- * A tensor [n,h,w,c] is laid out as one line of pixels: row after row, image
- * after image, with so many zeros between them that a window never reaches
- * across. On such a line "the pixel above" and "the next one" are constant
- * shifts, and 32 neighbours are the rows of a block (tiles.h); some of these
- * are places between images and are thrown away.
+ * Rows of an image are laid out as one line of pixels with so many zeros
+ * between them that a window never reaches across. On such a line "the pixel
+ * above" and "the next one" are constant shifts, and 32 neighbours are the rows
+ * of a block (tiles.h); those that lie between the image's rows are thrown
+ * away. Where images are small, that would be many: then several are
+ * interleaved, so that 32 neighbours are one place of 32 images.
  *
  * Source and result are those of the pass: x and y forward, dy and dx backward.
  * A strided forward pass reads each of its phases (the pixels of equal
  * y % stride and x % stride) as a line of its own; a strided backward pass writes its phases
  * as jobs of their own. All lines are equally long.
  *
- * Lines are made of a chunk at a time: some rows of one image or some whole
- * images.
+ * Lines are made of a chunk at a time: some rows of one or several images.
  */
 #ifndef ENGINE_CPU_GRID_H
 #define ENGINE_CPU_GRID_H
@@ -53,10 +53,9 @@ struct grid {
     struct grid_tap tap[GRID_TAPS];
     int64_t h, w;                   /* places of the largest job */
     int64_t lo_y, hi_y, lo_x, hi_x; /* reach of the taps, with 0 */
-    int64_t pitch;                  /* from row to row of a line */
+    int64_t pitch;                  /* from row to row of a line, in pixels */
     /* chunks, by grid_cut */
-    int64_t images, rows; /* in each; images > 1: all rows */
-    int64_t block;        /* rows of the line from image to image */
+    int64_t images, rows; /* in each: images interleaved, rows of places */
     int64_t chunks;
     int64_t places; /* results of a line, a multiple of 32 */
     int64_t length; /* of a line of the source: more, by the taps' reach */
@@ -64,7 +63,8 @@ struct grid {
 
 /* False if there are too many taps or pixels, or a larger stride. */
 bool grid_init(struct grid *g, const struct conv_desc *d, bool backward);
-/* Chunks of about that many places. */
+/* Chunks of at most that many places, or one row; of such the cut that has
+ * least to compute. */
 void grid_cut(struct grid *g, int64_t places);
 /* Distance on the line from the place of a result to what a tap reads. */
 int64_t grid_shift(const struct grid *g, const struct grid_tap *t);

@@ -381,9 +381,9 @@ static void run_lines(const struct tileconv *t, const struct conv_args *a)
 
 /* ---- gradients of weights: dw[tap, c, k] = sum over places x * dy */
 
-/* x in lines of a channel each, dy as tiles of B: [k/32][places/32]. */
-static void cut_columns(const struct tileconv *t, const struct conv_args *a,
-                        int64_t chunk, const struct own *o)
+/* x in lines of a channel each. */
+static void cut_x(const struct tileconv *t, const struct conv_args *a,
+                  int64_t chunk, const struct own *o)
 {
     const struct grid *g = &t->grid;
     bool half = t->d.dtype == DT_BF16;
@@ -410,41 +410,53 @@ static void cut_columns(const struct tileconv *t, const struct conv_args *a,
             }
         }
     }
+}
+
+/* dy as tiles of B, [k/32][places/32], without those that are all zero; the
+ * number of those left, and where A begins for each. */
+static int cut_dy(const struct tileconv *t, const struct conv_args *a,
+                  int64_t chunk, const struct own *o, ptrdiff_t *shift)
+{
+    const struct grid *g = &t->grid;
+    size_t size = dtype_size(t->d.dtype);
+    struct tile_rows s = {.half = t->d.dtype == DT_BF16,
+                          .planes = t->planes,
+                          .pixel = (size_t)t->d.k * size};
+    int64_t c, m, steps = g->places / TILE;
+    int used = 0;
+    char *out;
+
     grid_result(g, chunk, 0, o->result);
-    s.pixel = (size_t)t->d.k * size;
     for (m = 0; m < g->places; m += TILE) {
+        if (all_away(o->result + m))
+            continue;
         s.at = o->result + m;
         fetch(o->result, m + GROUP, g->places, a->dy, s.pixel);
         for (c = 0; c < t->d.k; c += 16) {
             s.x = (const char *)a->dy + (size_t)c * size;
-            out = o->dy + (size_t)((c / TILE * (g->places / TILE) + m / TILE) *
-                                       t->planes * 2 +
+            out = o->dy + (size_t)((c / TILE * steps + used) * t->planes * 2 +
                                    c / 16 % 2) *
                               TILE_BYTES;
             t->ops->pairs(&s, out, 2 * TILE_BYTES);
         }
+        shift[used++] = m / TILE * (ptrdiff_t)t->next;
     }
+    return used;
 }
 
 /* Add what o has to the block of (tap, 32 c, 32 k). */
 static void run_block(const struct tileconv *t, const struct own *o,
-                      const ptrdiff_t *shift, int tap, int64_t c, int64_t k,
-                      bool add, float *block)
+                      struct tile_run *r, int64_t i)
 {
     const struct grid *g = &t->grid;
-    const struct grid_tap *p = &g->tap[tap];
-    struct tile_run r = {.planes = t->planes,
-                         .a_plane = t->line_bytes,
-                         .a_row = t->column,
-                         .shift = shift,
-                         .steps = (int)(g->places / TILE),
-                         .add = add,
-                         .c = block};
+    const struct grid_tap *p = &g->tap[i % g->taps];
+    int64_t c = i / g->taps / t->out, k = i / g->taps % t->out;
 
-    r.a = o->line + (size_t)(p->phase * t->planes) * t->line_bytes +
-          (size_t)c * TILE * t->column + grid_shift(g, p) * 2;
-    r.b = o->dy + (size_t)(k * r.steps * t->planes * 2) * TILE_BYTES;
-    t->ops->multiply(&r);
+    r->a = o->line + (size_t)(p->phase * t->planes) * t->line_bytes +
+           (size_t)c * TILE * t->column + grid_shift(g, p) * 2;
+    r->b =
+        o->dy + (size_t)(k * (g->places / TILE) * t->planes * 2) * TILE_BYTES;
+    t->ops->multiply(r);
 }
 
 /* Block i of all lanes is the gradient of (tap, 32 c, 32 k). */
@@ -480,15 +492,20 @@ static void run_lane(const struct tileconv *t, const struct conv_args *a,
         (float *)(void *)((char *)a->scratch + (size_t)lane * blocks_bytes(t));
     struct own o = own_of(t, own, lane);
     ptrdiff_t shift[WEIGHT_STEPS];
+    struct tile_run r = {.planes = t->planes,
+                         .a_plane = t->line_bytes,
+                         .a_row = t->column,
+                         .shift = shift};
     int64_t blocks = g->taps * t->in * t->out, chunk, i;
 
-    for (i = 0; i < WEIGHT_STEPS; i++)
-        shift[i] = i * (ptrdiff_t)t->next;
     for (chunk = lane; chunk < g->chunks; chunk += t->lanes) {
-        cut_columns(t, a, chunk, &o);
-        for (i = 0; i < blocks; i++)
-            run_block(t, &o, shift, (int)(i % g->taps), i / g->taps / t->out,
-                      i / g->taps % t->out, chunk != lane, sums + i * BLOCK);
+        cut_x(t, a, chunk, &o);
+        r.steps = cut_dy(t, a, chunk, &o, shift);
+        r.add = chunk != lane;
+        for (i = 0; i < blocks; i++) {
+            r.c = sums + i * BLOCK;
+            run_block(t, &o, &r, i);
+        }
     }
 }
 
