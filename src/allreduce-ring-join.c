@@ -129,36 +129,22 @@ struct opt ring_join_opts[] = {
     OPT_END,
 };
 
-/* Is something of the family of MASTER_ADDR and MASTER_PORT to be used? */
-static bool master_of_environment(const struct ranks *r, const char **addr,
-                                  const char **port)
-{
-    *addr = getenv("MASTER_ADDR");
-    *port = getenv("MASTER_PORT");
-    return *addr && **addr && *port && **port &&
-           strcmp(r->family, "command line") != 0;
-}
-
-/* Where the ranks of this host meet: as told, or a name that torchrun's ranks
- * share; and where the hosts meet. */
+/* Where the ranks of this host meet, and where the hosts meet: as told, or as
+ * their launcher lets one know. */
 static int find_places(struct join_options *o)
 {
-    const char *addr, *port, *node = getenv("GROUP_RANK");
-    bool have = master_of_environment(&o->ranks, &addr, &port);
+    static char name[108];
+    const struct ranks *r = &o->ranks;
 
     o->rdzv = rdzv;
     o->master = master;
-    if (o->ranks.local_world > 1 && !rdzv) {
-        if (!have)
-            return err_set(ERR_USAGE,
-                           "%d ranks need a place to meet: --rdzv PATH",
-                           o->ranks.local_world);
-        o->rdzv = xstrfmt("@millrace-%.60s-%.20s-%.8s", addr, port,
-                          node ? node : "0");
+    if (r->local_world > 1 && !rdzv) {
+        if (ranks_place(r, name, sizeof(name)) < 0)
+            return -1;
+        o->rdzv = name;
     }
-    if (o->ranks.local_world < o->ranks.world && !master && have)
-        o->master =
-            xstrfmt(strchr(addr, ':') ? "[%s]:%s" : "%s:%s", addr, port);
+    if (r->local_world < r->world && !master && r->master[0])
+        o->master = xstrdup(r->master);
     return 0;
 }
 

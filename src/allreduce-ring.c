@@ -26,8 +26,7 @@ static struct opt run_opts[] = {
 static int run(const struct command *c, int argc, char **argv)
 {
     struct ring_options o = {.tell_ms = tell_s * 1000};
-    char *launch = NULL, number[16];
-    int status;
+    char number[16];
 
     if (argc < 1)
         die_with(ERR_USAGE, "no program given: allreduce-ring [options] -- "
@@ -40,12 +39,8 @@ static int run(const struct command *c, int argc, char **argv)
     setenv("WORLD_SIZE", number, 1);
     prog_set("allreduce-ring");
     o.argv = argv;
-    if (o.join.rdzv && getenv("ACCEL_RANK"))
-        launch = xstrfmt("%s-launch", o.join.rdzv);
-    o.launch = launch;
-    status = ring_run(&o);
-    free(launch);
-    return status;
+    o.launch = getenv("ACCEL_LAUNCH");
+    return ring_run(&o);
 }
 
 static const struct command commands[] = {

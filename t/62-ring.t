@@ -140,7 +140,7 @@ expect_status 64 'rank without world' "$ring" --rank 1 -- true
 expect_status 64 'rank beyond world' "$ring" --rank 2 --world 2 -- true
 expect_status 64 'no place to meet' "$ring" --rank 0 --world 2 -- true
 expect_status 78 'half a family of variables' env RANK=1 "$ring" -- true
-expect_status 0 'one family is taken whole' env ACCEL_RANK=0 \
+expect_status 0 'one family is taken whole' env ACCEL_RANK=0 ACCEL_RUN_ID=x \
 	ACCEL_WORLD_SIZE=1 RANK=5 WORLD_SIZE=9 "$ring" -- true
 expect_status 78 'a rank that is no number' \
 	env RANK=x WORLD_SIZE=2 "$ring" -- true

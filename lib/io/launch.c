@@ -19,6 +19,7 @@
 #define SETTLE_MS 2000   /* rings, and ranks that stop early, end together */
 #define STOPPED_MS 30000 /* after a signal that asked all to end */
 #define LAST_MS 5000     /* for what is left after KILL */
+#define PLACE_BYTES 108  /* of the name of a socket */
 
 /* How far the ending of an attempt has come. */
 enum stage {
@@ -35,7 +36,7 @@ struct launch {
     sigset_t mask; /* of the ranks */
     int attempt;
     enum stage stage;
-    int first; /* rank that failed first by time, -1: none */
+    int first; /* rank here that failed first by time, -1: none */
     int64_t failed_at, asked_at;
     bool stopping; /* a signal asked for the end */
     int interrupts;
@@ -236,14 +237,19 @@ static void sweep(struct launch *l)
 
 /* ---- the verdict */
 
-/* The rank it began with: as the rings say, else the first by time. One that
- * stopped with its state saved (75) is not it if another really failed. */
+static bool is_here(const struct launch *l, int rank)
+{
+    return rank >= l->hub.first && rank - l->hub.first < l->o->n;
+}
+
+/* The rank here it began with: as the rings say, else the first by time. One
+ * that stopped with its state saved (75) is not it if another really failed. */
 static int culprit(const struct launch *l)
 {
     int origin = l->hub.origin;
 
-    if (origin >= 0 && origin < l->o->n && l->rank[origin].status)
-        return origin;
+    if (is_here(l, origin) && l->rank[origin - l->hub.first].status)
+        return origin - l->hub.first;
     if (l->first < 0 || l->rank[l->first].status != ERR_AGAIN)
         return l->first;
     for (int r = 0; r < l->o->n; r++)
@@ -257,9 +263,12 @@ static int culprit(const struct launch *l)
  * that itself. */
 static int verdict(const struct launch *l, int who)
 {
+    bool told = l->hub.origin >= 0 && l->hub.class;
+
     if (who < 0)
         return 0;
-    if (l->rank[who].after && who == l->hub.origin && l->hub.class)
+    if (l->rank[who].after && told &&
+        (who == l->hub.origin - l->hub.first || !is_here(l, l->hub.origin)))
         return l->hub.class;
     return l->rank[who].status;
 }
@@ -280,25 +289,33 @@ static void report(const struct launch *l, int who)
 {
     struct buf b = BUF_INIT;
     const char *comma = "";
+    bool here = l->hub.origin < 0 || is_here(l, l->hub.origin);
 
-    buf_addf(&b, "%s: rank %d failed first: pid %d: ", prog_name(), who,
-             (int)l->rank[who].pid);
-    describe_status(verdict(l, who), &b);
-    buf_addch(&b, '\n');
+    if (here) {
+        buf_addf(&b, "%s: rank %d failed first: pid %d: ", prog_name(),
+                 l->hub.first + who, (int)l->rank[who].pid);
+        describe_status(verdict(l, who), &b);
+        buf_addch(&b, '\n');
+    } else {
+        buf_addf(&b, "%s: rank %d failed first, not one of those here\n",
+                 prog_name(), l->hub.origin);
+    }
     if (l->hub.cause)
         buf_addf(&b, "%s: cause: %s\n", prog_name(), l->hub.cause);
-    if (l->rank[who].out.n_lines) {
-        buf_addf(&b, "%s: last lines of rank %d:\n", prog_name(), who);
+    if (here && l->rank[who].out.n_lines) {
+        buf_addf(&b, "%s: last lines of rank %d:\n", prog_name(),
+                 l->hub.first + who);
         rankout_last(&l->rank[who].out, &b);
     }
-    if (l->o->n > 1)
+    if (l->o->n > 1 || !here)
         buf_addf(&b, "%s: status of the others: ", prog_name());
     for (int r = 0; r < l->o->n; r++)
-        if (r != who) {
-            buf_addf(&b, "%srank %d %d", comma, r, l->rank[r].status);
+        if (r != who || !here) {
+            buf_addf(&b, "%srank %d %d", comma, l->hub.first + r,
+                     l->rank[r].status);
             comma = ", ";
         }
-    if (l->o->n > 1)
+    if (*comma)
         buf_addch(&b, '\n');
     (void)!fd_write(STDERR_FILENO, b.data, b.len, FD_FOREVER);
     buf_release(&b);
@@ -306,19 +323,33 @@ static void report(const struct launch *l, int who)
 
 /* ---- an attempt */
 
-static int start_ranks(struct launch *l, const char *rdzv, const char *run_id)
+/* Rank r of this launcher, in the run. */
+static struct ranks place_of(const struct launch *l, int r, const char *run_id)
+{
+    struct ranks p = l->o->task;
+    int n = l->o->n;
+
+    p.rank = p.rank * n + r;
+    p.world *= n;
+    p.local_rank = p.local_rank * n + r;
+    p.local_world *= n;
+    snprintf(p.run, sizeof(p.run), "%s", run_id);
+    return p;
+}
+
+static int start_ranks(struct launch *l, const char *rdzv, const char *launch,
+                       const char *run_id)
 {
     for (int r = 0; r < l->o->n; r++) {
-        struct launch_start s = {.rank = r,
-                                 .n = l->o->n,
+        struct launch_start s = {.place = place_of(l, r, run_id),
                                  .attempt = l->attempt,
                                  .rdzv = rdzv,
-                                 .run_id = run_id,
+                                 .launch = launch,
                                  .logdir = l->o->logdir,
                                  .mask = &l->mask,
                                  .argv = l->o->argv};
         if (launch_rank_start(&l->rank[r], &s) < 0)
-            return err_wrap("rank %d", r);
+            return err_wrap("rank %d", s.place.rank);
     }
     return 0;
 }
@@ -335,25 +366,37 @@ static char *random_name(void)
     return buf_detach(&b);
 }
 
+/* Ranks of other tasks of this host meet ours where they can know of. */
+static int choose_place(const struct launch *l, const char *name,
+                        char rdzv[PLACE_BYTES])
+{
+    if (l->o->task.local_world > 1)
+        return ranks_place(&l->o->task, rdzv, PLACE_BYTES);
+    snprintf(rdzv, PLACE_BYTES, "@millrace-%s", name);
+    return 0;
+}
+
 /* Start all, watch until nothing is left; the status of the attempt. */
 static int attempt(struct launch *l)
 {
-    const char *given = getenv("ACCEL_RUN_ID");
-    char *name = random_name(), *rdzv, *run_id;
+    const char *run_id = l->o->task.run;
+    char *name = random_name(), *hub, rdzv[PLACE_BYTES];
     int who, status = -1;
 
     if (!name)
         return err_sys(ERR_SYSTEM, "random numbers");
-    rdzv = xstrfmt("@millrace-%s", name);
-    run_id = xstrdup(given && *given ? given : name);
+    if (!*run_id)
+        run_id = name;
+    hub = xstrfmt("@millrace-%s-launch", name);
     l->rank = xcalloc((size_t)l->o->n, sizeof(*l->rank));
     for (int r = 0; r < l->o->n; r++)
         launch_rank_init(&l->rank[r]);
     l->stage = RUNNING;
     l->first = -1;
-    if (launch_hub_open(&l->hub, rdzv, l->o->n) < 0)
+    if (launch_hub_open(&l->hub, hub, l->o->task.rank * l->o->n, l->o->n) < 0 ||
+        choose_place(l, name, rdzv) < 0)
         goto out;
-    if (start_ranks(l, rdzv, run_id) < 0) {
+    if (start_ranks(l, rdzv, hub, run_id) < 0) {
         signal_all(l, SIGKILL);
         l->stage = KILLED;
         sweep(l);
@@ -377,8 +420,7 @@ out:
     free(l->rank);
     launch_hub_close(&l->hub);
     free(name);
-    free(rdzv);
-    free(run_id);
+    free(hub);
     return status;
 }
 

@@ -44,16 +44,24 @@ static void set_number(const char *prefix, const char *name, int v)
 static void set_environment(const struct launch_start *s)
 {
     static const char *const prefix[] = {"", "ACCEL_"};
+    const struct ranks *p = &s->place;
 
     for (int i = 0; i < 2; i++) {
-        set_number(prefix[i], "RANK", s->rank);
-        set_number(prefix[i], "LOCAL_RANK", s->rank);
-        set_number(prefix[i], "WORLD_SIZE", s->n);
-        set_number(prefix[i], "LOCAL_WORLD_SIZE", s->n);
+        set_number(prefix[i], "RANK", p->rank);
+        set_number(prefix[i], "LOCAL_RANK", p->local_rank);
+        set_number(prefix[i], "WORLD_SIZE", p->world);
+        set_number(prefix[i], "LOCAL_WORLD_SIZE", p->local_world);
     }
+    if (p->node >= 0)
+        set_number("ACCEL_", "NODE_RANK", p->node);
+    else
+        unsetenv("ACCEL_NODE_RANK");
+    if (p->master[0])
+        setenv("ACCEL_MASTER", p->master, 1);
     set_number("ACCEL_", "ATTEMPT", s->attempt);
     setenv("ACCEL_RDZV", s->rdzv, 1);
-    setenv("ACCEL_RUN_ID", s->run_id, 1);
+    setenv("ACCEL_LAUNCH", s->launch, 1);
+    setenv("ACCEL_RUN_ID", p->run, 1);
 }
 
 /* In the child; never returns. */
@@ -74,7 +82,7 @@ _Noreturn static void become(const struct launch_start *s, pid_t parent,
         _exit(ERR_PEER);
     /* One rank may read the launcher's input; a group in the background may
      * not read a terminal. */
-    if (s->rank > 0 || isatty(STDIN_FILENO)) {
+    if (s->place.rank > 0 || isatty(STDIN_FILENO)) {
         null = open("/dev/null", O_RDONLY);
         if (null >= 0)
             dup2(null, STDIN_FILENO);
@@ -110,8 +118,8 @@ int launch_rank_start(struct launch_rank *k, const struct launch_start *s)
     int err[2] = {-1, -1}, out[2] = {-1, -1}, r = -1;
     pid_t parent = getpid();
 
-    if (rankout_init(&k->out, s->rank, s->logdir) < 0 || make_pipe(err) < 0 ||
-        (s->rank > 0 && make_pipe(out) < 0))
+    if (rankout_init(&k->out, s->place.rank, s->logdir) < 0 ||
+        make_pipe(err) < 0 || (s->place.rank > 0 && make_pipe(out) < 0))
         goto out;
     k->pid = fork();
     if (k->pid == 0)
@@ -168,16 +176,14 @@ void launch_orphans(int sig)
 
 /* ---- the hub */
 
-int launch_hub_open(struct launch_hub *h, const char *rdzv, int n)
+int launch_hub_open(struct launch_hub *h, const char *address, int first, int n)
 {
-    char *address = xstrfmt("%s-launch", rdzv);
-
-    *h = (struct launch_hub){.listener = -1, .n = n, .origin = -1};
+    *h = (struct launch_hub){
+        .listener = -1, .first = first, .n = n, .origin = -1};
     h->said = xreallocarray(NULL, (size_t)n, sizeof(*h->said));
     for (int r = 0; r < n; r++)
         h->said[r] = -1;
     h->listener = local_listen(address, 64);
-    free(address);
     return h->listener < 0 ? -1 : 0;
 }
 
@@ -230,7 +236,7 @@ static void take_line(struct launch_hub *h, struct launch_conn *c, char *line)
     char *end;
 
     if (strncmp(line, "rank ", 5) == 0)
-        c->rank = (int)strtol(line + 5, NULL, 10);
+        c->rank = (int)strtol(line + 5, NULL, 10) - h->first;
     if (strncmp(line, "status ", 7) == 0 && c->rank >= 0 && c->rank < h->n)
         h->said[c->rank] = (int)strtol(line + 7, NULL, 10) & 255;
     if (strncmp(line, "cause ", 6) != 0 || h->cause)
@@ -272,10 +278,10 @@ void launch_hub_serve(struct launch_hub *h, const struct pollfd *p)
         admit(h);
 }
 
-pid_t launch_hub_ring(const struct launch_hub *h, int rank)
+pid_t launch_hub_ring(const struct launch_hub *h, int r)
 {
     for (int i = 0; i < h->n_conns; i++)
-        if (h->conn[i].rank == rank)
+        if (h->conn[i].rank == r)
             return h->conn[i].pid;
     return 0;
 }

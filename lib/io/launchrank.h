@@ -8,6 +8,7 @@
 #include "io/rankout.h"
 #include "util/buf.h"
 #include "util/err.h"
+#include "util/ranks.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -27,8 +28,9 @@ struct launch_rank {
 };
 
 struct launch_start {
-    int rank, n, attempt;
-    const char *rdzv, *run_id, *logdir;
+    struct ranks place; /* of the rank; its run is ACCEL_RUN_ID */
+    int attempt;
+    const char *rdzv, *launch, *logdir;
     const sigset_t *mask; /* signal mask of the ranks */
     char **argv;
 };
@@ -48,7 +50,7 @@ void launch_orphans(int sig);
 struct launch_conn {
     int fd;
     pid_t pid;
-    int rank; /* -1 until it has said */
+    int rank; /* among those of this launcher, -1 until it has said */
     struct buf text;
 };
 
@@ -56,19 +58,20 @@ struct launch_hub {
     int listener;
     struct launch_conn *conn;
     int n_conns;
-    int n;
-    int *said;   /* [n] status of a rank by its ring, -1: not told */
-    int origin;  /* rank the failure began with, -1: not told */
-    int class;   /* enum err_class of it */
-    char *cause; /* sentence, or NULL */
+    int first, n; /* ranks of this launcher: first to first + n - 1 */
+    int *said;    /* [n] status of a rank by its ring, -1: not told */
+    int origin;   /* rank of the run the failure began with, -1: not told */
+    int class;    /* enum err_class of it */
+    char *cause;  /* sentence, or NULL */
 };
 
-int launch_hub_open(struct launch_hub *h, const char *rdzv, int n) MUST_CHECK;
+int launch_hub_open(struct launch_hub *h, const char *address, int first,
+                    int n) MUST_CHECK;
 void launch_hub_close(struct launch_hub *h);
 /* Fill p (if not NULL) with what to poll; returns how many. */
 int launch_hub_fds(const struct launch_hub *h, struct pollfd *p);
 void launch_hub_serve(struct launch_hub *h, const struct pollfd *p);
-/* The ring process of a rank, 0: none has said hello. */
-pid_t launch_hub_ring(const struct launch_hub *h, int rank);
+/* The ring process of rank first + r, 0: none has said hello. */
+pid_t launch_hub_ring(const struct launch_hub *h, int r);
 
 #endif

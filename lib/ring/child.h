@@ -9,7 +9,7 @@
 #ifndef RING_CHILD_H
 #define RING_CHILD_H
 
-#include "ring/ranks.h"
+#include "util/ranks.h"
 #include "util/buf.h"
 #include "util/err.h"
 

@@ -17,7 +17,7 @@
 #include "ring/net.h"
 #include "ring/peer.h"
 #include "ring/plane.h"
-#include "ring/ranks.h"
+#include "util/ranks.h"
 #include "util/err.h"
 
 #include <stdint.h>

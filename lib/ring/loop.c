@@ -374,7 +374,7 @@ static void find_launcher(struct ring *g)
     g->launch = local_connect(g->o->launch);
     if (g->launch < 0)
         return;
-    line = xstrfmt("rank %d\n", g->o->join.ranks.local_rank);
+    line = xstrfmt("rank %d\n", g->o->join.ranks.rank);
     tell_launcher(g, line);
     free(line);
 }
