@@ -80,6 +80,22 @@ like "$(cat err)" 'rank 1 failed first, not one of those here' 'its rank is name
 like "$(cat err)" 'cause: .*rank 1.*' 'with a cause'
 wait $other
 
+# ---- signals
+
+port=$((port + 1))
+"$launch" --nodes 2 --node 1 --master 127.0.0.1:$port -- \
+	"$ring" --timeout 20 -- "$w" worker steps=2000 sleep=10 2>err.1 &
+other=$!
+run timeout 60 "$launch" --nodes 2 --node 0 --master 127.0.0.1:$port -- \
+	"$ring" --timeout 20 -- "$w" worker steps=2000 sleep=10
+sleep 1.5
+kill -TERM $other $pid
+finish
+is "$got" 75 'TERM to all: ranks stop in order'
+s=0
+wait $other || s=$?
+is $s 75 'on both nodes'
+
 # ---- the command line
 
 # refused STATUS PATTERN OPTIONS...: one line

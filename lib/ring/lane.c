@@ -2,6 +2,7 @@
 
 #include "ring/request.h"
 #include "ring/sum.h"
+#include "util/work.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -473,7 +474,7 @@ static void *run(void *arg)
 
 int lane_start(struct lane *l)
 {
-    if (pthread_create(&l->thread, NULL, run, l) != 0)
+    if (work_thread(&l->thread, run, l) != 0)
         return err_set(ERR_SYSTEM, "threads cannot be started");
     l->started = true;
     return 0;

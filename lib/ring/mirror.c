@@ -1,6 +1,7 @@
 #include "ring/mirror.h"
 
 #include "util/fdio.h"
+#include "util/work.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -389,7 +390,7 @@ struct mirror *mirror_start(struct shm *s, struct hosts *h, int64_t dead_ms)
     m->told = xcalloc((size_t)s->n_local, sizeof(*m->told));
     for (int i = 0; i < m->hosts.n; i++)
         m->hosts.channel[i].heard = clock_ms();
-    if (pthread_create(&m->thread, NULL, run, m) != 0)
+    if (work_thread(&m->thread, run, m) != 0)
         BUG("threads cannot be started");
     return m;
 }

@@ -510,3 +510,17 @@ int work_pipeline(const struct work_stages *s, void **items, int n_items,
     free(p.slots);
     return r;
 }
+
+int work_thread(pthread_t *t, void *(*fn)(void *arg), void *arg)
+{
+    sigset_t all, old;
+    int r;
+
+    sigfillset(&all);
+    if ((r = pthread_sigmask(SIG_BLOCK, &all, &old)) != 0)
+        return r;
+    r = pthread_create(t, NULL, fn, arg);
+    /* The mask that was there can be set again. */
+    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return r;
+}
