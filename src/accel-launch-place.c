@@ -2,6 +2,7 @@
  * variables of srun, mpirun, torchrun or Kubernetes say. */
 #include "accel-launch.h"
 
+#include "io/launchhosts.h"
 #include "ring/crypt.h"
 #include "util/err.h"
 
@@ -11,7 +12,8 @@
 #include <string.h>
 
 static int64_t nodes, node;
-static char *master, *key_file;
+static char *master, *key_file, *hostfile;
+static bool over_ssh;
 static int from;
 
 static const char *const family_names[] = {
@@ -51,6 +53,16 @@ struct opt launch_place_opts[] = {
      .def = "auto",
      .choices = RANKS_FAMILIES,
      .help = "the launcher whose variables count"},
+    {.name = "hostfile",
+     .type = OPT_STRING,
+     .addr = &hostfile,
+     .arg = "FILE",
+     .help = "start a launcher on each of these hosts by ssh"},
+    {.name = "over-ssh",
+     .type = OPT_FLAG,
+     .addr = &over_ssh,
+     .help = "one of those launchers",
+     .hidden = true},
     OPT_END,
 };
 
@@ -169,4 +181,31 @@ int launch_place(struct ranks *task, const struct command *c, int64_t n)
     if (master && task->world > 1)
         snprintf(task->master, sizeof(task->master), "%s", master);
     return 0;
+}
+
+int launch_hostfile_given(struct launch_hostfile *o, const struct command *c)
+{
+    static const char *const alone[] = {"nodes", "node", "rank-from",
+                                        "over-ssh"};
+
+    if (!hostfile)
+        return 0;
+    for (size_t i = 0; i < sizeof(alone) / sizeof(alone[0]); i++)
+        if (opt_given(c, alone[i]))
+            return err_set(ERR_USAGE, "--hostfile and --%s: only one",
+                           alone[i]);
+    if (master && check_master() < 0)
+        return -1;
+    o->path = hostfile;
+    o->master = master;
+    o->key_file = key_file;
+    return 1;
+}
+
+int launch_remote(int *in)
+{
+    if (!over_ssh)
+        return 0;
+    key_file = launch_take_key(in);
+    return key_file ? 0 : -1;
 }

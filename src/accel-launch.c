@@ -90,11 +90,23 @@ static int run(const struct command *c, int argc, char **argv)
                                .grace_ms = grace_s * 1000,
                                .logdir = logdir,
                                .argv = argv};
+    struct launch_hostfile h = {.ranks = ranks,
+                                .ranks_given = opt_given(c, "ranks"),
+                                .retries = retries,
+                                .grace_s = grace_s,
+                                .logdir = logdir,
+                                .argv = argv};
+    int given;
 
     if (argc < 1)
         die_with(ERR_USAGE, "no command given: accel-launch -n N -- "
                             "COMMAND ARG...");
-    if (launch_place(&o.task, c, ranks) < 0)
+    given = launch_hostfile_given(&h, c);
+    if (given < 0)
+        return -1;
+    if (given)
+        return launch_by_hostfile(&h);
+    if (launch_remote(&o.control) < 0 || launch_place(&o.task, c, ranks) < 0)
         return -1;
     share_processors(&o.task);
     tell_place(&o.task);

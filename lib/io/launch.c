@@ -39,6 +39,9 @@ struct launch {
     int first; /* rank here that failed first by time, -1: none */
     int64_t failed_at, asked_at;
     bool stopping; /* a signal asked for the end */
+    int control;   /* -1: none, or it has ended */
+    struct buf said;
+    int64_t cut_at; /* when it ended, 0: not yet */
     int interrupts;
 };
 
@@ -94,6 +97,33 @@ static void take_signals(struct launch *l)
     while (read(l->signals, &s, sizeof(s)) == (ssize_t)sizeof(s))
         if (s.ssi_signo != SIGCHLD)
             take_signal(l, (int)s.ssi_signo);
+}
+
+/* Signals that another launcher passes on, and its end. */
+static void take_control(struct launch *l)
+{
+    char text[256], *end, *line;
+    ssize_t n = read(l->control, text, sizeof(text));
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0 || l->said.len > sizeof(text)) {
+        warn("the connection to who started this has ended: so do the ranks");
+        close(l->control);
+        l->control = -1;
+        l->cut_at = clock_ms();
+        take_signal(l, SIGTERM);
+        return;
+    }
+    buf_add(&l->said, text, (size_t)n);
+    for (line = l->said.data; (end = strchr(line, '\n')); line = end + 1) {
+        long sig = strncmp(line, "signal ", 7) ? 0 : strtol(line + 7, NULL, 10);
+        if (sig == SIGTERM || sig == SIGINT || sig == SIGUSR1 ||
+            sig == SIGUSR2 || sig == SIGHUP)
+            take_signal(l, (int)sig);
+    }
+    l->said.len -= (size_t)(line - l->said.data);
+    memmove(l->said.data, line, l->said.len + 1);
 }
 
 static int open_signals(struct launch *l)
@@ -157,16 +187,20 @@ static bool all_ended(const struct launch *l)
 static void turn(struct launch *l, int ms)
 {
     int n = 2 * l->o->n, hub = launch_hub_fds(&l->hub, NULL);
-    struct pollfd *p = xcalloc((size_t)(1 + n + hub), sizeof(*p));
+    struct pollfd *p = xcalloc((size_t)(2 + n + hub), sizeof(*p));
+    struct pollfd *control = &p[1 + n + hub];
 
+    *control = (struct pollfd){.fd = l->control, .events = POLLIN};
     p[0] = (struct pollfd){.fd = l->signals, .events = POLLIN};
     for (int i = 0; i < n; i++)
         p[1 + i] =
             (struct pollfd){.fd = l->rank[i / 2].fd[i % 2], .events = POLLIN};
     launch_hub_fds(&l->hub, p + 1 + n);
-    if (poll(p, (nfds_t)(1 + n + hub), ms) > 0) {
+    if (poll(p, (nfds_t)(2 + n + hub), ms) > 0) {
         if (p[0].revents)
             take_signals(l);
+        if (control->revents)
+            take_control(l);
         /* What a rank said last is there before its end is judged. */
         for (int i = 0; i < n; i++)
             if (p[1 + i].revents)
@@ -207,7 +241,9 @@ static void press(struct launch *l)
                     (l->first >= 0 && l->rank[l->first].status == ERR_AGAIN);
     int64_t settle = l->stopping ? STOPPED_MS : together ? SETTLE_MS : 0;
 
-    if (l->stage == RUNNING && l->first >= 0 && now - l->failed_at >= settle) {
+    if (l->stage == RUNNING &&
+        ((l->first >= 0 && now - l->failed_at >= settle) ||
+         (l->cut_at && now - l->cut_at >= STOPPED_MS))) {
         l->stage = ASKED;
         l->asked_at = now;
         signal_all(l, SIGTERM);
@@ -435,14 +471,18 @@ static bool again(const struct launch *l, int status)
 static bool pause_before(struct launch *l)
 {
     int seconds = l->attempt < 6 ? 1 << l->attempt : 60;
-    struct pollfd p = {.fd = l->signals, .events = POLLIN};
+    struct pollfd p[] = {{.fd = l->signals, .events = POLLIN},
+                         {.fd = l->control, .events = POLLIN}};
     int64_t end = clock_ms() + seconds * 1000;
     struct signalfd_siginfo s;
 
     warn("restart %d of %lld in %d s", l->attempt + 1, (long long)l->o->retries,
          seconds);
     while (clock_ms() < end) {
-        poll(&p, 1, (int)(end - clock_ms()));
+        poll(p, 2, (int)(end - clock_ms()));
+        /* A signal from there or its end: nobody waits for another try. */
+        if (p[1].revents)
+            return false;
         while (read(l->signals, &s, sizeof(s)) == (ssize_t)sizeof(s))
             if (s.ssi_signo != SIGCHLD && s.ssi_signo != SIGUSR2)
                 return false;
@@ -452,7 +492,8 @@ static bool pause_before(struct launch *l)
 
 int launch_run(const struct launch_options *o)
 {
-    struct launch l = {.o = o, .signals = -1};
+    struct launch l = {
+        .o = o, .signals = -1, .control = o->control > 0 ? o->control : -1};
     int status;
 
     if (o->logdir && make_dirs(o->logdir) < 0)

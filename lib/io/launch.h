@@ -41,6 +41,8 @@ struct launch_options {
     int64_t retries;    /* restarts after 75, 76 and deaths by signal */
     int64_t grace_ms;   /* between TERM and KILL */
     const char *logdir; /* or NULL */
+    int control;        /* where "signal N" lines come from, 0: nowhere; its
+                           end, that of who started this, ends the ranks */
     char **argv;        /* the command, ended by NULL */
 };
 

@@ -3,19 +3,26 @@
 #include "util/fdio.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define LINE_MAX_BYTES 4096
 
+void rankout_label(struct rankout *o, const char *label)
+{
+    memset(o, 0, sizeof(*o));
+    snprintf(o->label, sizeof(o->label), "%s", label);
+    o->log = -1;
+}
+
 int rankout_init(struct rankout *o, int rank, const char *dir)
 {
-    char *path;
+    char *path, label[24];
 
-    memset(o, 0, sizeof(*o));
-    o->rank = rank;
-    o->log = -1;
+    snprintf(label, sizeof(label), "[%d] ", rank);
+    rankout_label(o, label);
     if (!dir)
         return 0;
     path = xstrfmt("%s/rank-%d.log", dir, rank);
@@ -46,7 +53,7 @@ static void emit(struct rankout *o, struct buf *part)
     free(*slot);
     *slot = xstrdup(part->len ? part->data : "");
     buf_reset(&o->line);
-    buf_addf(&o->line, "[%d] ", o->rank);
+    buf_addstr(&o->line, o->label);
     buf_add(&o->line, part->data, part->len);
     buf_addch(&o->line, '\n');
     /* Nothing better can be done when stderr or the disk is full. */
@@ -85,5 +92,5 @@ void rankout_last(const struct rankout *o, struct buf *b)
     unsigned first = o->n_lines > RANKOUT_LAST ? o->n_lines - RANKOUT_LAST : 0;
 
     for (unsigned i = first; i < o->n_lines; i++)
-        buf_addf(b, "[%d] %s\n", o->rank, o->last[i % RANKOUT_LAST]);
+        buf_addf(b, "%s%s\n", o->label, o->last[i % RANKOUT_LAST]);
 }
