@@ -34,7 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ENGINE_ABI 1
+#define ENGINE_ABI 2
 
 struct engine; /* an open device */
 
