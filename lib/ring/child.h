@@ -9,9 +9,9 @@
 #ifndef RING_CHILD_H
 #define RING_CHILD_H
 
-#include "util/ranks.h"
 #include "util/buf.h"
 #include "util/err.h"
+#include "util/ranks.h"
 
 #include <signal.h>
 #include <sys/types.h>

@@ -17,8 +17,8 @@
 #include "ring/net.h"
 #include "ring/peer.h"
 #include "ring/plane.h"
-#include "util/ranks.h"
 #include "util/err.h"
+#include "util/ranks.h"
 
 #include <stdint.h>
 
