@@ -2,37 +2,10 @@
 # allreduce-ring over several hosts: each rank or pair of ranks of this machine is
 # a host of its own, joined over the loopback interface.
 . "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
+. "$TOP/t/lib/ports.sh"
+. "$TOP/t/lib/procs.sh"
+. "$TOP/t/lib/hosts.sh"
 
-ring=$BIN/allreduce-ring
-w=$BIN/t/61-comm.t
-port=$((20000 + $$ % 20000))
-
-# hosts N L "OPTIONS" COMMAND...: N hosts of L ranks; statuses in $status, outputs
-# in out.R and err.R
-hosts() {
-	n=$1
-	l=$2
-	opts=$3
-	shift 3
-	port=$((port + 1))
-	r=$((n * l - 1))
-	pids=
-	while [ $r -ge 0 ]; do
-		# shellcheck disable=SC2086
-		timeout 60 "$ring" --timeout 20 --rank $r --world $((n * l)) \
-			--local-rank $((r % l)) --local-world "$l" \
-			--rdzv "sock$((r / l))" --master 127.0.0.1:$port $opts -- "$@" \
-			>out.$r 2>err.$r &
-		pids="$! $pids"
-		r=$((r - 1))
-	done
-	status=
-	for p in $pids; do
-		s=0
-		wait "$p" || s=$?
-		status="$status$s "
-	done
-}
 
 # ---- sums
 
@@ -48,7 +21,7 @@ hosts 4 1 '--streams 1' "$w" worker
 is "$status $(cat out.0)" "0 0 0 0  $digest4" 'four hosts, one connection each: the same sums'
 # Two ranks here and one there; ranks dealt out in turns.
 for map in '0:0:2:a 1:1:2:a 2:0:1:b' '0:0:2:a 1:0:2:b 2:1:2:a 3:1:2:b'; do
-	port=$((port + 1))
+	new_port
 	pids=
 	for x in $map; do
 		r=${x%%:*}
@@ -85,7 +58,7 @@ is "$status $(cat out.0)" "0 0 0 0  $digest4" 'with a key'
 
 # check_hosts "OPTIONS": two hosts of one rank examine each other
 check_hosts() {
-	port=$((port + 1))
+	new_port
 	# shellcheck disable=SC2086
 	"$ring" check --timeout 20 --rank 1 --world 2 --master 127.0.0.1:$port $1 >out.1 2>err.1 &
 	# shellcheck disable=SC2086
@@ -106,7 +79,7 @@ is "$(cat out.1)" '' 'once'
 
 hosts 2 1 '' true
 is "$status" '0 0 ' 'workers that do not speak'
-port=$((port + 1))
+new_port
 "$ring" --timeout 20 --rank 2 --world 3 --master 127.0.0.1:$port -- true 2>err.1 &
 other=$!
 expect_status 78 'another world is refused' "$ring" --timeout 20 --rank 0 --world 2 \
@@ -115,13 +88,13 @@ like "$(cat err)" 'rank 2\): one of 3 ranks, rank 0 one of 2' 'with both numbers
 s=0
 wait $other || s=$?
 is "$s" 78 'on both sides'
-port=$((port + 1))
+new_port
 "$ring" --timeout 20 --rank 1 --world 3 --wire bf16 --master 127.0.0.1:$port -- true 2>err.1 &
 other=$!
 expect_status 78 'another wire is refused' "$ring" --timeout 20 --rank 0 --world 3 \
 	--master 127.0.0.1:$port -- true
 wait $other
-port=$((port + 1))
+new_port
 expect_status 76 'rank 0 waits until the deadline' "$ring" --timeout 1 --rank 0 --world 3 \
 	--master 127.0.0.1:$port -- true
 like "$(cat err)" 'rank 1, 2: not there within 1 s' 'and names who is missing'

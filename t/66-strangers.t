@@ -1,10 +1,10 @@
 #!/bin/sh
 # allreduce-ring over several hosts: the key, and strangers that knock.
 . "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
+. "$TOP/t/lib/ports.sh"
 
 ring=$BIN/allreduce-ring
 w=$BIN/t/61-comm.t
-port=$((40000 + $$ % 20000))
 
 # ---- who is let in
 
@@ -28,7 +28,7 @@ expect_status 64 'beyond loopback a key is needed' "$ring" --rank 0 --world 2 \
 like "$(cat err)" 'a key is needed: allreduce-ring keygen' 'and it says how'
 
 # Strangers come while rank 0 waits: a wrong key, rubbish, silence, another run.
-port=$((port + 1))
+new_port
 ACCEL_RUN_ID=one timeout 60 "$ring" --timeout 20 --rank 0 --world 2 --key-file key \
 	--master 127.0.0.1:$port -- "$w" worker >out.0 2>err.0 &
 first=$!

@@ -2,37 +2,10 @@
 # allreduce-ring over several hosts, as in 65-tcp.t: what happens when something
 # dies, stands still or does not fit.
 . "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
+. "$TOP/t/lib/ports.sh"
+. "$TOP/t/lib/procs.sh"
+. "$TOP/t/lib/hosts.sh"
 
-ring=$BIN/allreduce-ring
-w=$BIN/t/61-comm.t
-port=$((22000 + $$ % 20000))
-
-# hosts N L "OPTIONS" COMMAND...: N hosts of L ranks; statuses in $status, outputs
-# in out.R and err.R
-hosts() {
-	n=$1
-	l=$2
-	opts=$3
-	shift 3
-	port=$((port + 1))
-	r=$((n * l - 1))
-	pids=
-	while [ $r -ge 0 ]; do
-		# shellcheck disable=SC2086
-		timeout 60 "$ring" --timeout 20 --rank $r --world $((n * l)) \
-			--local-rank $((r % l)) --local-world "$l" \
-			--rdzv "sock$((r / l))" --master 127.0.0.1:$port $opts -- "$@" \
-			>out.$r 2>err.$r &
-		pids="$! $pids"
-		r=$((r - 1))
-	done
-	status=
-	for p in $pids; do
-		s=0
-		wait "$p" || s=$?
-		status="$status$s "
-	done
-}
 
 # ---- something dies
 
@@ -53,7 +26,7 @@ for how in layout samples size step; do
 done
 
 # The ring of another host is killed.
-port=$((port + 1))
+new_port
 timeout 60 "$ring" --rank 1 --world 2 --master 127.0.0.1:$port -- "$w" worker sleep=50 steps=1000 \
 	>out.1 2>err.1 &
 other=$!
@@ -70,7 +43,7 @@ like "$(cat err.0)" 'host .* at 127.0.0.1 \(rank 1\): lost: connection (closed|l
 wait $other
 
 # The ring of another host stands still.
-port=$((port + 1))
+new_port
 "$ring" --dead-after 2 --rank 1 --world 2 --master 127.0.0.1:$port -- "$w" worker sleep=50 steps=1000 \
 	>out.1 2>err.1 &
 other=$!

@@ -2,12 +2,12 @@
 # accel-launch on several nodes: launchers of this machine that are joined over
 # the loopback interface, each of them a node.
 . "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
+. "$TOP/t/lib/ports.sh"
 . "$TOP/t/lib/procs.sh"
 
 launch=$BIN/accel-launch
 ring=$BIN/allreduce-ring
 w=$BIN/t/61-comm.t
-port=$((24000 + $$ % 20000))
 unset ACCEL_MASTER ACCEL_KEY_FILE ACCEL_RUN_ID JOB_COMPLETION_INDEX
 
 # nodes M N COMMAND...: M nodes of N ranks; statuses in $status, outputs in out.I
@@ -16,7 +16,7 @@ nodes() {
 	m=$1
 	n=$2
 	shift 2
-	port=$((port + 1))
+	new_port
 	i=$((m - 1))
 	pids=
 	while [ $i -ge 0 ]; do
@@ -25,12 +25,7 @@ nodes() {
 		pids="$! $pids"
 		i=$((i - 1))
 	done
-	status=
-	for p in $pids; do
-		s=0
-		wait "$p" || s=$?
-		status="$status$s "
-	done
+	finish_all
 }
 
 "$ring" keygen key
@@ -46,7 +41,7 @@ like "$(cat err.1)" 'ranks 2 to 3 of 4 on [^ ]*, node 1, from --node, master 127
 nodes 2 2 sh -c 'echo "$RANK $WORLD_SIZE $LOCAL_RANK $LOCAL_WORLD_SIZE $ACCEL_NODE_RANK ${ACCEL_KEY_FILE##*/}" >&2'
 is "$(cat err.0 err.1 | grep '^\[' | sort | tr '\n' ,)" \
 	'[0] 0 4 0 2 0 key,[1] 1 4 1 2 0 key,[2] 2 4 0 2 1 key,[3] 3 4 1 2 1 key,' 'ranks are told their places'
-port=$((port + 1))
+new_port
 JOB_COMPLETION_INDEX=1 "$launch" --nodes 2 --master 127.0.0.1:$port -- \
 	"$ring" check --timeout 20 2>err.1 &
 other=$!
@@ -66,7 +61,7 @@ like "$(cat err.0)" 'cause: rank 3: .* killed by signal 9' 'with the cause'
 like "$(cat err.0)" 'status of the others: rank 0 76, rank 1 76$' 'and what it led to'
 like "$(cat err.1)" 'accel-launch: rank 3 failed first: pid [0-9]+: ' 'and there'
 
-port=$((port + 1))
+new_port
 "$launch" --nodes 2 --node 1 --master 127.0.0.1:$port -- \
 	"$ring" --timeout 20 -- "$w" worker steps=1000 sleep=20 2>err.1 &
 other=$!
@@ -82,7 +77,7 @@ wait $other
 
 # ---- signals
 
-port=$((port + 1))
+new_port
 "$launch" --nodes 2 --node 1 --master 127.0.0.1:$port -- \
 	"$ring" --timeout 20 -- "$w" worker steps=2000 sleep=10 2>err.1 &
 other=$!

@@ -2,6 +2,7 @@
 # Ranks by the variables of other launchers: each family as its launcher sets it,
 # the order, what is refused. Real launchers where they are there.
 . "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
+. "$TOP/t/lib/procs.sh"
 
 launch=$BIN/accel-launch
 ring=$BIN/allreduce-ring
@@ -105,12 +106,7 @@ while [ $i -lt 3 ]; do
 	pids="$pids $!"
 	i=$((i + 1))
 done
-status=
-for p in $pids; do
-	s=0
-	wait "$p" || s=$?
-	status="$status$s "
-done
+finish_all
 is "$status$(cat out.0)" '0 0 0 shm: 3 ranks on this host add correctly' 'rings of one job of mpirun meet'
 # shellcheck disable=SC2086
 expect_status 78 'the ring in a batch shell' $bare $job SLURM_PROCID=0 "$ring" -- true

@@ -2,12 +2,12 @@
 # accel-launch --hostfile: the list, the command that goes to each host, the key,
 # signals and ends; with an ssh that runs the command here.
 . "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
+. "$TOP/t/lib/ports.sh"
 . "$TOP/t/lib/procs.sh"
 
 launch=$BIN/accel-launch
 ring=$BIN/allreduce-ring
 w=$BIN/t/61-comm.t
-port=$((28000 + $$ % 4000))
 unset ACCEL_MASTER ACCEL_KEY_FILE ACCEL_RUN_ID
 
 mkdir fake
@@ -28,7 +28,7 @@ export PATH SSH_LOG
 over() {
 	f=$1
 	shift
-	port=$((port + 1))
+	new_port
 	set -- timeout 60 "$launch" --hostfile "$f" --master 127.0.0.1:$port --grace 1 -n 2 -- "$@"
 	got=0
 	"$@" >out 2>err || got=$?
@@ -59,7 +59,7 @@ is $got 69 'a host that is not there'
 like "$(cat err)" '^down: ssh: connect to host down' 'ssh says why'
 none_left '*sleep 98771*' 'and the others end'
 
-port=$((port + 1))
+new_port
 run "$launch" --hostfile two --master 127.0.0.1:$port -n 1 -- "$ring" --timeout 20 -- "$w" worker steps=2000 sleep=10
 sleep 1.5
 kill -TERM $pid

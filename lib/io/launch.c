@@ -166,7 +166,8 @@ static void reap(struct launch *l)
             k->status = k->pressed            ? l->hub.said[r]
                         : WIFSIGNALED(status) ? 128 + WTERMSIG(status)
                                               : WEXITSTATUS(status);
-            k->after = l->stage != RUNNING && !k->pressed;
+            /* A ring that had its say ended before it was asked to. */
+            k->after = l->stage != RUNNING && l->hub.said[r] < 0;
             if (k->status && l->first < 0) {
                 l->first = r;
                 l->failed_at = clock_ms();
@@ -233,13 +234,21 @@ static void press_groups(struct launch *l)
     }
 }
 
+/* Will the others end by themselves? Rings do, and who stops early. */
+static bool end_together(const struct launch *l)
+{
+    for (int r = 0; r < l->o->n; r++)
+        if (!l->rank[r].ended &&
+            (launch_hub_ring(&l->hub, r) > 0 || l->hub.said[r] >= 0))
+            return true;
+    return l->first >= 0 && l->rank[l->first].status == ERR_AGAIN;
+}
+
 /* A rank has failed: bring the others to their end, step by step. */
 static void press(struct launch *l)
 {
     int64_t now = clock_ms();
-    bool together = l->hub.n_conns > 0 ||
-                    (l->first >= 0 && l->rank[l->first].status == ERR_AGAIN);
-    int64_t settle = l->stopping ? STOPPED_MS : together ? SETTLE_MS : 0;
+    int64_t settle = l->stopping ? STOPPED_MS : end_together(l) ? SETTLE_MS : 0;
 
     if (l->stage == RUNNING &&
         ((l->first >= 0 && now - l->failed_at >= settle) ||

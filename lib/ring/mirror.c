@@ -16,17 +16,13 @@
 #define FLUSH_MS 1000 /* for the last words of a run that is aborted */
 #define LEAVE_MS 5000 /* for all others to have ended, too */
 
-struct told {
-    uint32_t ready, done, sent;
-};
-
 struct mirror {
     struct shm *s;
     struct hosts hosts;
     int64_t dead_ms;
     pthread_t thread;
     atomic_bool stopping;
-    struct told *told; /* [n_local] what the others know */
+    struct shm_counts *told; /* [n_local] what the others know */
     bool told_abort;
     bool silent; /* all is said */
     struct buf out, in;
@@ -91,11 +87,8 @@ static void say_request(struct mirror *m, int rank, uint32_t k)
 }
 
 static void say_count(struct mirror *m, int rank, enum shm_counter which,
-                      uint32_t *told)
+                      uint32_t *told, uint32_t k)
 {
-    uint32_t k = atomic_load_explicit(&shm_count(m->s, which, rank)->v,
-                                      memory_order_acquire);
-
     if (k == *told)
         return;
     *told = k;
@@ -110,13 +103,11 @@ static void say_news(struct mirror *m)
 {
     for (int i = 0; i < m->s->n_local; i++) {
         int rank = shm_local(m->s, i);
-        struct told *t = &m->told[i];
-        uint32_t ready = atomic_load_explicit(
-            &shm_count(m->s, SHM_READY, rank)->v, memory_order_acquire);
-        while (t->ready != ready)
+        struct shm_counts *t = &m->told[i], now = shm_counts(m->s, rank);
+        while (t->ready != now.ready)
             say_request(m, rank, ++t->ready);
-        say_count(m, rank, SHM_DONE, &t->done);
-        say_count(m, rank, SHM_SENT, &t->sent);
+        say_count(m, rank, SHM_DONE, &t->done, now.done);
+        say_count(m, rank, SHM_SENT, &t->sent, now.sent);
     }
 }
 

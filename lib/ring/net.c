@@ -194,37 +194,48 @@ static int make_socket(int family)
     return fd;
 }
 
+/* Listens at p; -1 with errno. */
+static int listen_at(int fd, const struct net_place *p, int backlog)
+{
+    int one = 1;
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    return bind(fd, (const struct sockaddr *)&p->a, p->n) < 0
+               ? -1
+               : listen(fd, backlog);
+}
+
+/* A port is tried with a socket of its own: of two processes that bind the same
+ * one, the second is told by listen(), and what is bound stays bound. */
 int net_listen(struct net_place *p, struct net_ports ports, int backlog)
 {
-    int fd = make_socket(p->a.ss_family), one = 1, r = -1;
     bool range = net_port(p) == 0 && ports.high > 0;
     char text[NET_TEXT];
+    int e = 0;
 
-    if (fd < 0)
-        return -1;
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     for (int port = ports.low; !range || port <= ports.high; port++) {
+        int fd = make_socket(p->a.ss_family);
+
+        if (fd < 0)
+            return -1;
         if (range)
             net_set_port(p, port);
-        r = bind(fd, (const struct sockaddr *)&p->a, p->n);
-        if (r == 0 && listen(fd, backlog) == 0)
-            break;
-        r = -1;
-        if (!range || errno != EADDRINUSE)
+        if (listen_at(fd, p, backlog) == 0) {
+            (void)getsockname(fd, (struct sockaddr *)&p->a, &p->n);
+            return fd;
+        }
+        e = errno;
+        close(fd);
+        if (!range || e != EADDRINUSE)
             break;
     }
     net_text(p, text);
-    if (r < 0) {
-        err_sys(errno == EADDRINUSE ? ERR_CONFIG : ERR_UNAVAILABLE,
-                "listen at %s%s", text,
-                errno == EADDRNOTAVAIL ? " (not an address of this host; "
-                                         "--bind or --iface say which)"
-                                       : "");
-        close(fd);
-        return -1;
-    }
-    (void)getsockname(fd, (struct sockaddr *)&p->a, &p->n);
-    return fd;
+    errno = e;
+    return err_sys(e == EADDRINUSE ? ERR_CONFIG : ERR_UNAVAILABLE,
+                   "listen at %s%s", text,
+                   e == EADDRNOTAVAIL ? " (not an address of this host; "
+                                        "--bind or --iface say which)"
+                                      : "");
 }
 
 int net_accept(int listener, struct net_place *from)

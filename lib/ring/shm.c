@@ -299,6 +299,18 @@ static void ring_bell(const struct shm *s)
         (void)!write(s->bell, &one, sizeof(one));
 }
 
+struct shm_counts shm_counts(const struct shm *s, int rank)
+{
+    const struct shm_rank *r = shm_rank(s, rank);
+    struct shm_counts c;
+
+    /* The last to be moved is read first. */
+    c.sent = atomic_load_explicit(&r->sent.v, memory_order_acquire);
+    c.done = atomic_load_explicit(&r->done.v, memory_order_acquire);
+    c.ready = atomic_load_explicit(&r->ready.v, memory_order_acquire);
+    return c;
+}
+
 void shm_advance(const struct shm *s, enum shm_counter which, uint32_t k)
 {
     shm_post(shm_count(s, which, s->rank), k);

@@ -126,6 +126,12 @@ enum shm_counter {
 };
 struct shm_count *shm_count(const struct shm *s, enum shm_counter which,
                             int rank);
+/* What a rank has done so far: at every moment sent <= done <= ready, and here
+ * as well, whoever moves them meanwhile. */
+struct shm_counts {
+    uint32_t ready, done, sent;
+};
+struct shm_counts shm_counts(const struct shm *s, int rank);
 /* Post this rank's own counter and ring. */
 void shm_advance(const struct shm *s, enum shm_counter which, uint32_t k);
 /* Until that counter of all ranks (of the local ones, of one, or a counter by

@@ -56,3 +56,14 @@ finish() {
 	got=0
 	wait "$pid" || got=$?
 }
+
+# finish_all: the statuses of the processes $pids in $status, each with a space
+# behind
+finish_all() {
+	status=
+	for p in $pids; do
+		got=0
+		wait "$p" || got=$?
+		status="$status$got "
+	done
+}

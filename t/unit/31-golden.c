@@ -430,9 +430,13 @@ static void plugins(const char *dir)
     if (!compile(dir, source)) {
         skip(4, "cc: no compiler");
     } else {
-        refused(engine_open(&f, "cpu", &config), ERR_UNAVAILABLE,
-                "built for engine interface 2, this program has 1",
+        char *why =
+            xstrfmt("built for engine interface %d, this program has %d",
+                    ENGINE_ABI + 1, ENGINE_ABI);
+
+        refused(engine_open(&f, "cpu", &config), ERR_UNAVAILABLE, why,
                 "a plugin of another build");
+        free(why);
         free(source);
         unlink(file);
         source = xstrfmt("%s .abi = %d, .name = \"cpu\", .score = none %s",

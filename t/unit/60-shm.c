@@ -5,6 +5,7 @@
 #include "ring/shm.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -176,6 +177,38 @@ static void test_memory(void)
     is_int(shm_create(&s, 0), -1, "no ranks are refused");
 }
 
+/* Moves the counters of its rank as fast as it can. */
+static void *move(void *p)
+{
+    const struct shm *s = p;
+
+    for (uint32_t k = 1; k <= 2000000; k++) {
+        shm_advance(s, SHM_READY, k);
+        shm_advance(s, SHM_DONE, k);
+        shm_advance(s, SHM_SENT, k);
+    }
+    return NULL;
+}
+
+static void test_counts(void)
+{
+    struct shm s = SHM_INIT;
+    struct shm_counts c = {0};
+    pthread_t thread;
+    int bad = 0;
+
+    if (shm_create(&s, 1) < 0)
+        die();
+    pthread_create(&thread, NULL, move, &s);
+    while (c.sent < 2000000) {
+        c = shm_counts(&s, 0);
+        bad += c.sent > c.done || c.done > c.ready;
+    }
+    pthread_join(thread, NULL);
+    is_int(bad, 0, "counters are never seen out of their order");
+    shm_release(&s);
+}
+
 int main(void)
 {
     for (int world = 1; world <= 4; world++)
@@ -184,5 +217,6 @@ int main(void)
     test_finite();
     test_abort();
     test_memory();
+    test_counts();
     return done_testing();
 }
