@@ -1,7 +1,7 @@
 # hosts.sh - allreduce-ring over several hosts: each rank or group of ranks of
 # this machine is a host of its own, joined over the loopback interface. Source
 # it after tap.sh, ports.sh and procs.sh; $ring and $w are set here.
-# shellcheck disable=SC2034
+# shellcheck disable=SC2034,SC2154
 w=$BIN/t/61-comm.t
 ring=$BIN/allreduce-ring
 
