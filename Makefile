@@ -120,14 +120,15 @@ $(OBJ)/pic/%.isa-$(1).o: %.isa.c $(OBJ)/flags
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 
+# $(1): program, $(2): where to, $(3): objects that come before our libraries
 define program_rule
-$(B)/$(1): $(patsubst %.c,$(OBJ)/%.o,$(sort src/$(1).c $(wildcard src/$(1)-*.c))) \
-		$(foreach l,$(LINK_$(1)),$(OBJ)/lib$(l).a)
+$(2)/$(1): $(patsubst %.c,$(OBJ)/%.o,$(sort src/$(1).c $(wildcard src/$(1)-*.c))) \
+		$(3) $(foreach l,$(LINK_$(1)),$(OBJ)/lib$(l).a)
 	@mkdir -p $$(@D)
 	$$(call say,LD $$@)
 	$$(Q)$(CC) $(LDFLAGS) -o $$@ $$^ $(foreach l,$(LINK_$(1)),$(LIBS_$(l)))
 endef
-$(foreach p,$(MAINS),$(eval $(call program_rule,$(p))))
+$(foreach p,$(MAINS),$(eval $(call program_rule,$(p),$(B),)))
 
 # ---- plugins: position independent, one exported symbol
 
@@ -151,7 +152,11 @@ $(B)/t/%.t: $(OBJ)/t/unit/%.o $(foreach l,$(LINK_test),$(OBJ)/lib$(l).a)
 	$(call say,LD $@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(foreach l,$(LINK_test),$(LIBS_$(l)))
 $(OBJ)/t/%.o: private ALL_CFLAGS += -It
-tests: all $(UNIT)
+# Programs that obey ACCEL_FAULT (lib/util/fault.h).
+FAULTY = accel-worker allreduce-ring accel-launch imgshard ckpt-merge
+$(foreach p,$(FAULTY),$(eval $(call \
+	program_rule,$(p),$(B)/t/faulty,$(OBJ)/t/lib/fault.o)))
+tests: all $(UNIT) $(FAULTY:%=$(B)/t/faulty/%)
 .PHONY: tests
 
 PROVE = prove $(if $(VERBOSE),-v) -j2

@@ -2,6 +2,7 @@
 #include "ckpt-merge.h"
 
 #include "io/digest.h"
+#include "util/fault.h"
 #include "util/fdio.h"
 
 #include <inttypes.h>
@@ -116,6 +117,7 @@ int model_write(struct model *m, const char *output)
     int r;
 
     add_digest(m);
+    fault_point("merge");
     if (to_stdout(output))
         r = write_stdout(m);
     else

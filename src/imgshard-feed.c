@@ -2,6 +2,8 @@
  * process, with one copy less. */
 #include "imgshard-feeding.h"
 
+#include "util/fault.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -42,6 +44,7 @@ struct opt feed_opts[] = {
 struct sending {
     struct feeding f;
     int64_t bad, bad_limit; /* of an epoch */
+    int64_t frames;         /* sent so far */
 };
 
 static int feed_emit(void *arg, struct batch_frame *fr)
@@ -51,6 +54,8 @@ static int feed_emit(void *arg, struct batch_frame *fr)
     if (fr->head.epoch_begin)
         s->bad = 0;
     s->bad += fr->bad;
+    fault_step(s->frames++);
+    fault_point("feed.batch");
     if (s->bad > s->bad_limit)
         return err_set(ERR_DATA,
                        "epoch %" PRId64 ": more than %" PRId64
@@ -95,10 +100,12 @@ static int feed_all(const struct command *c, const char *manifest)
     s.f.config.replace = feed.on_bad;
     s.bad_limit =
         feed.max_bad >= 0 ? feed.max_bad : (s.f.reader.set.n + 9999) / 10000;
+    fault_point("feed.start");
     if (rc == 0)
         rc = hello(&s.f.reader);
     if (rc == 0)
         rc = feeding_run(&s.f, feed_emit, &s);
+    fault_point("feed.end");
     feeding_close(&s.f);
     return rc;
 }

@@ -1,6 +1,7 @@
 #include "io/ckpt_private.h"
 
 #include "io/digest.h"
+#include "util/fault.h"
 #include "util/fdio.h"
 #include "util/json.h"
 
@@ -204,10 +205,12 @@ int ckpt_commit(const char *dir, const struct ckpt_state *s,
     buf_addch(&b, '\n');
     if (atomic_write(path, b.data, b.len) < 0 || sync_dir(tmp) < 0)
         goto out;
+    fault_point("ckpt.rename");
     /* the same step may be there, written by another attempt */
     if (replace_dir(tmp, target) < 0)
         goto out;
     tmp_forget(tmp);
+    fault_point("ckpt.renamed");
     r = sync_dir(dir);
 out:
     json_decref(j);
@@ -323,7 +326,8 @@ static int remove_step(const char *dir, int64_t step)
     path = xstrfmt("%s/%s", dir, name);
     if (rename(path, hidden) < 0)
         r = err_sys(ERR_IO, "%s: rename", path);
-    else
+    fault_point("ckpt.pruned");
+    if (r == 0)
         r = remove_tree(hidden);
     free(path);
     free(hidden);
@@ -335,6 +339,7 @@ int ckpt_prune(const char *dir, int64_t keep, int64_t keep_every)
     int64_t *steps;
     int n, i, r;
 
+    fault_point("ckpt.prune");
     if (remove_leftovers(dir) < 0 || ckpt_list(dir, &steps, &n) < 0)
         return -1;
     for (i = 0, r = 0; keep > 0 && i < n - keep && r == 0; i++) {

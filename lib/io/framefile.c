@@ -1,6 +1,7 @@
 /* Files of exactly one frame. */
 #include "io/frame.h"
 
+#include "util/fault.h"
 #include "util/fdio.h"
 
 #include <errno.h>
@@ -133,10 +134,16 @@ int frame_file_write(const char *path, const struct frame_pair *meta,
         v[i + 2] = (struct iovec){items[i].t.data, tensor_bytes(&items[i].t)};
     if (atomic_open(&out, path) < 0)
         goto out;
-    if (fd_writev(out.fd, v, n_items + 2, FD_FOREVER) < 0) {
+    if (fd_writev(out.fd, v, 2, FD_FOREVER) < 0) {
         err_wrap("%s", path);
         goto out;
     }
+    fault_point("file.half");
+    if (fd_writev(out.fd, v + 2, n_items, FD_FOREVER) < 0) {
+        err_wrap("%s", path);
+        goto out;
+    }
+    fault_point("file.rename");
     r = atomic_commit(&out);
 out:
     atomic_abort(&out);

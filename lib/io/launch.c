@@ -2,6 +2,7 @@
 
 #include "io/launchrank.h"
 #include "util/buf.h"
+#include "util/fault.h"
 #include "util/fdio.h"
 
 #include <errno.h>
@@ -395,6 +396,7 @@ static int start_ranks(struct launch *l, const char *rdzv, const char *launch,
                                  .argv = l->o->argv};
         if (launch_rank_start(&l->rank[r], &s) < 0)
             return err_wrap("rank %d", s.place.rank);
+        fault_point("launch.start");
     }
     return 0;
 }
@@ -448,6 +450,7 @@ static int attempt(struct launch *l)
         goto out;
     }
     while (!all_ended(l)) {
+        fault_point("launch.watch");
         turn(l, l->first >= 0 || l->stage != RUNNING ? 50 : 500);
         press(l);
         press_groups(l);
@@ -487,6 +490,7 @@ static bool pause_before(struct launch *l)
 
     warn("restart %d of %lld in %d s", l->attempt + 1, (long long)l->o->retries,
          seconds);
+    fault_point("launch.pause");
     while (clock_ms() < end) {
         poll(p, 2, (int)(end - clock_ms()));
         /* A signal from there or its end: nobody waits for another try. */

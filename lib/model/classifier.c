@@ -1,5 +1,7 @@
 #include "model/model.h"
 
+#include "util/fault.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,6 +170,7 @@ int classifier_step(struct classifier *m, const struct class_batch *b,
     ce.n = valid_rows(b->label, b->image->shape[0]);
     if (ce.n == 0) /* nothing to learn: all gradients are what they are */
         return ready ? ready(arg, m->params.total) : 0;
+    fault_point("forward");
     if (load(m, b->image, ce.n, true, &p) < 0 || make_room(m, ce.n) < 0 ||
         load_labels(m, b, ce.n, &ce.mix) < 0 || load_mix(m, b, ce.n, p) < 0 ||
         plan_forward(p) < 0)
@@ -182,6 +185,7 @@ int classifier_step(struct classifier *m, const struct class_batch *b,
     ce.dt = logits.dtype;
     if (engine_run(m->e, KERN_SOFTMAX_CE, &ce) < 0)
         return err_wrap("loss");
+    fault_point("backward");
     return plan_backward(p, ready, arg);
 }
 

@@ -1,5 +1,6 @@
 #include "ring/join.h"
 
+#include "util/fault.h"
 #include "util/fdio.h"
 
 #include <stdio.h>
@@ -210,6 +211,7 @@ int join_run(struct join *j, const struct join_options *o)
     memset(j, 0, sizeof(*j));
     j->shm = (struct shm)SHM_INIT;
     j->listener = -1;
+    fault_point("ring.join");
     if (engine_find(&j->engine, o->engine, many_hosts(o) ? 2 : 1) < 0 ||
         meet(j, o) < 0)
         goto fail;

@@ -4,6 +4,7 @@
 #include "ring/child.h"
 #include "ring/request.h"
 #include "ring/serve.h"
+#include "util/fault.h"
 #include "util/fdio.h"
 
 #include <errno.h>
@@ -335,6 +336,7 @@ static int supervise(struct ring *g)
         check_lag(g);
     }
     status = finished(g) ? child_exit_status(g->status) : leave(g);
+    fault_point("ring.leave");
     /* A thread that is stuck at a pipe goes with the process. */
     stuck = !serve_stop(&g->serve, 1000);
     if (stuck)
@@ -392,6 +394,7 @@ static int start(struct ring *g)
         return -1;
     note("rank %d/%d engine %s (from %s)", r->rank, r->world,
          g->join.engine->name, r->family);
+    fault_point("ring.start");
     if (open_signals(g, &old) < 0 ||
         child_start(&g->child, o->argv, r, &old,
                     bytes ? (int)strtol(bytes, NULL, 10) : 0) < 0) {

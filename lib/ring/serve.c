@@ -3,6 +3,7 @@
 #include "io/ctl.h"
 #include "io/frame.h"
 #include "ring/request.h"
+#include "util/fault.h"
 #include "util/fdio.h"
 
 #include <inttypes.h>
@@ -315,6 +316,8 @@ static int add_bucket(struct serve *v, struct shm_op *op, uint32_t k)
 {
     bool finite = true;
 
+    fault_step(op->step);
+    fault_point("ring.add");
     /* The ranks of other hosts are met by the engine. */
     if (shm_wait_local(v->shm, SHM_READY, k) < 0 ||
         request_compare_local(v->shm, k) < 0 ||

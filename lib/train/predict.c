@@ -1,5 +1,6 @@
 #include "io/frame.h"
 #include "train/run.h"
+#include "util/fault.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,7 @@ int run_predict(struct classifier *m, const char *model, struct input *in,
     }
     while ((r = input_get(in, &b, 0)) > 0) {
         n = (size_t)(b->image.shape[0] * m->classes);
+        fault_point("predict");
         logits = xreallocarray(logits, n, sizeof *logits);
         r = one(&w, m, b, logits);
         input_put(in, b);

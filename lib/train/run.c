@@ -6,6 +6,7 @@
 #include "train/sched.h"
 #include "train/step.h"
 #include "train/stop.h"
+#include "util/fault.h"
 #include "util/fdio.h"
 #include "util/json.h"
 
@@ -390,6 +391,7 @@ static int loop(struct run *t, struct input *in)
             flags = STOP_TERM;
             break;
         }
+        fault_step(t->steps + 1);
         r = step_run(&t->step, in, sched_lr(t->o->r, &t->batch, t->samples),
                      interrupts, &res);
         if (r < 0)
@@ -468,6 +470,7 @@ int run_train(const struct run_options *o, struct classifier *m,
                     .log = {.fd = -1}};
     int r = -1;
 
+    fault_point("start");
     if (step_init(&t.step, m, comm, o->r) < 0 ||
         recipe_divide(o->r, h->samples, comm->world, &t.batch) < 0)
         goto out;
@@ -488,6 +491,7 @@ int run_train(const struct run_options *o, struct classifier *m,
         (o->dir && comm->rank == 0 && write_run_json(&t) < 0))
         goto out;
     r = loop(&t, in);
+    fault_point("end");
     metrics_clear_line(&t.log);
     if (r == 0 && comm->rank == 0 && verbosity >= 0)
         warn("complete: %lld steps, %.1f img/s", (long long)t.steps,

@@ -1,6 +1,7 @@
 #include "train/save.h"
 
 #include "util/buf.h"
+#include "util/fault.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,10 +87,12 @@ int save_checkpoint(const char *dir, struct params *ps, struct comm *comm,
     int r = -1;
 
     items_init(&it, ps);
+    fault_point("ckpt.begin");
     if (comm->rank == 0 && ckpt_write_begin(dir, st->step) < 0)
         goto out;
     if (comm_barrier(comm, "checkpoint begin") < 0)
         goto out;
+    fault_point("ckpt.write");
     if (write_share(dir, &it, ps, comm, st->step) < 0)
         goto out;
     if (comm_barrier(comm, "checkpoint written") < 0)

@@ -1,6 +1,7 @@
 #include "train/step.h"
 
 #include "train/stop.h"
+#include "util/fault.h"
 #include "util/fdio.h"
 
 #include <math.h>
@@ -195,10 +196,12 @@ static int finish(struct step *s, double lr, struct step_result *res)
 {
     double t = clock_s(), u;
 
+    fault_point("reduce");
     if (exchange(s) < 0)
         return -1;
     u = clock_s();
     res->comm_s = u - t;
+    fault_point("step");
     if (update(s, lr, res) < 0)
         return -1;
     res->update_s = clock_s() - u;
@@ -230,6 +233,7 @@ int step_run(struct step *s, struct input *in, double lr, int interrupts,
     memset(res, 0, sizeof *res);
     for (m = 0; !last; m++) {
         t = clock_s();
+        fault_point("data");
         r = input_get(in, &b, m ? 0 : interrupts);
         /* the feeder may have been told to stop a moment before this program */
         if (r < 0 && m == 0 && (stop_flags() & interrupts))

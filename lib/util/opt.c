@@ -1,6 +1,7 @@
 #include "util/opt.h"
 
 #include "util/conf.h"
+#include "util/fault.h"
 #include "util/nearest.h"
 #include "util/opt_private.h"
 
@@ -42,7 +43,6 @@ static const char *const launcher_env[] = {
     "ACCEL_RDZV",
     "ACCEL_LAUNCH",
     "ACCEL_ENGINE_DIR",
-    "ACCEL_FAULT",
     "ACCEL_RING",
     /* those of allreduce-ring, for the whole pipeline */
     "ACCEL_KEY_FILE",
@@ -330,6 +330,8 @@ void opt_release(const struct command *c)
 static bool env_known(const struct program *p, const char *name,
                       struct nearest *n)
 {
+    if (!strcmp(fault_variable, name))
+        return true;
     for (int i = 0; launcher_env[i]; i++) {
         if (!strcmp(launcher_env[i], name))
             return true;
