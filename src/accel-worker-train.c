@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 static struct {
-    char *out, *weights, *save_every;
+    char *out, *weights, *save_every, *profile;
     int64_t keep, keep_every, log_every, max_steps, grace, timeout;
     int64_t samples, world;
     bool print_lr, progress;
@@ -82,6 +82,12 @@ struct opt train_opts[] = {
      .max = 86400,
      .arg = "SECONDS",
      .help = "deadline of every wait for other ranks; 0: none"},
+    {.name = "profile",
+     .type = OPT_STRING,
+     .addr = &o.profile,
+     .arg = "FIRST:LAST",
+     .help = "write where the time of these steps goes to "
+             "RUNDIR/profile-RANK.json"},
     {.name = "progress",
      .type = OPT_FLAG,
      .addr = &o.progress,
@@ -212,6 +218,10 @@ int worker_train(const struct command *c, int argc, char **argv)
         return print_lr();
     if (cadence_parse(o.save_every, &r.save) < 0)
         return err_wrap("--save-every");
+    if (o.profile && profile_parse(o.profile, &r.profile) < 0)
+        return err_wrap("--profile");
+    if (o.profile && !o.out)
+        return err_set(ERR_USAGE, "--profile: --out is not given: where to?");
     if (isatty(STDIN_FILENO))
         return err_set(ERR_USAGE, "stdin: a terminal: batches come from "
                                   "imgshard feed");

@@ -38,6 +38,17 @@ equal straight saves "saving changes nothing"
 worker_run epochs --save-every 1ep --keep 1
 is "$(checkpoints epochs)" "step-000000008 " "every epoch, the newest kept"
 
+# ---- where the time goes
+worker_run seen --profile 2:3
+equal straight seen "watching changes nothing"
+events() { jq -r "map(select(.ph == \"X\" and .tid == $1)) | map(.name) | $2" seen/profile-0.json; }
+is "$(events 0 'join(" ")')" "data compute exchange update agree checkpoint data compute exchange update agree checkpoint" "the phases of two steps"
+like "$(events 1 'unique | join(" ")')" "conv.*sgd" "calls of the engine"
+is "$(jq '[.[] | select(.ph == "X") | .ts + .dur] as $ends | map(select(.ph == "X" and .tid == 0)) | (map(.ts + .dur) | max) >= ($ends | max) and all(.dur >= 0)' seen/profile-0.json)" true "inside of the phases"
+expect_status 64 "--profile 3:2" "$BIN/accel-worker" train --profile 3:2 -o seen < /dev/null
+like "$(cat err)" 'accel-worker: --profile: "3:2": not steps' "says why"
+expect_status 64 "--profile without --out" "$BIN/accel-worker" train --profile 3 < /dev/null
+
 # ---- another cut of the same batch
 run accum SOLVER.ACCUM 4
 like "$(cat accum.err)" 'batch 16 = 4 micro x 1 rank x 4 accum' "accumulation"

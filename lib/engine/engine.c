@@ -18,6 +18,8 @@ struct engine {
     const char *name;
     int level;
     FILE *trace;
+    engine_watch_fn *watch;
+    void *watch_arg;
     double opened; /* clock_s() */
     struct block *block;
     size_t n_blocks, cap_blocks;
@@ -51,19 +53,35 @@ static int failed(struct engine *e, const char *what)
                    text && text[0] ? text : "failed without a reason");
 }
 
-/* One line: seconds since open, microseconds of the call, call, details. */
-static void trace_line(struct engine *e, double start, const char *call,
-                       const char *detail, int r)
+/* Does anybody want to know of every call? */
+static bool traced(const struct engine *e)
 {
-    double now = clock_s();
-
-    fprintf(e->trace, "%.6f %.1f %s%s%s\n", start - e->opened,
-            (now - start) * 1e6, call, detail, r < 0 ? " failed" : "");
+    return e->trace || e->watch;
 }
 
 static double trace_begin(const struct engine *e)
 {
-    return e->trace ? clock_s() : 0;
+    return traced(e) ? clock_s() : 0;
+}
+
+/* A line of the file: seconds since open, microseconds of the call, call,
+ * details. */
+static void trace_call(struct engine *e, double start, const char *call,
+                       const char *detail, int r)
+{
+    double now = clock_s();
+
+    if (e->trace)
+        fprintf(e->trace, "%.6f %.1f %s%s%s\n", start - e->opened,
+                (now - start) * 1e6, call, detail, r < 0 ? " failed" : "");
+    if (e->watch)
+        e->watch(e->watch_arg, call, detail, start, now);
+}
+
+void engine_watch(struct engine *e, engine_watch_fn *watch, void *arg)
+{
+    e->watch = watch;
+    e->watch_arg = arg;
 }
 
 /* The end of every small call: trace it, give its error a name. */
@@ -72,9 +90,9 @@ static int done(struct engine *e, double start, const char *call, size_t n,
 {
     char detail[40];
 
-    if (e->trace) {
+    if (traced(e)) {
         snprintf(detail, sizeof(detail), " %zu", n);
-        trace_line(e, start, call, detail, r);
+        trace_call(e, start, call, detail, r);
     }
     return r < 0 ? failed(e, call) : r;
 }
@@ -241,7 +259,7 @@ void engine_free(struct engine *e, void *p)
         BUG("%s: free of memory that is not of this engine", e->name);
     e->now -= e->block[i - 1].bytes;
     e->b.ops->free(e->dev, p);
-    if (e->trace)
+    if (traced(e))
         done(e, start, "free", e->block[i - 1].bytes, 0);
     e->block[i - 1] = e->block[--e->n_blocks];
 }
@@ -379,7 +397,7 @@ int engine_conv_plan(struct engine *e, const struct conv_desc *d,
     int r;
 
     *plan = NULL;
-    if (call_desc(&c, d, e->trace != NULL) < 0 || check_dtypes(e, &c) < 0)
+    if (call_desc(&c, d, traced(e)) < 0 || check_dtypes(e, &c) < 0)
         return -1;
     if (!available(e, d))
         return err_set(ERR_INTERNAL,
@@ -390,13 +408,13 @@ int engine_conv_plan(struct engine *e, const struct conv_desc *d,
     p = xcalloc(1, sizeof(*p));
     p->d = *d;
     r = e->b.ops->conv_plan(e->dev, d, &p->inner, &p->needs);
-    if (e->trace) {
-        trace_line(e, start, "plan ", c.name, r);
+    if (traced(e))
+        trace_call(e, start, "plan ", c.name, r);
+    if (e->trace)
         fprintf(e->trace, "#%s macs %.0f packed %zu scratch %zu kernel %s\n",
                 c.text, conv_macs(d), p->needs.packed_bytes,
                 p->needs.scratch_bytes,
                 r < 0 ? "none" : e->b.ops->conv_name(e->dev, p->inner));
-    }
     if (r < 0) {
         free(p);
         return failed(e, c.name);
@@ -434,11 +452,11 @@ int engine_conv_run(struct engine *e, struct conv_plan *plan,
 
     if (!plan)
         return err_set(ERR_INTERNAL, "%s: convolution without a plan", e->name);
-    if (call_conv(&c, &p->d, &p->needs, a, e->trace != NULL) < 0)
+    if (call_conv(&c, &p->d, &p->needs, a, traced(e)) < 0)
         return err_wrap("%s", e->name);
     r = e->b.ops->conv_run(e->dev, p->inner, a);
-    if (e->trace)
-        trace_line(e, start, c.name, c.text, r);
+    if (traced(e))
+        trace_call(e, start, c.name, c.text, r);
     return r < 0 ? failed(e, c.name) : 0;
 }
 
@@ -477,7 +495,7 @@ int engine_run(struct engine *e, enum kernel k, const void *args)
     struct call c;
     int r;
 
-    if (call_kernel(&c, k, args, e->trace != NULL) < 0)
+    if (call_kernel(&c, k, args, traced(e)) < 0)
         return err_wrap("%s", e->name);
     if (check_dtypes(e, &c) < 0)
         return -1;
@@ -487,7 +505,7 @@ int engine_run(struct engine *e, enum kernel k, const void *args)
         check_labels(e, args) < 0)
         return -1;
     r = e->b.ops->run(e->dev, k, args);
-    if (e->trace)
-        trace_line(e, start, c.name, c.text, r);
+    if (traced(e))
+        trace_call(e, start, c.name, c.text, r);
     return r < 0 ? failed(e, c.name) : 0;
 }

@@ -202,6 +202,14 @@ const struct engine_ops *engine_ref(void);
 int engine_open(struct engine **e, const char *name,
                 const struct engine_config *config) MUST_CHECK;
 void engine_close(struct engine *e);
+/*
+ * Tell watch of every call as it ends: its name, details (" 8x56x56x64 ..." or
+ * ""), when it began and ended (clock_s). Of an engine that queues its work that
+ * is the time to queue it. NULL: nobody any more.
+ */
+typedef void engine_watch_fn(void *arg, const char *call, const char *detail,
+                             double start, double end);
+void engine_watch(struct engine *e, engine_watch_fn *watch, void *arg);
 const char *engine_name(const struct engine *e);
 bool engine_is_host(const struct engine *e);
 void engine_describe(struct engine *e, char *text, size_t n);

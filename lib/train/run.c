@@ -25,6 +25,7 @@ struct run {
     struct recipe_batch batch;
     struct step step;
     struct metrics log;
+    struct profile profile;
     int64_t steps, samples; /* done so far */
     int64_t attempt, saved_step;
     double saved_at, saved_epoch;
@@ -361,6 +362,7 @@ static int diverged(struct run *t, const struct step_result *res)
 static int after_step(struct run *t, struct step_result *res, int *flags)
 {
     struct metrics_place p;
+    double start = clock_s();
 
     if (!res->skipped && !isfinite(res->grad_norm))
         return diverged(t, res);
@@ -374,7 +376,12 @@ static int after_step(struct run *t, struct step_result *res, int *flags)
         return -1;
     if (t->steps % AGREE_EVERY == 0 && same_weights(t) < 0)
         return -1;
-    return *flags & STOP_SAVE ? commit(t) : 0;
+    profile_phase(&t->profile, "agree", start);
+    start = clock_s();
+    if (*flags & STOP_SAVE && commit(t) < 0)
+        return -1;
+    profile_phase(&t->profile, "checkpoint", start);
+    return profile_end(&t->profile, t->steps);
 }
 
 static int loop(struct run *t, struct input *in)
@@ -392,6 +399,7 @@ static int loop(struct run *t, struct input *in)
             break;
         }
         fault_step(t->steps + 1);
+        profile_begin(&t->profile, t->steps + 1);
         r = step_run(&t->step, in, sched_lr(t->o->r, &t->batch, t->samples),
                      interrupts, &res);
         if (r < 0)
@@ -458,6 +466,18 @@ static int open_log(struct run *t)
     return r;
 }
 
+static void open_profile(struct run *t)
+{
+    char *path;
+
+    if (!t->o->dir)
+        return;
+    path = xstrfmt("%s/profile-%d.json", t->o->dir, t->comm->rank);
+    profile_open(&t->profile, t->o->profile, path, t->comm->rank, t->m->e);
+    t->step.profile = &t->profile;
+    free(path);
+}
+
 int run_train(const struct run_options *o, struct classifier *m,
               struct comm *comm, struct input *in, const struct input_hello *h)
 {
@@ -479,6 +499,7 @@ int run_train(const struct run_options *o, struct classifier *m,
     if ((t.ckpt && make_dirs(t.ckpt) < 0) || begin_values(&t) < 0 ||
         open_log(&t) < 0)
         goto out;
+    open_profile(&t);
     announce(&t);
     if (t.steps >= t.batch.total_steps) {
         r = 0;
@@ -497,6 +518,8 @@ int run_train(const struct run_options *o, struct classifier *m,
         warn("complete: %lld steps, %.1f img/s", (long long)t.steps,
              metrics_rate(&t.log));
 out:
+    if (profile_close(&t.profile) < 0)
+        r = -1;
     metrics_close(&t.log);
     step_release(&t.step);
     free(t.ckpt);

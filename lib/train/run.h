@@ -7,6 +7,7 @@
  *	RUN/ckpt/step-NNNNNNNNN/   committed checkpoints
  *	RUN/metrics.jsonl          the log
  *	RUN/run.json               effective settings, ledger, versions
+ *	RUN/profile-RANK.json      where the time of some steps went, if asked
  *
  * What a start does is said in one line: "fresh", "resuming from step N of M",
  * or "already complete" (status 0, nothing done).
@@ -18,6 +19,7 @@
 #include "model/model.h"
 #include "train/comm.h"
 #include "train/input.h"
+#include "train/profile.h"
 #include "util/buf.h"
 #include "util/err.h"
 
@@ -41,6 +43,7 @@ struct run_options {
     int64_t keep, keep_every;
     int64_t log_every;
     int64_t max_steps; /* stop in order (status 75) after so many; 0: no */
+    struct profile_span profile; /* needs dir */
     bool progress;
     const char *settings; /* JSON object of the effective settings */
     const char *program;  /* "accel-worker 0.1" */

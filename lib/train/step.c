@@ -199,11 +199,13 @@ static int finish(struct step *s, double lr, struct step_result *res)
     fault_point("reduce");
     if (exchange(s) < 0)
         return -1;
+    profile_phase(s->profile, "exchange", t);
     u = clock_s();
     res->comm_s = u - t;
     fault_point("step");
     if (update(s, lr, res) < 0)
         return -1;
+    profile_phase(s->profile, "update", u);
     res->update_s = clock_s() - u;
     return classifier_stats(s->m, &res->stats);
 }
@@ -247,6 +249,7 @@ int step_run(struct step *s, struct input *in, double lr, int interrupts,
                            "batches ended inside a step, after %d "
                            "of its micro-batches",
                            m);
+        profile_phase(s->profile, "data", t);
         res->data_s += clock_s() - t;
         t = clock_s();
         last = b->last;
@@ -264,6 +267,7 @@ int step_run(struct step *s, struct input *in, double lr, int interrupts,
         input_put(in, b);
         if (e < 0)
             return -1;
+        profile_phase(s->profile, "compute", t);
         res->compute_s += clock_s() - t;
     }
     return finish(s, lr, res) < 0 ? -1 : 1;

@@ -21,6 +21,7 @@
 #include "train/comm.h"
 #include "train/input.h"
 #include "train/optim.h"
+#include "train/profile.h"
 #include "train/scaler.h"
 #include "util/err.h"
 
@@ -34,9 +35,10 @@ struct step {
     struct optim optim;
     struct scaler scaler;
     int n_buckets;
-    int64_t *bucket_end; /* arena elements */
-    int posted;          /* buckets started in this step */
-    double *check;       /* engine memory [2] of KERN_GRAD_CHECK */
+    int64_t *bucket_end;     /* arena elements */
+    int posted;              /* buckets started in this step */
+    double *check;           /* engine memory [2] of KERN_GRAD_CHECK */
+    struct profile *profile; /* told of the phases; NULL: nobody */
 };
 
 struct step_result {
