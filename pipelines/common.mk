@@ -28,11 +28,15 @@ SOURCE := $(wildcard ../Makefile)
 BIN = $(abspath $(if $(SOURCE),../bin,../../../bin))
 O = $(abspath $(OUT))
 
+# MICRO=auto is looked up once, before the first step, and kept in a file.
+FITTED = $(if $(filter auto,$(MICRO)),$(O)/micro)
+cut = $(if $(FITTED),SOLVER.MICRO $$(cat $(FITTED)),$(call set,MICRO,SOLVER.MICRO))
+
 # KEY VALUE pairs, for imgshard and accel-worker alike.
 set = $(if $($(1)),$(2) $($(1)))
 SETTINGS = $(strip $(call set,MODEL,MODEL.NAME) $(call set,SIZE,INPUT.SIZE) \
 	$(call set,EPOCHS,SOLVER.EPOCHS) $(call set,BATCH,SOLVER.BATCH) \
-	$(call set,MICRO,SOLVER.MICRO) $(call set,ACCUM,SOLVER.ACCUM) \
+	$(cut) $(call set,ACCUM,SOLVER.ACCUM) \
 	$(call set,LR,SOLVER.BASE_LR) $(call set,PREC,SOLVER.PRECISION) \
 	$(call set,SEED,SEED) $(SET))
 
@@ -47,12 +51,16 @@ RANKN = $(BIN)/accel-launch -n $(NGPU) --retries $(RETRY) --logdir $(O)/log -- \
 	sh -c '$(call FEED,$(1)) --train --from $(O)/ckpt $(SETTINGS) | $(BIN)/allreduce-ring -- $(TRAIN) $(SETTINGS)'
 DEVICES = $(if $(GPUS),CUDA_VISIBLE_DEVICES=$(GPUS) )
 
+$(O)/micro: $(O)/settings | programs
+	$(BIN)/accel-worker fit -c $(abspath $(CONFIG)) -e $(ENGINE) --world $(NGPU) --here $(NGPU) $(filter-out $(cut),$(SETTINGS)) > $@.tmp
+	mv $@.tmp $@
+
 # Held in a variable, so that `make -n` shows this line and not what is below it.
 BUILD = $(if $(SOURCE),$(MAKE) -s -C $(abspath ..) all,:)
 programs:
 	@$(BUILD)
 clean: # what a run leaves, and nothing else that may lie in OUT
-	rm -rf $(addprefix $(O)/,made-up shards ckpt log settings metrics.jsonl \
+	rm -rf $(addprefix $(O)/,made-up shards ckpt log settings micro metrics.jsonl \
 	    run.json model.safetensors predictions.sft score.json stats.svg sheet.jpg)
 	@rmdir $(O) 2>/dev/null || :
 .PHONY: programs clean FORCE

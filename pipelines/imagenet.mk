@@ -40,13 +40,13 @@ $(O)/shards/val.json: $(MADE_UP) $(O)/shards/train.json | programs
 
 $(O)/stats.svg: $(O)/shards/train.json
 	$(BIN)/imgshard stats --svg $@ $<
-$(O)/sheet.jpg: $(O)/shards/train.json $(O)/settings
+$(O)/sheet.jpg: $(O)/shards/train.json $(O)/settings $(FITTED)
 	$(BIN)/imgshard sheet -c $(abspath $(CONFIG)) -o $@ $< $(SETTINGS)
 
-imagenet-train: $(O)/shards/train.json $(O)/settings | programs
+imagenet-train: $(O)/shards/train.json $(O)/settings $(FITTED) | programs
 	$(DEVICES)$(call $(if $(filter 1,$(NGPU)),RANK1,RANKN),$(O)/shards/train.json)
 
-$(O)/model.safetensors: $(O)/shards/train.json $(O)/settings | programs
+$(O)/model.safetensors: $(O)/shards/train.json $(O)/settings $(FITTED) | programs
 	$(DEVICES)$(call $(if $(filter 1,$(NGPU)),RANK1,RANKN),$(O)/shards/train.json)
 	$(BIN)/ckpt-merge -o $@ $(O)
 

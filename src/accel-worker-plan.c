@@ -2,14 +2,17 @@
 #include "accel-worker.h"
 
 #include "io/recipe.h"
+#include "train/fit.h"
 #include "train/run.h"
 #include "train/save.h"
 #include "util/buf.h"
 #include "util/json.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 static struct {
     int64_t samples, world;
@@ -69,13 +72,23 @@ static void row(json_t *j, const char *key, double v, const char *unit)
         printf("%-12s %14.6g %s\n", key, v, unit);
 }
 
+/* Bytes of the process beside the engine's memory: code, kernels that oneDNN
+ * has made for the plan. */
+static double program_bytes(const struct engine *e)
+{
+    struct rusage self;
+    size_t now, peak;
+
+    getrusage(RUSAGE_SELF, &self);
+    engine_memory(e, &now, &peak);
+    return fmax((double)self.ru_maxrss * 1024 - (double)now, 0);
+}
+
 static void print_plan(const struct recipe_batch *b, const struct plan_cost *c,
-                       json_t *j)
+                       double program, json_t *j)
 {
     double mib = 1.0 / (1 << 20), state = (double)(c->weights + c->buffers);
     double images = (double)b->total_samples;
-    size_t sum = c->weights + c->gradients + c->momentum + c->buffers +
-                 c->packed + c->activations + c->scratch;
 
     row(j, "weights", (double)c->weights * mib, "MiB");
     row(j, "gradients", (double)c->gradients * mib, "MiB");
@@ -85,7 +98,9 @@ static void print_plan(const struct recipe_batch *b, const struct plan_cost *c,
         "MiB  weights in the engine's layout");
     row(j, "activations", (double)c->activations * mib, "MiB");
     row(j, "scratch", (double)c->scratch * mib, "MiB");
-    row(j, "memory", (double)sum * mib, "MiB  of each rank");
+    row(j, "program", program * mib, "MiB  engine's code and the like");
+    row(j, "memory", ((double)fit_bytes(c) + program) * mib,
+        "MiB  of each rank");
     row(j, "forward", c->forward_macs / (double)b->micro * 1e-9, "GMAC/image");
     row(j, "training",
         2e-9 * (c->forward_macs + c->backward_macs) / (double)b->micro,
@@ -124,14 +139,14 @@ int worker_plan(const struct command *c, int argc, char **argv)
     if (r == 0 && o.json) {
         j = json_object();
         json_object_set_new(j, "ledger", json_string(text.data));
-        print_plan(&b, &cost, j);
+        print_plan(&b, &cost, program_bytes(w.e), j);
         buf_reset(&text);
         json_canonical(&text, j);
         puts(text.data);
         json_decref(j);
     } else if (r == 0) {
         puts(text.data);
-        print_plan(&b, &cost, NULL);
+        print_plan(&b, &cost, program_bytes(w.e), NULL);
     }
     buf_release(&text);
     worker_end(&w);

@@ -130,6 +130,8 @@ static const struct command commands[] = {
      predict_opts, recipe_opts, true, 0, -1, worker_predict},
     {"plan", "[KEY VALUE]...", "what a run would take; trains nothing",
      plan_opts, recipe_opts, true, 0, -1, worker_plan},
+    {"fit", "[KEY VALUE]...", "the largest micro-batch that memory allows",
+     fit_opts, recipe_opts, true, 0, -1, worker_fit},
     {"describe", "[KEY VALUE]...", "the layers of the model, with shapes",
      describe_opts, recipe_opts, true, 0, -1, worker_describe},
     {"bench", "[KEY VALUE]...", "training speed on synthetic images",

@@ -58,12 +58,13 @@ extern struct worker_engine worker_engine;
     }
 
 extern struct opt train_opts[], predict_opts[], plan_opts[], describe_opts[],
-    bench_opts[], init_opts[];
+    bench_opts[], init_opts[], fit_opts[];
 int worker_train(const struct command *c, int argc, char **argv);
 int worker_predict(const struct command *c, int argc, char **argv);
 int worker_plan(const struct command *c, int argc, char **argv);
 int worker_describe(const struct command *c, int argc, char **argv);
 int worker_bench(const struct command *c, int argc, char **argv);
+int worker_fit(const struct command *c, int argc, char **argv);
 int worker_init(const struct command *c, int argc, char **argv);
 
 /* The engine that was asked for and the model of the recipe on it. */

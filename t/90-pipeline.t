@@ -65,6 +65,15 @@ pipeline imagenet
 is $? 0 "killed in training, and again"
 is "$(cksum out-dir/model.safetensors)" "$before" "the same model"
 
+pipeline -n imagenet-train MICRO=auto BATCH=8
+sh -n out
+is $? 0 "MICRO=auto can be pasted, too"
+rm -rf out-dir/ckpt out-dir/metrics.jsonl
+pipeline imagenet-train MICRO=auto BATCH=8
+is $? 0 "MICRO=auto" || sed 's/^/# /' err | tail -n 20
+is "$(cat out-dir/micro)" 8 "all of the batch fits"
+like "$(cat err)" '8 micro x 1 rank' "and is what is trained with"
+
 rm -rf out-dir
 pipeline imagenet NGPU=2 OUT="$PWD/out-dir"
 is $? 0 "NGPU=2" || sed 's/^/# /' err | tail -n 20
