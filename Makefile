@@ -51,7 +51,7 @@ ALL_CFLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L -D_GNU_SOURCE -Ilib -Isrc \
 	-fno-common -ffp-contract=off -pthread -MMD -MP $(WARN) $(CFLAGS) \
 	$(FLAGS_$(FLAVOUR)) \
 	-DMILLRACE_VERSION='"$(VERSION)"' -DMILLRACE_CFLAGS='"$(CFLAGS) $(FLAGS_$(FLAVOUR))"'
-LDFLAGS = -pthread $(FLAGS_$(FLAVOUR))
+LDFLAGS = -pthread -Wl,--as-needed $(FLAGS_$(FLAVOUR))
 
 # ---- what is built
 
@@ -71,7 +71,7 @@ LINK_evalacc = eval vision io tensor util
 LINK_test = ring eval train model nn engine vision io tensor util
 
 LIBS_vision = -ljpeg -lpng
-LIBS_io = -lz -lsodium
+LIBS_io = -lz -lcrypto
 LIBS_util = -ljansson -lyaml -lsodium -lm
 LIBS_engine = -ldl -lm
 

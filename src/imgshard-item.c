@@ -27,15 +27,16 @@ int item_read(struct item *it, struct source *src)
 /* A member behind what the item has. */
 static int add_member(struct item *it, const char *ext, const void *p, size_t n)
 {
-    int k = it->parts;
+    struct buf *path = &it->path[it->parts];
 
-    free(it->path[k]);
-    it->path[k] = xstrfmt("%s.%s", it->file->key, ext);
-    if (tar_member(&it->tar, it->path[k], p, n) < 0)
-        return err_wrap("%s", it->file->path);
-    it->part[k] = (struct shard_part){ext, it->path[k],
-                                      it->tar.len - n - tar_padding(n), n};
-    it->parts++;
+    buf_reset(path);
+    buf_add(path, it->key.data, it->key.len);
+    buf_addch(path, '.');
+    buf_addstr(path, ext);
+    if (tar_member(&it->tar, path->data, p, n) < 0)
+        return -1;
+    it->part[it->parts++] = (struct shard_part){
+        ext, path->data, it->tar.len - n - tar_padding(n), n};
     return 0;
 }
 
@@ -73,9 +74,8 @@ static int add_members(struct item *it)
 }
 
 /* Of a COCO image: its text, and whether it speaks of this file. */
-static int annotate(struct item *it)
+static int annotate(struct item *it, const struct annot *a)
 {
-    const struct annot *a = it->file->annot;
     struct shard_row *row = &it->row;
 
     if (annot_fit(a, it->image.data, it->image.len, row) < 0)
@@ -87,36 +87,37 @@ static int annotate(struct item *it)
     return 0;
 }
 
-/* Boxes are those of the image as it is seen: its orientation stays. */
-static bool keep_turn(const struct item *it)
-{
-    return it->file->annot && (it->row.flags & SHARD_ROTATED);
-}
-
 int item_make(struct item *it, struct item_tools *t, const struct item_how *how)
 {
+    const struct annot *a = source_annot(it->src, it->number);
     struct shard_row *row = &it->row;
+    bool exif = how->exif;
 
     buf_reset(&it->tar);
+    buf_reset(&it->key);
     it->parts = 0;
     if (it->why)
         return 0;
-    *row = (struct shard_row){.key = it->file->key, .label = it->file->label};
+    source_key(it->src, it->number, &it->key);
+    *row = (struct shard_row){.key = it->key.data,
+                              .label = it->src->file[it->number].label};
     /* made into pixels it is decoded whole anyway */
     if (probe_image(t->decoder, how->raw ? PROBE_HEADER : how->check,
                     it->image.data ? it->image.data : "", it->image.len,
                     row) < 0)
         return bad(it);
+    /* boxes are those of the image as it is seen: its orientation stays */
+    exif |= a && (row->flags & SHARD_ROTATED);
     if (how->rows && (row->flags & SHARD_JPEG) &&
-        rows_make(&it->image, &it->spare, how->exif || keep_turn(it), row) < 0)
+        rows_make(&it->image, &it->spare, exif, row) < 0)
         return bad(it);
-    if (it->file->annot && annotate(it) < 0)
+    if (a && annotate(it, a) < 0)
         return bad(it);
     if (how->raw && raw_make(t, how->raw, &it->image, &it->spare, row) < 0)
         return bad(it);
     row->size = (uint32_t)it->image.len;
     row->crc32 = digest_crc32(0, it->image.data, it->image.len);
-    return add_members(it);
+    return add_members(it) < 0 ? bad(it) : 0;
 }
 
 static void item_release(struct item *it)
@@ -125,21 +126,22 @@ static void item_release(struct item *it)
     buf_release(&it->json);
     buf_release(&it->tar);
     buf_release(&it->spare);
+    buf_release(&it->key);
     for (int i = 0; i < 3; i++)
-        free(it->path[i]);
+        buf_release(&it->path[i]);
     free(it->why);
     *it = (struct item){0};
 }
 
-bool load_add(struct load *l, struct source *src, size_t number)
+bool load_add(struct load *l, const struct source *src, size_t number)
 {
     struct item *it = &l->item[l->n];
 
     if (l->n == LOAD_FILES || l->bytes >= LOAD_BYTES)
         return false;
     it->number = number;
-    it->file = &src->file[number];
-    l->bytes += it->file->size;
+    it->src = src;
+    l->bytes += source_size(src, number);
     l->n++;
     return true;
 }

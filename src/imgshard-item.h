@@ -15,12 +15,12 @@
 #include "vision/resize.h"
 
 struct item {
-    size_t number; /* of the file in the list */
-    const struct source_file *file;
+    const struct source *src;
+    size_t number; /* of the file in its list */
     struct buf image, json, tar, spare;
     struct shard_row row;
     struct shard_part part[3];
-    char *path[3]; /* of the parts; owned */
+    struct buf key, path[3]; /* of the sample and its parts */
     int parts;
     char *why; /* it is bad */
 };
@@ -63,8 +63,8 @@ struct load {
     int n;
     uint64_t bytes;
 };
-/* False: it is full. The file stays the source's. */
-bool load_add(struct load *l, struct source *src, size_t number);
+/* False: it is full. */
+bool load_add(struct load *l, const struct source *src, size_t number);
 /* Empty it; memory that large files took is given back. */
 void load_reset(struct load *l);
 void load_release(struct load *l);

@@ -116,14 +116,16 @@ static int pack_work(void *arg, void *item, int t)
 /* Count a file that is left out; -1 when there are too many. */
 static int left_out(struct pack *p, struct item *it)
 {
-    const char *path = it->file->path;
-    size_t n = strlen(path);
+    struct buf path = BUF_INIT;
 
     progress_clear(&p->progress);
-    if (!strncmp(it->why, path, n) && !strncmp(it->why + n, ": ", 2))
+    source_path(&p->src, it->number, &path);
+    if (!strncmp(it->why, path.data, path.len) &&
+        !strncmp(it->why + path.len, ": ", 2))
         warn("%s", it->why);
     else
-        warn("%s: %s", path, it->why);
+        warn("%s: %s", path.data, it->why);
+    buf_release(&path);
     free(it->why);
     it->why = NULL;
     p->bad++;

@@ -49,7 +49,8 @@ only jansson 'lib/util/json'
 only yaml 'lib/util/conf'
 only oneapi 'lib/engine/cpu/'
 only zlib 'lib/io/\(digest\|gz\)\.c'
-only sodium 'lib/\(io/digest\|util/hash\|ring/crypt\)\.c'
+only openssl 'lib/io/digest\.c'
+only sodium 'lib/\(util/hash\|ring/crypt\)\.c'
 only cuda 'lib/engine/cuda/'
 
 bad=$(find lib -name '*.h' | while IFS= read -r h; do

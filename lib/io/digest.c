@@ -2,7 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sodium.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -11,7 +11,7 @@
 #define PIECE (1 << 18)
 
 struct digest {
-    crypto_hash_sha256_state state;
+    EVP_MD_CTX *sum;
 };
 
 uint32_t digest_crc32(uint32_t crc, const void *p, size_t n)
@@ -27,30 +27,48 @@ uint32_t digest_crc32(uint32_t crc, const void *p, size_t n)
     return (uint32_t)c;
 }
 
+static void begin(struct digest *d)
+{
+    if (!EVP_DigestInit_ex(d->sum, EVP_sha256(), NULL))
+        BUG("libcrypto has no SHA-256");
+}
+
 struct digest *digest_new(void)
 {
     struct digest *d = xmalloc(sizeof(*d));
 
-    crypto_hash_sha256_init(&d->state);
+    d->sum = EVP_MD_CTX_new();
+    if (!d->sum)
+        BUG("libcrypto has no memory");
+    begin(d);
     return d;
 }
 
 void digest_add(struct digest *d, const void *p, size_t n)
 {
-    crypto_hash_sha256_update(&d->state, p, n);
+    if (!EVP_DigestUpdate(d->sum, p, n))
+        BUG("SHA-256 was not begun");
 }
 
 void digest_hex(struct digest *d, char hex[65])
 {
-    unsigned char sum[crypto_hash_sha256_BYTES];
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
 
-    crypto_hash_sha256_final(&d->state, sum);
-    sodium_bin2hex(hex, 65, sum, sizeof(sum));
-    crypto_hash_sha256_init(&d->state);
+    if (!EVP_DigestFinal_ex(d->sum, sum, &n) || n != 32)
+        BUG("SHA-256 of %u bytes", n);
+    for (unsigned i = 0; i < n; i++) {
+        hex[2 * i] = "0123456789abcdef"[sum[i] >> 4];
+        hex[2 * i + 1] = "0123456789abcdef"[sum[i] & 15];
+    }
+    hex[64] = 0;
+    begin(d);
 }
 
 void digest_free(struct digest *d)
 {
+    if (d)
+        EVP_MD_CTX_free(d->sum);
     free(d);
 }
 

@@ -1,8 +1,10 @@
 /*
  * digest.h - checksums of records and files: zlib's CRC-32, SHA-256.
  *
- * The only place that knows zlib and libsodium for this purpose. A digest takes
- * bytes in any pieces and answers once.
+ * The only place that knows zlib and libcrypto for this purpose: OpenSSL's
+ * SHA-256 uses the instructions for it where a processor has them, and is six
+ * times as fast there as libsodium's. A digest takes bytes in any pieces and
+ * answers once.
  */
 #ifndef IO_DIGEST_H
 #define IO_DIGEST_H

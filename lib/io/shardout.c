@@ -31,14 +31,30 @@ static int check_word(const char *w)
                           w);
 }
 
+static void add_number(struct buf *b, uint64_t v)
+{
+    char digits[24], *at = digits + sizeof(digits);
+
+    do
+        *--at = (char)('0' + v % 10);
+    while (v /= 10);
+    buf_add(b, at, (size_t)(digits + sizeof(digits) - at));
+}
+
 int shard_idx_add(struct shard_idx *x, const struct shard_part *p, int n)
 {
     for (int i = 0; i < n; i++) {
         if (check_word(p[i].ext) < 0 || check_word(p[i].path) < 0)
             return -1;
-        buf_addf(&x->lines, "%s%s %llu %llu %s", i ? " " : "", p[i].ext,
-                 (unsigned long long)p[i].offset, (unsigned long long)p[i].size,
-                 p[i].path);
+        if (i)
+            buf_addch(&x->lines, ' ');
+        buf_addstr(&x->lines, p[i].ext);
+        buf_addch(&x->lines, ' ');
+        add_number(&x->lines, p[i].offset);
+        buf_addch(&x->lines, ' ');
+        add_number(&x->lines, p[i].size);
+        buf_addch(&x->lines, ' ');
+        buf_addstr(&x->lines, p[i].path);
     }
     buf_addch(&x->lines, '\n');
     x->n++;

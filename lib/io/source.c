@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,39 +17,13 @@
 
 #define DEPTH_MAX 16
 
+/* A folder that is walked: its path, and the part of it that keys have. */
 struct walk {
     struct source *src;
-    size_t root; /* bytes of the path before the relative part */
+    struct buf path; /* ends in "/" */
+    size_t root;
     int32_t label;
 };
-
-char *source_key(const char *relative)
-{
-    char *key = xstrdup(relative), *base = strrchr(key, '/'), *dot;
-
-    base = base ? base + 1 : key;
-    dot = strrchr(base, '.');
-    if (dot && dot != base)
-        *dot = 0;
-    for (char *p = key; *p; p++)
-        if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
-              (*p >= '0' && *p <= '9') || strchr("_/+-", *p)))
-            *p = '_';
-    return key;
-}
-
-struct source_file *source_add(struct source *src)
-{
-    struct source_file *f;
-
-    if (src->n == src->cap) {
-        src->cap = src->cap ? src->cap * 2 : 1024;
-        src->file = xreallocarray(src->file, src->cap, sizeof(*src->file));
-    }
-    f = &src->file[src->n++];
-    *f = (struct source_file){.archive = -1, .label = LABEL_NONE};
-    return f;
-}
 
 int32_t label_of_name(struct source *src, const char *name)
 {
@@ -83,66 +58,89 @@ bool is_split(const char *folder, size_t n, const char *split)
             !memcmp(folder, "val", n));
 }
 
-static void add_file(struct walk *w, const char *path, uint64_t size)
-{
-    struct source_file *f = source_add(w->src);
-
-    f->path = xstrdup(path);
-    f->key = source_key(path + w->root);
-    f->label = w->label;
-    f->size = size;
-}
-
-/* Is it a directory (1), a regular file (0)? Links are followed. */
-static int kind_of(const char *path, uint64_t *size)
+/* Is the entry of a folder a directory (1), a regular file (0)? Links are
+ * followed. */
+static int kind_in(int dir, const char *folder, const char *name,
+                   uint64_t *size)
 {
     struct stat st;
 
-    if (stat(path, &st) < 0)
-        return err_sys(ERR_NOINPUT, "%s", path);
+    if (fstatat(dir, name, &st, 0) < 0)
+        return err_sys(ERR_NOINPUT, "%s%s", folder, name);
     *size = (uint64_t)st.st_size;
     if (S_ISDIR(st.st_mode))
         return 1;
     if (S_ISREG(st.st_mode))
         return 0;
-    return err_set(ERR_DATA, "%s: neither a file nor a folder", path);
+    return err_set(ERR_DATA, "%s%s: neither a file nor a folder", folder, name);
 }
 
-static int walk_class(struct walk *w, const char *dir, int depth)
+static int kind_of(const char *path, uint64_t *size)
 {
-    DIR *d = opendir(dir);
-    int kind, result = -1;
+    return kind_in(AT_FDCWD, "", path, size);
+}
+
+/* An entry that is no hidden one; NULL at the end and for errors. */
+static struct dirent *next_entry(DIR *d, size_t *hidden)
+{
+    struct dirent *e;
+
+    while (errno = 0, (e = readdir(d)) && e->d_name[0] == '.')
+        *hidden += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    return e;
+}
+
+static int walk_class(struct walk *w, int depth)
+{
+    size_t len = w->path.len;
+    DIR *d = opendir(w->path.data);
+    int64_t folder = -1;
     struct dirent *e;
     uint64_t size;
-    char *path;
+    int kind = 0;
 
     if (!d)
-        return err_sys(ERR_NOINPUT, "%s: open", dir);
-    if (depth > DEPTH_MAX) {
-        err_set(ERR_DATA, "%s: folders nested more than %d deep", dir,
-                DEPTH_MAX);
-        goto out;
-    }
-    while (errno = 0, (e = readdir(d))) {
-        if (e->d_name[0] == '.') {
-            w->src->ignored +=
-                strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
-            continue;
+        return err_sys(ERR_NOINPUT, "%s: open", w->path.data);
+    if (depth > DEPTH_MAX)
+        kind = err_set(ERR_DATA, "%s: folders nested more than %d deep",
+                       w->path.data, DEPTH_MAX);
+    while (kind >= 0 && (e = next_entry(d, &w->src->ignored))) {
+        kind = kind_in(dirfd(d), w->path.data, e->d_name, &size);
+        if (kind > 0) {
+            buf_addf(&w->path, "%s/", e->d_name);
+            kind = walk_class(w, depth + 1);
+            w->path.data[w->path.len = len] = 0;
+        } else if (kind == 0) {
+            struct source_file *f;
+
+            if (folder < 0)
+                folder = source_folder(w->src, w->path.data,
+                                       w->path.data + w->root, KEY_STEM);
+            f = source_add(w->src, (uint32_t)folder, e->d_name);
+            f->label = w->label;
+            f->bytes = size < UINT32_MAX ? (uint32_t)size : UINT32_MAX;
         }
-        path = xstrfmt("%s/%s", dir, e->d_name);
-        kind = kind_of(path, &size);
-        if (kind > 0)
-            kind = walk_class(w, path, depth + 1);
-        else if (kind == 0)
-            add_file(w, path, size);
-        free(path);
-        if (kind < 0)
-            goto out;
     }
-    result = errno ? err_sys(ERR_IO, "%s: read", dir) : 0;
-out:
+    if (kind >= 0 && errno)
+        kind = err_sys(ERR_IO, "%s: read", w->path.data);
     closedir(d);
-    return result;
+    return kind < 0 ? -1 : 0;
+}
+
+/* The files in DIR/NAME, or in DIR itself without a name. */
+static int walk(struct source *src, const char *dir, const char *name,
+                int32_t label)
+{
+    struct walk w = {.src = src, .label = label};
+    int r;
+
+    buf_addf(&w.path, "%s/", dir);
+    w.root = w.path.len;
+    if (name)
+        buf_addf(&w.path, "%s/", name);
+    r = walk_class(&w, 0);
+    buf_release(&w.path);
+    return r;
 }
 
 static int by_name(const void *a, const void *b)
@@ -155,21 +153,18 @@ static int by_name(const void *a, const void *b)
 /* Names of the folders in dir, sorted; files beside them are counted. */
 static int folders(const char *dir, char ***names, size_t *n, size_t *files)
 {
+    size_t hidden = 0;
     DIR *d = opendir(dir);
+    struct buf path = BUF_INIT;
     struct dirent *e;
     uint64_t size;
     int kind = 0;
 
     if (!d)
         return err_sys(ERR_NOINPUT, "%s: open", dir);
-    while (kind >= 0 && (errno = 0, (e = readdir(d)))) {
-        char *path;
-
-        if (e->d_name[0] == '.')
-            continue;
-        path = xstrfmt("%s/%s", dir, e->d_name);
-        kind = kind_of(path, &size);
-        free(path);
+    buf_addf(&path, "%s/", dir);
+    while (kind >= 0 && (e = next_entry(d, &hidden))) {
+        kind = kind_in(dirfd(d), path.data, e->d_name, &size);
         *files += kind == 0;
         if (kind > 0) {
             *names = xreallocarray(*names, *n + 1, sizeof(**names));
@@ -178,6 +173,7 @@ static int folders(const char *dir, char ***names, size_t *n, size_t *files)
     }
     if (kind >= 0 && errno)
         kind = err_sys(ERR_IO, "%s: read", dir);
+    buf_release(&path);
     closedir(d);
     if (kind < 0)
         return -1;
@@ -210,26 +206,15 @@ static const char *split_folder(const char *dir, char **names, size_t n,
 static int list_classes(struct source *src, const char *dir, char **names,
                         size_t n)
 {
-    struct walk w = {.src = src, .root = strlen(dir) + 1};
-
-    for (size_t i = 0; i < n; i++) {
-        char *path = xstrfmt("%s/%s", dir, names[i]);
-        int r;
-
-        w.label = label_of_name(src, names[i]);
-        r = walk_class(&w, path, 0);
-        free(path);
-        if (r < 0)
+    for (size_t i = 0; i < n; i++)
+        if (walk(src, dir, names[i], label_of_name(src, names[i])) < 0)
             return -1;
-    }
     return 0;
 }
 
 static int list_dir(struct source *src, const char *dir,
                     const struct source_how *how, int depth)
 {
-    struct walk flat = {
-        .src = src, .root = strlen(dir) + 1, .label = LABEL_NONE};
     size_t n = 0, files = 0, before = src->n;
     char **names = NULL, *inner = NULL;
     const char *split;
@@ -247,7 +232,7 @@ static int list_dir(struct source *src, const char *dir,
     } else if (err_code()) {
         r = -1;
     } else if (n == 0 || how->labels) {
-        r = walk_class(&flat, dir, 0);
+        r = walk(src, dir, NULL, LABEL_NONE);
     } else {
         src->ignored += files;
         r = list_classes(src, dir, names, n);
@@ -265,38 +250,6 @@ out:
 }
 
 /* ---- the list as a whole */
-
-static int by_key(const void *a, const void *b)
-{
-    const struct source_file *x = a, *y = b;
-    int r = strcmp(x->key, y->key);
-
-    return r ? r : strcmp(x->path, y->path);
-}
-
-static int by_place(const void *a, const void *b)
-{
-    const struct source_file *x = a, *y = b;
-
-    if (x->archive != y->archive)
-        return x->archive < y->archive ? -1 : 1;
-    if (x->archive >= 0 && x->offset != y->offset)
-        return x->offset < y->offset ? -1 : 1;
-    return by_key(a, b);
-}
-
-static int sort_files(struct source *src)
-{
-    if (!src->n)
-        return err_set(ERR_NOINPUT, "no files in the sources");
-    qsort(src->file, src->n, sizeof(*src->file), by_key);
-    for (size_t i = 1; i < src->n; i++)
-        if (!strcmp(src->file[i].key, src->file[i - 1].key))
-            return err_set(ERR_DATA, "%s and %s: both have the key %s",
-                           src->file[i - 1].path, src->file[i].path,
-                           src->file[i].key);
-    return 0;
-}
 
 /* The classes of s become the names, in byte order. */
 static int take_classes(const struct source *src, struct shard_set *s)
@@ -332,8 +285,9 @@ static int check_number(struct source *src, const struct shard_set *s,
                         const struct source_file *f)
 {
     if (s->n_classes && (uint32_t)f->label >= s->n_classes)
-        return err_set(ERR_DATA, "%s: class %ld: there are %lu classes",
-                       f->path, (long)f->label, (unsigned long)s->n_classes);
+        return source_bad(src, (size_t)(f - src->file),
+                          "class %ld: there are %lu classes", (long)f->label,
+                          (unsigned long)s->n_classes);
     if (f->label >= src->numbers)
         src->numbers = f->label + 1;
     return 0;
@@ -354,19 +308,18 @@ static int resolve(struct source *src, struct shard_set *s, struct map *classes)
 
         if (f->label >= 0) {
             if (!listed && src->n_names)
-                return err_set(ERR_DATA,
-                               "%s: class %ld, a number, where others have "
-                               "names: --classes says which they are",
-                               f->path, (long)f->label);
+                return source_bad(src, i,
+                                  "class %ld, a number, where others have "
+                                  "names: --classes says which they are",
+                                  (long)f->label);
             if (check_number(src, s, f) < 0)
                 return -1;
         } else if (f->label < LABEL_NONE) {
             const char *name = src->name[-2 - f->label];
 
             if (!map_get(classes, name, &label))
-                return err_set(ERR_DATA,
-                               "%s: class \"%s\": not in the list of classes",
-                               f->path, name);
+                return source_bad(
+                    src, i, "class \"%s\": not in the list of classes", name);
             f->label = (int32_t)label;
         }
     }
@@ -419,17 +372,20 @@ static int open_coco(struct source *src, struct shard_set *s, char **paths,
     r = kind < 0 ? -1 : source_coco(src, s, paths[0], images, kind > 0);
     free(images);
     if (r == 0)
-        r = sort_files(src);
+        r = source_sort(src);
     if (r < 0 || !src->sequential)
         return r;
-    qsort(src->file, src->n, sizeof(*src->file), by_place);
-    for (size_t i = 1; i < src->n; i++)
-        if (!src->file[i].missing &&
-            !strcmp(src->file[i].path, src->file[i - 1].path))
-            return err_set(ERR_DATA,
-                           "%s: is two images of %s, and a compressed tar is "
-                           "read once",
-                           src->file[i].path, paths[0]);
+    source_sort_places(src);
+    for (size_t i = 1; i < src->n; i++) {
+        const struct source_place *p = source_place(src, i - 1);
+        const struct source_place *q = source_place(src, i);
+
+        if (!q->missing && p->archive == q->archive && p->offset == q->offset)
+            return source_bad(src, i,
+                              "is two images of %s, and a compressed tar is "
+                              "read once",
+                              paths[0]);
+    }
     return 0;
 }
 
@@ -453,7 +409,7 @@ int source_open(struct source *src, struct shard_set *s, char **paths, int n,
         free(path);
     }
     if (result == 0)
-        result = sort_files(src);
+        result = source_sort(src);
     if (result == 0 && how->labels)
         result = source_labels(src, &classes, how);
     if (result == 0)
@@ -461,7 +417,7 @@ int source_open(struct source *src, struct shard_set *s, char **paths, int n,
     if (result == 0)
         result = check_names(src, &classes);
     if (result == 0 && src->sequential)
-        qsort(src->file, src->n, sizeof(*src->file), by_place);
+        source_sort_places(src);
     map_release(&classes);
     return result;
 }
@@ -493,42 +449,72 @@ static int read_at(struct source_archive *a, uint64_t offset, size_t n,
     return 0;
 }
 
+/* A file of n bytes when it was found; of what it is now. */
+static int read_file(const char *path, size_t n, struct buf *b)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got;
+
+    if (fd < 0)
+        return err_sys(ERR_NOINPUT, "%s: open", path);
+    do
+        got = read(fd, buf_reserve(b, n + 1), n + 1);
+    while (got < 0 && errno == EINTR);
+    close(fd);
+    if (got < 0)
+        return err_sys(ERR_IO, "%s: read", path);
+    /* no more and no less: it was read whole */
+    if ((size_t)got != n)
+        return buf_read_file(b, path, SHARD_MEMBER_MAX);
+    b->len += n;
+    b->data[b->len] = 0;
+    return 0;
+}
+
+static int read_member(struct source *src, const struct source_place *p,
+                       struct buf *image, struct buf *json)
+{
+    bool first = p->json_offset < p->offset; /* in sequence */
+    struct source_archive *a = &src->archive[p->archive];
+
+    if (p->json_size && first &&
+        read_at(a, p->json_offset, p->json_size, json) < 0)
+        return -1;
+    if (read_at(a, p->offset, (size_t)p->size, image) < 0)
+        return -1;
+    return p->json_size && !first
+               ? read_at(a, p->json_offset, p->json_size, json)
+               : 0;
+}
+
 int source_read(struct source *src, size_t i, struct buf *image,
                 struct buf *json)
 {
-    const struct source_file *f = &src->file[i];
-    struct source_archive *a;
-    bool first = f->json_offset < f->offset; /* in sequence */
+    const struct source_place *p = source_place(src, i);
+    uint64_t size = source_size(src, i);
+    struct buf path = BUF_INIT;
+    int r;
 
-    if (f->missing)
-        return err_set(ERR_DATA, "%s: not there", f->path);
-    if (f->archive < 0)
-        return buf_read_file(image, f->path, SHARD_MEMBER_MAX);
-    if (!f->size)
-        return err_set(ERR_DATA, "%s: empty, or a sample without an image",
-                       f->path);
-    if (f->size > SHARD_MEMBER_MAX)
-        return err_set(ERR_DATA, "%s: %llu bytes: over 64 MiB", f->path,
-                       (unsigned long long)f->size);
-    a = &src->archive[f->archive];
-    if (f->json_size && first &&
-        read_at(a, f->json_offset, f->json_size, json) < 0)
-        return -1;
-    if (read_at(a, f->offset, (size_t)f->size, image) < 0)
-        return -1;
-    return f->json_size && !first
-               ? read_at(a, f->json_offset, f->json_size, json)
-               : 0;
+    if (p && p->missing)
+        return source_bad(src, i, "not there");
+    if (p && p->archive >= 0 && !size)
+        return source_bad(src, i, "empty, or a sample without an image");
+    if (size > SHARD_MEMBER_MAX)
+        return source_bad(src, i, "%llu bytes: over 64 MiB",
+                          (unsigned long long)size);
+    if (p && p->archive >= 0)
+        return read_member(src, p, image, json);
+    source_path(src, i, &path);
+    r = read_file(path.data, (size_t)size, image);
+    buf_release(&path);
+    return r;
 }
 
 void source_release(struct source *src)
 {
     size_t i;
 
-    for (i = 0; i < src->n; i++) {
-        free(src->file[i].path);
-        free(src->file[i].key);
-    }
+    source_list_release(src);
     for (i = 0; i < src->n_archives; i++) {
         if (src->archive[i].fd >= 0)
             close(src->archive[i].fd);
@@ -537,7 +523,6 @@ void source_release(struct source *src)
     }
     for (i = 0; i < src->n_names; i++)
         free(src->name[i]);
-    free(src->file);
     free(src->archive);
     free(src->name);
     map_release(&src->names);

@@ -18,8 +18,11 @@
  *
  *	struct source src = {0};
  *	source_open(&src, &set, paths, n, &how)
- *	for each src.file[i]: source_read(&src, i, &image, &json)
+ *	for each i < src.n: source_read(&src, i, &image, &json)
  *	source_release(&src)        in every state
+ *
+ * The list is small: of a file it holds 24 bytes and its name; the path of a
+ * folder is held once, and keys are put together when they are wanted.
  */
 #ifndef IO_SOURCE_H
 #define IO_SOURCE_H
@@ -35,14 +38,31 @@
 #include <stdint.h>
 
 struct source_file {
-    char *path; /* for messages: FILE, or "TAR: MEMBER" */
+    const char *name; /* below its folder; behind the bytes of its key */
+    uint32_t folder;
+    int32_t label;  /* class, -1: none */
+    uint32_t place; /* 1 + its number; 0: a file by itself */
+    uint32_t bytes; /* of such a file when it was found, at most UINT32_MAX */
+};
+
+/* What the paths of files begin with, and their keys, and what of a name the
+ * keys end with. */
+struct source_folder {
+    char *path; /* for messages: "FOLDER/", "TAR: " */
     char *key;
-    int32_t label;         /* class, -1: none */
-    int32_t archive;       /* -1: path is a file */
-    uint64_t offset, size; /* in the archive, decompressed; size 0: no image;
-                              of a file: what it was when it was found */
+    enum source_key {
+        KEY_STEM,   /* the name without its extension */
+        KEY_SAMPLE, /* up to the first dot of its last part */
+        KEY_ID      /* none of it: the number of the image */
+    } rule;
+};
+
+/* Where an image is that is no file by itself, or is one of COCO. */
+struct source_place {
+    int32_t archive;       /* -1: a file */
+    uint32_t json_size;    /* 0: none */
+    uint64_t offset, size; /* in the archive, decompressed; size 0: no image */
     uint64_t json_offset;
-    uint32_t json_size;        /* 0: none */
     const struct annot *annot; /* COCO: what is in it; lent by the source */
     bool missing;              /* COCO: the image is not there */
 };
@@ -56,7 +76,11 @@ struct source_archive {
 struct source {
     size_t n, cap;
     struct source_file *file;
-    size_t ignored;  /* files outside class folders, hidden files */
+    size_t n_folders, n_places, places_cap;
+    struct source_folder *folder;
+    struct source_place *place;
+    struct source_text *text; /* names */
+    size_t ignored;           /* files outside class folders, hidden files */
     bool sequential; /* read files in their order, one after the other */
     int32_t numbers; /* labels that came as numbers, without names, are less */
     size_t n_archives;
@@ -92,8 +116,13 @@ int source_open(struct source *src, struct shard_set *s, char **paths, int n,
 int source_read(struct source *src, size_t i, struct buf *image,
                 struct buf *json) MUST_CHECK;
 void source_release(struct source *src);
-/* Key of a relative path: no extension; other than [A-Za-z0-9_/+-] is "_".
- * To be freed. */
-char *source_key(const char *relative);
+/* Path of a file, for messages: FILE, or "TAR: MEMBER". Appended. */
+void source_path(const struct source *src, size_t i, struct buf *b);
+/* Key of a file, appended. In it other than [A-Za-z0-9_/+-] is "_". */
+void source_key(const struct source *src, size_t i, struct buf *b);
+/* Bytes of its image, as far as they are known. */
+uint64_t source_size(const struct source *src, size_t i);
+/* What is in a file of COCO, or NULL. */
+const struct annot *source_annot(const struct source *src, size_t i);
 
 #endif

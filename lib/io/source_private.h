@@ -11,8 +11,27 @@
 
 #define LABEL_NONE (-1)
 
-/* A new entry of the list, zero but for archive -1 and label LABEL_NONE. */
-struct source_file *source_add(struct source *src);
+/* sourcelist.c: one more folder; path and key are copied. Its number. */
+uint32_t source_folder(struct source *src, const char *path, const char *key,
+                       enum source_key rule);
+/* A new entry of the list, with LABEL_NONE; the name is copied. */
+struct source_file *source_add(struct source *src, uint32_t folder,
+                               const char *name);
+/* Give an entry a place: archive -1, else zero. */
+struct source_place *source_put(struct source *src, struct source_file *f);
+/* Those that the list has; NULL. */
+const struct source_place *source_place(const struct source *src, size_t i);
+/* "PATH: " and the rest for the file i: ERR_DATA. */
+int source_bad(const struct source *src, size_t i, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+/* Characters of a key, in place. */
+void source_plain(char *key);
+/* By keys; ERR_DATA: two files have the same. ERR_NOINPUT: none. */
+int source_sort(struct source *src) MUST_CHECK;
+/* As they lie in their archives. */
+void source_sort_places(struct source *src);
+/* Names and folders. */
+void source_list_release(struct source *src);
 /* The label of a class name; the name is remembered. */
 int32_t label_of_name(struct source *src, const char *name);
 /* "train", "val", "validation", "test". */

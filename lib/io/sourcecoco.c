@@ -25,21 +25,27 @@ static int list_tar(struct found *f, const char *path)
 {
     const struct source_how flat = {.split = "", .labels = path};
     size_t prefix = strlen(path) + 2;
+    struct buf b = BUF_INIT;
 
     if (source_tar(&f->tar, path, &flat) < 0)
         return -1;
     for (size_t i = 0; i < f->tar.n; i++) {
-        const char *name = f->tar.file[i].path + prefix;
+        const char *name;
 
+        buf_reset(&b);
+        source_path(&f->tar, i, &b);
+        name = b.data + prefix;
         (void)map_add(&f->by_path, name, (int64_t)i);
         if (!map_add(&f->by_name, base_of(name), (int64_t)i))
             (void)map_add(&f->by_path, base_of(name), TWICE);
     }
+    buf_release(&b);
     return 0;
 }
 
 /* The member that a name of the annotations means, or NULL. */
-static const struct source_file *member(const struct found *f, const char *name)
+static const struct source_place *member(const struct found *f,
+                                         const char *name)
 {
     int64_t i;
 
@@ -47,33 +53,36 @@ static const struct source_file *member(const struct found *f, const char *name)
         !map_get(&f->by_path, base_of(name), &i) &&
         !map_get(&f->by_name, base_of(name), &i))
         return NULL;
-    return i < 0 ? NULL : &f->tar.file[i];
+    return i < 0 ? NULL : source_place(&f->tar, (size_t)i);
 }
 
-static void add_image(struct source *src, const struct coco *c, size_t i,
-                      const char *folder, const struct found *tar)
+/* Image i of the list; true if it is there. */
+static bool add_image(struct source *src, uint32_t folder, size_t i,
+                      const struct found *tar)
 {
-    struct source_file *f = source_add(src);
-    const struct source_file *m;
+    const struct coco *c = src->coco;
+    struct source_place *p =
+        source_put(src, source_add(src, folder, c->file[i]));
+    const struct source_place *m;
+    struct buf path = BUF_INIT;
     struct stat st;
 
-    f->annot = &c->image[i];
-    f->key = xstrfmt("%012lld", (long long)f->annot->id);
-    if (folder) {
-        f->path = xstrfmt("%s/%s", folder, c->file[i]);
-        f->missing = stat(f->path, &st) < 0;
-        f->size = f->missing ? 0 : (uint64_t)st.st_size;
-        return;
+    p->annot = &c->image[i];
+    if (tar) {
+        m = member(tar, c->file[i]);
+        p->missing = !m;
+        if (m) {
+            p->archive = m->archive;
+            p->offset = m->offset;
+            p->size = m->size;
+        }
+    } else {
+        source_path(src, src->n - 1, &path);
+        p->missing = stat(path.data, &st) < 0;
+        p->size = p->missing ? 0 : (uint64_t)st.st_size;
+        buf_release(&path);
     }
-    m = member(tar, c->file[i]);
-    f->missing = !m;
-    f->path = m ? xstrdup(m->path)
-                : xstrfmt("%s: %s", tar->tar.archive[0].path, c->file[i]);
-    if (m) {
-        f->archive = m->archive;
-        f->offset = m->offset;
-        f->size = m->size;
-    }
+    return !p->missing;
 }
 
 /* The classes of the list that was given, by their names. */
@@ -121,13 +130,14 @@ static int add_images(struct source *src, const char *images, bool folder)
 {
     struct found tar = {.tar = {0}};
     const struct coco *c = src->coco;
+    char *path = xstrfmt(folder ? "%s/" : "%s: ", images);
+    uint32_t number = source_folder(src, path, "", KEY_ID);
     size_t missing = 0;
     int r = folder ? 0 : list_tar(&tar, images);
 
-    for (size_t i = 0; i < c->n && r == 0; i++) {
-        add_image(src, c, i, folder ? images : NULL, &tar);
-        missing += src->file[src->n - 1].missing;
-    }
+    free(path);
+    for (size_t i = 0; i < c->n && r == 0; i++)
+        missing += !add_image(src, number, i, folder ? NULL : &tar);
     if (r == 0 && missing == c->n)
         r = err_set(ERR_NOINPUT, "%s: none of the %zu images is there, as %s",
                     images, c->n, c->file[0]);

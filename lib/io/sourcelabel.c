@@ -171,29 +171,48 @@ static const char *base_of(const char *path)
 
 static void index_files(struct labels *t)
 {
-    for (size_t i = 0; i < t->src->n; i++) {
-        const char *key = t->src->file[i].key;
+    struct buf key = BUF_INIT;
 
-        (void)map_add(&t->by_key, key, (int64_t)i);
-        if (!map_add(&t->by_base, base_of(key), (int64_t)i))
-            (void)map_add(&t->by_key, base_of(key), TWICE);
+    for (size_t i = 0; i < t->src->n; i++) {
+        buf_reset(&key);
+        source_key(t->src, i, &key);
+        (void)map_add(&t->by_key, key.data, (int64_t)i);
+        if (!map_add(&t->by_base, base_of(key.data), (int64_t)i))
+            (void)map_add(&t->by_key, base_of(key.data), TWICE);
     }
+    buf_release(&key);
+}
+
+/* Key of a relative path, in b. */
+static char *key_of(const char *path, struct buf *b)
+{
+    char *base, *dot;
+
+    buf_addstr(b, path);
+    base = strrchr(b->data, '/');
+    base = base ? base + 1 : b->data;
+    dot = strrchr(base, '.');
+    if (dot && dot != base)
+        *dot = 0;
+    source_plain(b->data);
+    return b->data;
 }
 
 /* The file that a name means, by its whole path or its last part; -1: none. */
 static int64_t find_file(const struct labels *t, const char *name)
 {
-    char *key;
+    struct buf b = BUF_INIT;
     int64_t i = -1;
+    char *key;
 
     while (!strncmp(name, "./", 2))
         name += 2;
-    key = source_key(name);
+    key = key_of(name, &b);
     if (!map_get(&t->by_key, key, &i) &&
         !map_get(&t->by_key, base_of(key), &i) &&
         !map_get(&t->by_base, base_of(key), &i))
         i = -1;
-    free(key);
+    buf_release(&b);
     return i;
 }
 
@@ -219,6 +238,7 @@ static int read_table(struct labels *t, char *at)
 {
     struct source *src = t->src;
     size_t known = 0, others = 0, i;
+    struct buf first = BUF_INIT;
     struct line l;
 
     index_files(t);
@@ -243,9 +263,13 @@ static int read_table(struct labels *t, char *at)
     }
     for (i = 0; i < src->n && src->file[i].label != LABEL_NONE; i++)
         ;
-    if (known < src->n)
-        return err_set(ERR_DATA, "%s: no label for %zu of %zu images, as %s",
-                       t->path, src->n - known, src->n, src->file[i].path);
+    if (known < src->n) {
+        source_path(src, i, &first);
+        err_set(ERR_DATA, "%s: no label for %zu of %zu images, as %s", t->path,
+                src->n - known, src->n, first.data);
+        buf_release(&first);
+        return -1;
+    }
     if (others)
         warn("%s: %zu labels of files that are not there", t->path, others);
     return 0;

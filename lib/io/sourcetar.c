@@ -78,15 +78,45 @@ static bool is_image_ext(const char *ext)
            !strcasecmp(ext, "png") || !strcasecmp(ext, "ppm");
 }
 
+/* An image of the list, which is a member of the archive. */
+static struct source_file *put_image(struct listing *l, uint32_t folder,
+                                     const char *name, uint64_t offset,
+                                     uint64_t size)
+{
+    struct source_file *f = source_add(l->src, folder, name);
+    struct source_place *p = source_put(l->src, f);
+
+    p->archive = l->archive;
+    p->offset = offset;
+    p->size = size;
+    return f;
+}
+
+/* A folder of the list: what is behind "TAR: PREFIX". */
+static uint32_t put_folder(struct listing *l, const char *prefix, size_t n,
+                           const char *key, enum source_key rule)
+{
+    char *path = xstrfmt("%s: %.*s", l->name, (int)n, prefix);
+    uint32_t folder = source_folder(l->src, path, key, rule);
+
+    free(path);
+    return folder;
+}
+
 /* ---- one tar of one class, inside another */
 
-static void add_inner(struct listing *l, const char *class, const char *inner,
+/* Its folders in the list: members that have the class in front, and others. */
+struct inner {
+    const char *class;
+    uint32_t folder[2];
+};
+
+static void add_inner(struct listing *l, const struct inner *in,
                       const struct tar_reader *t, uint64_t base)
 {
-    size_t n = strlen(class);
-    char *clean = clean_path(t->path), *relative;
+    size_t n = strlen(in->class);
+    char *clean = clean_path(t->path);
     const char *rest = clean;
-    struct source_file *f;
 
     if (is_hidden(clean)) {
         l->src->ignored++;
@@ -94,19 +124,28 @@ static void add_inner(struct listing *l, const char *class, const char *inner,
         return;
     }
     /* its own folder may be written there as well */
-    if (!strncmp(clean, class, n) && clean[n] == '/')
+    if (!strncmp(clean, in->class, n) && clean[n] == '/')
         rest += n + 1;
-    relative = xstrfmt("%s/%s", class, rest);
-    f = source_add(l->src);
-    f->path = xstrfmt("%s: %s: %s", l->name, inner, clean);
-    f->key = source_key(relative);
-    f->label = label_of_name(l->src, class);
-    f->archive = l->archive;
-    f->offset = base + t->data_offset;
-    f->size = t->size;
+    put_image(l, in->folder[rest != clean], rest, base + t->data_offset,
+              t->size)
+        ->label = label_of_name(l->src, in->class);
     l->images++;
-    free(relative);
     free(clean);
+}
+
+static void init_inner(struct listing *l, struct inner *in, const char *class,
+                       const char *inner)
+{
+    char *key = xstrfmt("%s/", class);
+
+    in->class = class;
+    for (int own = 0; own < 2; own++) {
+        char *path = xstrfmt("%s: %s", inner, own ? key : "");
+
+        in->folder[own] = put_folder(l, path, strlen(path), key, KEY_STEM);
+        free(path);
+    }
+    free(key);
 }
 
 /* Calls of tar.h with the types of struct tar_input. */
@@ -129,14 +168,16 @@ static int list_inner(struct listing *l, struct tar_reader *outer)
     char *name = xstrfmt("%s: %s", l->name, inner);
     uint64_t offset = outer->data_offset;
     struct tar_reader t;
+    struct inner in_list;
     int r;
 
+    init_inner(l, &in_list, class, inner);
     (void)label_of_name(l->src, class); /* an empty class is one too */
     l->tars++;
     tar_reader_input(&t, &in, name, outer->size);
     t.max_member = MEMBER_MAX;
     while ((r = tar_next(&t)) > 0)
-        add_inner(l, class, inner, &t, offset);
+        add_inner(l, &in_list, &t, offset);
     if (r == 0 && !t.ended)
         warn("%s: no end of archive", name);
     tar_reader_release(&t);
@@ -263,36 +304,31 @@ static int label_of_cls(struct source *src, const char *cls, int32_t *label)
 }
 
 /* Members [i, end) are a sample. */
-static int add_sample(struct listing *l, size_t i, size_t end)
+static int add_sample(struct listing *l, uint32_t folder, size_t i, size_t end)
 {
     const struct member *image = NULL, *first = &l->m[i];
-    struct source_file *f = source_add(l->src);
-    const char *ext;
-    char *key;
-    size_t n;
+    struct source_place json = {.json_size = 0}, *p;
+    int32_t label = LABEL_NONE;
+    struct source_file *f;
 
-    (void)tar_split(first->path, &n, &ext);
-    key = xstrfmt("%.*s", (int)n, first->path);
-    f->archive = l->archive;
-    f->key = source_key(key);
-    free(key);
     for (; i < end; i++) {
         const struct member *m = &l->m[i];
 
-        if (m->cls && label_of_cls(l->src, m->cls, &f->label) < 0)
+        if (m->cls && label_of_cls(l->src, m->cls, &label) < 0)
             return err_wrap("%s: %s", l->name, m->path);
         if (!image && is_image_ext(ext_of(m)))
             image = m;
         if (!strcasecmp(ext_of(m), "json") && m->size <= SHARD_MEMBER_MAX) {
-            f->json_offset = m->offset;
-            f->json_size = (uint32_t)m->size;
+            json.json_offset = m->offset;
+            json.json_size = (uint32_t)m->size;
         }
     }
-    f->path = xstrfmt("%s: %s", l->name, image ? image->path : first->path);
-    if (image) {
-        f->offset = image->offset;
-        f->size = image->size;
-    }
+    f = put_image(l, folder, image ? image->path : first->path,
+                  image ? image->offset : 0, image ? image->size : 0);
+    f->label = label;
+    p = &l->src->place[f->place - 1];
+    p->json_offset = json.json_offset;
+    p->json_size = json.json_size;
     return 0;
 }
 
@@ -306,6 +342,7 @@ static bool ext_repeats(const struct listing *l, size_t from, size_t i)
 
 static int take_samples(struct listing *l)
 {
+    uint32_t folder = put_folder(l, "", 0, "", KEY_SAMPLE);
     size_t i = 0, end, n, before = l->src->n;
     const char *ext;
 
@@ -319,7 +356,7 @@ static int take_samples(struct listing *l)
         while (end < l->n && same_key(&l->m[i], &l->m[end]) &&
                !ext_repeats(l, i, end))
             end++;
-        if (add_sample(l, i, end) < 0)
+        if (add_sample(l, folder, i, end) < 0)
             return -1;
     }
     note("%s: a tar of %zu samples", l->name, l->src->n - before);
@@ -398,12 +435,13 @@ static int choose_split(struct listing *l, size_t *at)
 static void take_files(struct listing *l, size_t at)
 {
     size_t before = l->src->n, i;
+    uint32_t folder = put_folder(l, l->n ? l->m[0].path : "", at, "", KEY_STEM);
     bool flat = true;
 
     for (i = 0; i < l->n && flat; i++)
         flat = l->how->labels || !first_part(l->m[i].path + at);
     for (i = 0; i < l->n; i++) {
-        const struct member *m = &l->m[i];
+        struct member *m = &l->m[i];
         size_t n = first_part(m->path + at);
         struct source_file *f;
 
@@ -411,18 +449,14 @@ static void take_files(struct listing *l, size_t at)
             l->src->ignored++;
             continue;
         }
-        f = source_add(l->src);
-        f->path = xstrfmt("%s: %s", l->name, m->path);
-        f->key = source_key(m->path + at);
-        f->archive = l->archive;
-        f->offset = m->offset;
-        f->size = m->size;
+        f = put_image(l, folder, m->path + at, m->offset, m->size);
         if (!flat) {
-            char *class = xstrfmt("%.*s", (int)n - 1, m->path + at);
-
-            f->label = label_of_name(l->src, class);
-            free(class);
+            m->path[at + n - 1] = 0;
+            f->label = label_of_name(l->src, m->path + at);
         }
+        /* the list has its name */
+        free(m->path);
+        m->path = NULL;
     }
     note("%s: a tar of %zu images%s", l->name, l->src->n - before,
          flat ? "" : " in class folders");

@@ -57,7 +57,7 @@ static int load(void *arg, struct batch_row *r, int try_no)
     buf_reset(&r->annot);
     if (source_read(&p->src, i, &r->bytes, &p->none) < 0)
         return -1;
-    annot_text(p->src.file[i].annot, &r->annot);
+    annot_text(source_annot(&p->src, i), &r->annot);
     r->data = r->bytes.data;
     r->size = r->bytes.len;
     return 0;
@@ -67,7 +67,7 @@ static void name(void *arg, const struct batch_row *r, struct buf *b)
 {
     struct photos *p = arg;
 
-    buf_addstr(b, p->src.file[r->pos].path);
+    source_path(&p->src, (size_t)r->pos, b);
 }
 
 static int take(void *arg, struct batch_frame *f)
@@ -110,7 +110,7 @@ static int compare(const struct photos *p, const char *table, const char *set,
         id = strtoll(at + n, &end, 10);
         want[0] = strtoul(end, &end, 16);
         want[1] = strtoul(end, &end, 16);
-        if (*lines >= p->src.n || p->src.file[*lines].annot->id != id ||
+        if (*lines >= p->src.n || source_annot(&p->src, *lines)->id != id ||
             p->crc[*lines] != want[k]) {
             wrong++;
             printf("# %s %lld differs\n", set, id);
