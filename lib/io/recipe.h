@@ -10,8 +10,8 @@
  * step. MICRO images go through the network at once, on WORLD ranks, ACCUM
  * times: global = micro x world x accum, refused when it does not hold.
  * Progress is one number, SAMPLES consumed by optimizer steps; epoch, position
- * and learning rate are derived from it. An epoch has recipe_epoch_samples()
- * of them: N rounded up ("wrap") or down ("drop") to whole global batches, or N
+ * and learning rate are derived from it. An epoch has epoch_samples
+ * (recipe_divide) of them: N rounded up ("wrap") or down ("drop") to whole global batches, or N
  * itself ("exact").
  *
  * Position p of an epoch (data-and-collectives 1.13): micro-step m of step t,

@@ -2,6 +2,7 @@
 
 #include "ring/msg.h"
 #include "util/fdio.h"
+#include "util/le.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -53,8 +54,7 @@ void channel_put(struct channel *c, const void *p, size_t n)
     if (c->out_at > 1 << 20 || c->out_at == c->out.len)
         compact(&c->out, &c->out_at);
     to = (unsigned char *)buf_reserve(&c->out, 4 + sealed);
-    for (int i = 0; i < 4; i++)
-        to[i] = (unsigned char)(sealed >> (8 * i));
+    le_put(to, sealed, 4);
     crypt_push(&c->push, p, n, to + 4);
     c->out.len += 4 + sealed;
     c->said = clock_ms();
@@ -90,13 +90,6 @@ static const unsigned char *input(const struct channel *c)
     return (const unsigned char *)c->in.data + c->in_at;
 }
 
-static size_t sealed_length(const struct channel *c)
-{
-    const unsigned char *p = input(c);
-
-    return p[0] | (size_t)p[1] << 8 | (size_t)p[2] << 16 | (size_t)p[3] << 24;
-}
-
 /* A message out of the bytes that are there: 1, 0 or -1. */
 static int unseal(struct channel *c, struct buf *m)
 {
@@ -112,7 +105,7 @@ static int unseal(struct channel *c, struct buf *m)
     }
     if (c->in.len - c->in_at < 4)
         return 0;
-    n = sealed_length(c);
+    n = (size_t)le_get(input(c), 4);
     if (n < CRYPT_EXTRA || n > SEALED_MOST)
         return err_set(ERR_PEER, "control message of %zu bytes, at most %d", n,
                        SEALED_MOST);

@@ -1,5 +1,7 @@
 #include "ring/flow.h"
 
+#include "util/le.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -24,58 +26,44 @@ enum {
     AT_COUNTER = 40
 };
 
-static void put(unsigned char *p, uint64_t v, int bytes)
-{
-    for (int i = 0; i < bytes; i++)
-        p[i] = (unsigned char)(v >> (8 * i));
-}
-
-static uint64_t get(const unsigned char *p, int bytes)
-{
-    uint64_t v = 0;
-
-    for (int i = 0; i < bytes; i++)
-        v |= (uint64_t)p[i] << (8 * i);
-    return v;
-}
-
 void flow_head_write(const struct flow_head *h, uint64_t counter,
                      unsigned char p[FLOW_HEAD])
 {
-    put(p, MAGIC, 4);
-    put(p + AT_TYPE, (uint64_t)h->type, 1);
-    put(p + AT_FLAGS, h->infinite ? INFINITE : 0, 1);
-    put(p + AT_LANE, h->lane, 2);
-    put(p + AT_REQUEST, h->request, 4);
-    put(p + AT_BUCKET, h->bucket, 4);
-    put(p + AT_SEGMENT, h->segment, 4);
-    put(p + AT_BYTES, h->bytes, 4);
-    put(p + AT_COUNT, h->count, 8);
-    put(p + AT_STEP, (uint64_t)h->step, 8);
-    put(p + AT_COUNTER, counter, 8);
+    le_put(p, MAGIC, 4);
+    le_put(p + AT_TYPE, (uint64_t)h->type, 1);
+    le_put(p + AT_FLAGS, h->infinite ? INFINITE : 0, 1);
+    le_put(p + AT_LANE, h->lane, 2);
+    le_put(p + AT_REQUEST, h->request, 4);
+    le_put(p + AT_BUCKET, h->bucket, 4);
+    le_put(p + AT_SEGMENT, h->segment, 4);
+    le_put(p + AT_BYTES, h->bytes, 4);
+    le_put(p + AT_COUNT, h->count, 8);
+    le_put(p + AT_STEP, (uint64_t)h->step, 8);
+    le_put(p + AT_COUNTER, counter, 8);
 }
 
 int flow_head_check(struct flow_head *expected, uint64_t counter,
                     const unsigned char p[FLOW_HEAD])
 {
     unsigned char want[FLOW_HEAD];
-    uint64_t flags = get(p + AT_FLAGS, 1);
+    uint64_t flags = le_get(p + AT_FLAGS, 1);
 
     expected->infinite = flags & INFINITE && expected->type == FLOW_SUM;
     flow_head_write(expected, counter, want);
     if (memcmp(want, p, FLOW_HEAD) == 0)
         return 0;
-    if (get(p, 4) != MAGIC || get(p + AT_COUNTER, 8) != counter)
+    if (le_get(p, 4) != MAGIC || le_get(p + AT_COUNTER, 8) != counter)
         return err_set(ERR_PEER, "data: a head that makes no sense");
-    return err_set(
-        ERR_CONFIG,
-        "data: bucket %" PRIu64 " of %" PRIu64 " elements at step %" PRIu64
-        ", segment %" PRIu64 " of %" PRIu64 " bytes in place of bucket %" PRIu32
-        " of %" PRIu64 " at step %" PRId64 ", segment %" PRIu32 " of %" PRIu32
-        " bytes",
-        get(p + AT_BUCKET, 4), get(p + AT_COUNT, 8), get(p + AT_STEP, 8),
-        get(p + AT_SEGMENT, 4), get(p + AT_BYTES, 4), expected->bucket,
-        expected->count, expected->step, expected->segment, expected->bytes);
+    return err_set(ERR_CONFIG,
+                   "data: bucket %" PRIu64 " of %" PRIu64
+                   " elements at step %" PRIu64 ", segment %" PRIu64
+                   " of %" PRIu64 " bytes in place of bucket %" PRIu32
+                   " of %" PRIu64 " at step %" PRId64 ", segment %" PRIu32
+                   " of %" PRIu32 " bytes",
+                   le_get(p + AT_BUCKET, 4), le_get(p + AT_COUNT, 8),
+                   le_get(p + AT_STEP, 8), le_get(p + AT_SEGMENT, 4),
+                   le_get(p + AT_BYTES, 4), expected->bucket, expected->count,
+                   expected->step, expected->segment, expected->bytes);
 }
 
 void flow_open(struct flow *f, int fd, enum plane_protect protect,

@@ -2,6 +2,7 @@
 
 #include "ring/net.h"
 #include "util/fdio.h"
+#include "util/le.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -22,21 +23,6 @@ enum {
     AT_NONCE = 68
 };
 
-static void put(unsigned char *p, uint32_t v, int bytes)
-{
-    for (int i = 0; i < bytes; i++)
-        p[i] = (unsigned char)(v >> (8 * i));
-}
-
-static uint32_t get(const unsigned char *p, int bytes)
-{
-    uint32_t v = 0;
-
-    for (int i = 0; i < bytes; i++)
-        v |= (uint32_t)p[i] << (8 * i);
-    return v;
-}
-
 void login_begin(struct login *l, int fd, bool dial,
                  const unsigned char shared[CRYPT_KEY],
                  const struct login_id *mine, int64_t deadline)
@@ -50,13 +36,13 @@ void login_begin(struct login *l, int fd, bool dial,
     l->mine = *mine;
     l->deadline = deadline;
     memcpy(h, "ARNG", 4);
-    put(h + AT_MAJOR, LOGIN_MAJOR, 2);
-    put(h + AT_MINOR, LOGIN_MINOR, 2);
-    put(h + AT_ROLE, dial ? 0 : 1, 1);
-    put(h + AT_PROTECT, mine->protect, 1);
-    put(h + AT_PURPOSE, mine->purpose, 2);
-    put(h + AT_RANK, mine->rank, 4);
-    put(h + AT_WORLD, mine->world, 4);
+    le_put(h + AT_MAJOR, LOGIN_MAJOR, 2);
+    le_put(h + AT_MINOR, LOGIN_MINOR, 2);
+    le_put(h + AT_ROLE, dial ? 0 : 1, 1);
+    le_put(h + AT_PROTECT, mine->protect, 1);
+    le_put(h + AT_PURPOSE, mine->purpose, 2);
+    le_put(h + AT_RANK, mine->rank, 4);
+    le_put(h + AT_WORLD, mine->world, 4);
     memcpy(h + AT_JOB, mine->job, sizeof(mine->job));
     crypt_pair(l->secret, h + AT_PUBLIC);
     crypt_random(h + AT_NONCE, CRYPT_NONCE);
@@ -78,11 +64,12 @@ static int check_hello(const struct login *l)
 
     if (memcmp(h, "ARNG", 4) != 0)
         return err_set(ERR_PEER, "login: not an allreduce-ring");
-    if (get(h + AT_MAJOR, 2) != LOGIN_MAJOR)
+    if (le_get(h + AT_MAJOR, 2) != LOGIN_MAJOR)
         return err_set(ERR_CONFIG, "login: protocol %u.%u, here %d.%d",
-                       get(h + AT_MAJOR, 2), get(h + AT_MINOR, 2), LOGIN_MAJOR,
+                       (unsigned)le_get(h + AT_MAJOR, 2),
+                       (unsigned)le_get(h + AT_MINOR, 2), LOGIN_MAJOR,
                        LOGIN_MINOR);
-    if (get(h + AT_ROLE, 1) != (l->dial ? 1u : 0u))
+    if (le_get(h + AT_ROLE, 1) != (l->dial ? 1u : 0u))
         return err_set(ERR_PEER, "login: both sides have the same role");
     return 0;
 }
@@ -101,10 +88,10 @@ static int take_hello(struct login *l)
     if (check_hello(l) < 0 || crypt_keys(&c, l->tx, l->rx, l->hash) < 0)
         return -1;
     crypt_forget(l->secret, sizeof(l->secret));
-    l->peer.rank = get(h + AT_RANK, 4);
-    l->peer.world = get(h + AT_WORLD, 4);
-    l->peer.purpose = (uint16_t)get(h + AT_PURPOSE, 2);
-    l->peer.protect = (uint8_t)get(h + AT_PROTECT, 1);
+    l->peer.rank = (uint32_t)le_get(h + AT_RANK, 4);
+    l->peer.world = (uint32_t)le_get(h + AT_WORLD, 4);
+    l->peer.purpose = (uint16_t)le_get(h + AT_PURPOSE, 2);
+    l->peer.protect = (uint8_t)le_get(h + AT_PROTECT, 1);
     memcpy(l->peer.job, h + AT_JOB, sizeof(l->peer.job));
     crypt_proof(l->tx, l->hash, l->dial, l->mine.rank, l->out + LOGIN_HELLO);
     l->ready = LOGIN_BYTES;

@@ -1,13 +1,15 @@
 #include "ring/msg.h"
 
+#include "util/le.h"
+
 #include <string.h>
 
 /* ---- writing */
 
 static void put(struct buf *b, uint64_t v, int bytes)
 {
-    for (int i = 0; i < bytes; i++)
-        buf_addch(b, (char)(v >> (8 * i)));
+    le_put((unsigned char *)buf_reserve(b, (size_t)bytes), v, bytes);
+    b->len += (size_t)bytes;
 }
 
 static void put_text(struct buf *b, const char *s)
@@ -129,11 +131,8 @@ static const unsigned char *take_bytes(struct rest *r, size_t n)
 static uint64_t take(struct rest *r, int bytes)
 {
     const unsigned char *p = take_bytes(r, (size_t)bytes);
-    uint64_t v = 0;
 
-    for (int i = 0; p && i < bytes; i++)
-        v |= (uint64_t)p[i] << (8 * i);
-    return v;
+    return p ? le_get(p, bytes) : 0;
 }
 
 static uint32_t take32(struct rest *r)
