@@ -32,13 +32,33 @@ digest=$(cat out0)
 like "$digest" '^2 ranks, digest' 'and rank 0 says so'
 [ ! -e sock ]
 ok $? 'the socket is gone'
+COMM_TIME=1
 MILLRACE_PIPE_BYTES=4096
-export MILLRACE_PIPE_BYTES
+export COMM_TIME MILLRACE_PIPE_BYTES
+pair -- steps=3 buckets=40 numel=20001
+is "$s0 $s1" '0 0' 'many large buckets'
+like "$(cat err0)" 'through memory$' 'in shared memory'
+many=$(cat out0)
+MILLRACE_SLOTS=off
+export MILLRACE_SLOTS
 pair -- steps=3
 is "$s0 $s1 $(cat out0)" "0 0 $digest" 'the same through pipes of 4 KiB'
 pair -- steps=3 buckets=40 numel=20001
-is "$s0 $s1" '0 0' 'many large buckets through pipes of 4 KiB'
-unset MILLRACE_PIPE_BYTES
+is "$s0 $s1 $(cat out0)" "0 0 $many" 'many large buckets through pipes of 4 KiB'
+like "$(cat err0)" 'through pipes$' 'and not in memory'
+unset MILLRACE_PIPE_BYTES MILLRACE_SLOTS
+for eight in '8>&-' '8</dev/null' "8<$w"; do
+	plain=$w
+	# shellcheck disable=SC2016
+	printf '#!/bin/sh\nexec %s "$@" %s\n' "$plain" "$eight" >closed
+	chmod +x closed
+	w=./closed
+	pair -- steps=3 buckets=40 numel=20001
+	w=$plain
+	is "$s0 $s1 $(cat out0)" "0 0 $many" "the same with $eight"
+	like "$(cat err0)" 'through pipes$' 'by the pipe, then'
+done
+unset COMM_TIME
 pair -- exit=75
 is "$s0 $s1" '75 75' 'a status of all workers is that of the rings'
 expect_status 0 'one rank needs no place to meet' "$ring" -- "$w" worker

@@ -9,13 +9,19 @@
  *
  *   worker -> ring                              ring -> worker
  *   hello  role=worker proto=1.0 layout=HEX     hello role=ring rank world
- *          recipe=HEX samples=N                       (sent when all ranks have
+ *          recipe=HEX samples=N slots=0|1             (sent when all ranks have
  *                                                      joined and agree)
  *   grad   step bucket; g F32 [numel]           sum   step bucket finite=0|1; g
  *   reduce op=sum|min|max; v F64 [k]            reduced; v F64 [k]
  *   bcast  root name; tensors (root only)       bcast name; tensors
  *   barrier name                                barrier name
  *   end                                         end
+ *
+ * A worker that says slots=1 can take gradients in shared memory (slots.h). If the
+ * ring has some, its hello says where: slots (a descriptor that the worker has
+ * inherited), slots.arena, slots.sums and slots.room (bytes). From then on a grad
+ * may have the metadata n (elements) and at (byte offset in the arena) in place
+ * of the tensor; its sum has at, too, and lies there in the sums.
  *
  * Every rank sends the same requests in the same order; the ring checks kind,
  * name and sizes against each other and fails the run (ERR_CONFIG) naming the
@@ -28,6 +34,8 @@
 
 #define CTL_FD_IN 6
 #define CTL_FD_OUT 7
+#define CTL_FD_SLOTS 8 /* of the worker, where the ring shares memory */
+#define CTL_SLOTS_ENV "MILLRACE_SLOTS" /* off: by neither end, for tests */
 #define CTL_PROTO "1.0"
 
 #define CTL_HELLO "hello"

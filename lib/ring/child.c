@@ -22,8 +22,8 @@ static void set_number(const char *name, int v)
 }
 
 /* In the child; never returns. fail gets the errno of what went wrong. */
-_Noreturn static void become(char **argv, const sigset_t *mask, pid_t parent,
-                             const int fd[2], int fail)
+_Noreturn static void become(const struct child_options *o, pid_t parent,
+                             const int fd[3], int fail)
 {
     struct sigaction a;
     int saved;
@@ -37,16 +37,22 @@ _Noreturn static void become(char **argv, const sigset_t *mask, pid_t parent,
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(ERR_PEER);
-    sigprocmask(SIG_SETMASK, mask, NULL);
-    /* fd[] are above both numbers, see start. */
-    if (dup2(fd[0], CTL_FD_IN) >= 0 && dup2(fd[1], CTL_FD_OUT) >= 0)
-        execvp(argv[0], argv);
+    sigprocmask(SIG_SETMASK, o->mask, NULL);
+    /* fd[] are above these numbers, see start. */
+    if (dup2(fd[0], CTL_FD_IN) >= 0 && dup2(fd[1], CTL_FD_OUT) >= 0 &&
+        (fd[2] < 0 || dup2(fd[2], CTL_FD_SLOTS) >= 0))
+        execvp(o->argv[0], o->argv);
     saved = errno;
     (void)!write(fail, &saved, sizeof(saved));
     _exit(ERR_UNAVAILABLE);
 }
 
-/* A pipe whose ends are above the numbers that mean something. */
+/* Above the numbers that mean something. */
+static int move_up(int fd)
+{
+    return fcntl(fd, F_DUPFD_CLOEXEC, CTL_FD_SLOTS + 1);
+}
+
 static int make_pipe(int p[2], int bytes)
 {
     int q[2];
@@ -54,7 +60,7 @@ static int make_pipe(int p[2], int bytes)
     if (pipe2(q, O_CLOEXEC) < 0)
         return err_sys(ERR_SYSTEM, "pipe");
     for (int i = 0; i < 2; i++) {
-        p[i] = fcntl(q[i], F_DUPFD_CLOEXEC, CTL_FD_OUT + 1);
+        p[i] = move_up(q[i]);
         close(q[i]);
     }
     if (p[0] < 0 || p[1] < 0)
@@ -79,18 +85,22 @@ static int wait_for_exec(struct child *c, int fail)
     return err_sys(ERR_UNAVAILABLE, "%s", c->name);
 }
 
-int child_start(struct child *c, char **argv, const struct ranks *r,
-                const sigset_t *mask, int pipe_bytes)
+int child_start(struct child *c, const struct child_options *o)
 {
     int in[2] = {-1, -1}, out[2] = {-1, -1}, fail[2] = {-1, -1};
-    int theirs[2], ok = -1;
+    int theirs[3] = {-1, -1, -1}, ok = -1;
     pid_t parent = getpid();
-    const char *slash = strrchr(argv[0], '/');
+    const char *slash = strrchr(o->argv[0], '/');
+    const struct ranks *r = o->ranks;
 
-    *c = (struct child){-1, -1, -1, -1, slash ? slash + 1 : argv[0]};
-    if (make_pipe(in, pipe_bytes) < 0 || make_pipe(out, pipe_bytes) < 0 ||
+    *c = (struct child){-1, -1, -1, -1, slash ? slash + 1 : o->argv[0]};
+    if (make_pipe(in, o->pipe_bytes) < 0 || make_pipe(out, o->pipe_bytes) < 0 ||
         make_pipe(fail, 0) < 0)
         goto out;
+    if (o->shared >= 0 && (theirs[2] = move_up(o->shared)) < 0) {
+        err_sys(ERR_SYSTEM, "descriptor for the worker");
+        goto out;
+    }
     set_number("RANK", r->rank);
     set_number("WORLD_SIZE", r->world);
     set_number("LOCAL_RANK", r->local_rank);
@@ -100,7 +110,7 @@ int child_start(struct child *c, char **argv, const struct ranks *r,
     theirs[1] = in[1];
     c->pid = fork();
     if (c->pid == 0)
-        become(argv, mask, parent, theirs, fail[1]);
+        become(o, parent, theirs, fail[1]);
     if (c->pid < 0) {
         err_sys(ERR_SYSTEM, "fork");
         goto out;
@@ -120,6 +130,8 @@ int child_start(struct child *c, char **argv, const struct ranks *r,
     in[0] = out[1] = -1;
     ok = 0;
 out:
+    if (theirs[2] >= 0)
+        close(theirs[2]);
     for (int i = 0; i < 2; i++) {
         if (in[i] >= 0)
             close(in[i]);

@@ -1,7 +1,8 @@
 /*
  * child.h - the worker process of a ring: start it, tell how it ended.
  *
- * The worker gets descriptor 6 (read) and 7 (write) and keeps 0 to 2; RANK,
+ * The worker gets descriptor 6 (read) and 7 (write), 8 if memory is shared with
+ * it, and keeps 0 to 2; RANK,
  * LOCAL_RANK, WORLD_SIZE and ACCEL_RING are set. It is the leader of a process
  * group of its own and is killed when the thread that started it ends, so start
  * it from the main thread.
@@ -24,13 +25,16 @@ struct child {
     const char *name; /* last part of argv[0] */
 };
 
-/*
- * Start argv (ended by NULL, found in PATH). mask is the signal mask it gets.
- * ERR_UNAVAILABLE if the program cannot be run. pipe_bytes: size of the pipes,
- * 0: as large as may be.
- */
-int child_start(struct child *c, char **argv, const struct ranks *r,
-                const sigset_t *mask, int pipe_bytes) MUST_CHECK;
+struct child_options {
+    char **argv; /* ended by NULL, found in PATH */
+    const struct ranks *ranks;
+    const sigset_t *mask; /* the signal mask it gets */
+    int pipe_bytes;       /* size of the pipes, 0: as large as may be */
+    int shared;           /* descriptor that becomes its 8, or -1 */
+};
+
+/* ERR_UNAVAILABLE if the program cannot be run. */
+int child_start(struct child *c, const struct child_options *o) MUST_CHECK;
 /* "killed by signal 9 (Killed)" or "exited with status 3" for a status of
  * waitpid. */
 void child_describe(int status, struct buf *b);

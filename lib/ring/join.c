@@ -221,7 +221,7 @@ int join_run(struct join *j, const struct join_options *o)
     return 0;
 fail:
     text = xstrdup(err_text());
-    if (j->shm.base && !shm_aborted(&j->shm))
+    if (j->shm.head && !shm_aborted(&j->shm))
         shm_abort(&j->shm, err_code(), o->ranks.rank, text);
     free(text);
     join_leave(j, false);

@@ -1,5 +1,6 @@
 #include "ring/loop.h"
 
+#include "io/ctl.h"
 #include "io/local.h"
 #include "ring/child.h"
 #include "ring/request.h"
@@ -386,7 +387,10 @@ static int start(struct ring *g)
     const struct ring_options *o = g->o;
     const struct ranks *r = &o->join.ranks;
     const char *bytes = getenv("MILLRACE_PIPE_BYTES"); /* for tests */
+    const char *slots = getenv(CTL_SLOTS_ENV);
+    bool share = !slots || strcmp(slots, "off") != 0;
     struct serve_plane p;
+    struct child_options c = {.argv = o->argv, .ranks = r};
     sigset_t old;
 
     find_launcher(g);
@@ -394,10 +398,11 @@ static int start(struct ring *g)
         return -1;
     note("rank %d/%d engine %s (from %s)", r->rank, r->world,
          g->join.engine->name, r->family);
+    c.mask = &old;
+    c.pipe_bytes = bytes ? (int)strtol(bytes, NULL, 10) : 0;
+    c.shared = share ? g->join.shm.fd[SHM_DATA] : -1;
     fault_point("ring.start");
-    if (open_signals(g, &old) < 0 ||
-        child_start(&g->child, o->argv, r, &old,
-                    bytes ? (int)strtol(bytes, NULL, 10) : 0) < 0) {
+    if (open_signals(g, &old) < 0 || child_start(&g->child, &c) < 0) {
         char *text = xstrfmt("rank %d: %s", r->rank, err_text());
         shm_abort(&g->join.shm, err_code(), r->rank, text);
         free(text);
@@ -406,7 +411,8 @@ static int start(struct ring *g)
     }
     atomic_store(&shm_rank(&g->join.shm, r->rank)->worker_pid,
                  (int32_t)g->child.pid);
-    p = (struct serve_plane){&g->join.shm, g->join.engine, g->join.plane};
+    p = (struct serve_plane){&g->join.shm, g->join.engine, g->join.plane,
+                             share ? CTL_FD_SLOTS : -1};
     return serve_start(&g->serve, &p, g->child.in, g->child.out);
 }
 

@@ -19,7 +19,7 @@
 
 /* ---- handing over */
 
-#define MOST_FDS 2 /* memory and bell */
+#define MOST_FDS (SHM_PARTS + 1) /* memory and bell */
 
 union fd_room {
     struct cmsghdr h;
@@ -28,7 +28,8 @@ union fd_room {
 
 static int send_memory(int fd, const struct shm *s)
 {
-    int fds[MOST_FDS] = {s->fd, s->bell}, n = s->bell >= 0 ? 2 : 1;
+    int fds[MOST_FDS] = {s->fd[SHM_TABLE], s->fd[SHM_DATA], s->bell};
+    int n = s->bell >= 0 ? MOST_FDS : SHM_PARTS;
     union fd_room control;
     char byte = 'm';
     struct iovec v = {&byte, 1};
@@ -59,11 +60,12 @@ static int receive_memory(int fd, int fds[MOST_FDS])
                        .msg_controllen = sizeof(control.room)};
     ssize_t r;
 
-    fds[0] = fds[1] = -1;
+    for (int i = 0; i < MOST_FDS; i++)
+        fds[i] = -1;
     do {
         r = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
     } while (r < 0 && errno == EINTR);
-    if (r != 1 || m.msg_controllen < CMSG_LEN(sizeof(int)) ||
+    if (r != 1 || m.msg_controllen < CMSG_LEN(SHM_PARTS * sizeof(int)) ||
         control.h.cmsg_type != SCM_RIGHTS ||
         control.h.cmsg_len > CMSG_LEN(MOST_FDS * sizeof(int)))
         return err_set(ERR_PEER,
@@ -352,13 +354,13 @@ static int receive(struct peers *p, struct shm *s, const struct peer_address *a)
     }
     if (receive_memory(p->fd[0], fds) < 0)
         return -1;
-    if (shm_attach(s, fds[0], a->rank, a->world) < 0) {
-        close(fds[0]);
-        if (fds[1] >= 0)
-            close(fds[1]);
+    if (shm_attach(s, fds, a->rank, a->world) < 0) {
+        for (int i = 0; i < MOST_FDS; i++)
+            if (fds[i] >= 0)
+                close(fds[i]);
         return -1;
     }
-    s->bell = fds[1];
+    s->bell = fds[SHM_PARTS];
     return 0;
 }
 

@@ -14,12 +14,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BUCKETS 4096
-
-struct serve_slot {
-    size_t offset, bytes; /* in the arenas */
-};
-
 /* ---- notes for the supervisor */
 
 static void signal_event(struct serve *v)
@@ -89,6 +83,7 @@ static int take_hello(struct serve *v, const struct frame *f)
 {
     struct shm_rank *me = shm_rank(v->shm, v->shm->rank);
     const char *proto = frame_meta(f, "proto");
+    const char *slots = frame_meta(f, "slots");
 
     if (!proto || strncmp(proto, CTL_PROTO, 2) != 0)
         return err_set(ERR_CONFIG, "worker speaks protocol \"%.20s\", here %s",
@@ -97,48 +92,54 @@ static int take_hello(struct serve *v, const struct frame *f)
         meta_name(f, "recipe", me->recipe, SHM_HEX) < 0 ||
         meta_below(f, "samples", INT64_MAX, &me->samples) < 0)
         return -1;
+    v->wants_slots = slots && strcmp(slots, "1") == 0;
     return 0;
 }
 
-/* The place of a bucket: the same on all ranks, since all have the same
- * buckets in the same order. */
-static int place(struct serve *v, int64_t bucket, size_t bytes, size_t *offset)
+/* Elements of a bucket and, of one in shared memory, where the worker says that
+ * they are. at: -1 for one that comes in the frame, as tensor i. */
+static int grad_size(struct serve *v, const struct frame *f, int64_t *n,
+                     int64_t *at, int *i)
 {
-    struct serve_slot *slot = &v->slot[bucket];
+    int64_t most = (int64_t)(shm_room(v->shm) / sizeof(float));
 
-    if (bytes > slot->bytes) {
-        size_t room = (bytes + 4095) / 4096 * 4096;
-        if (room > shm_room(v->shm) - v->used)
-            return err_set(ERR_SYSTEM,
-                           "bucket %" PRId64 " of %zu bytes: gradients need "
-                           "more memory than the machine has",
-                           bucket, bytes);
-        slot->offset = v->used;
-        slot->bytes = room;
-        v->used += room;
+    *at = -1;
+    if (!v->wants_slots || v->shared < 0 || !frame_meta(f, "at")) {
+        if (frame_want(f, "g", DT_F32, 1, i) < 0)
+            return -1;
+        *n = tensor_count(&f->tensor[*i].t);
+        return 0;
     }
-    *offset = slot->offset;
-    return 0;
+    return meta_below(f, "n", most, n) < 0 ? -1
+                                           : meta_below(f, "at", INT64_MAX, at);
 }
 
 static int take_grad(struct serve *v, struct frame_stream *s,
                      const struct frame *f, struct shm_op *op)
 {
     struct shm_rank *me = shm_rank(v->shm, v->shm->rank);
-    int64_t bucket, step;
+    int64_t bucket, step, n, at;
     size_t offset = 0;
-    int i;
+    int i = 0;
 
-    if (meta_below(f, "bucket", BUCKETS, &bucket) < 0 ||
+    if (meta_below(f, "bucket", SLOTS_BUCKETS, &bucket) < 0 ||
         meta_below(f, "step", INT64_MAX, &step) < 0 ||
-        frame_want(f, "g", DT_F32, 1, &i) < 0 ||
-        place(v, bucket, tensor_bytes(&f->tensor[i].t), &offset) < 0)
+        grad_size(v, f, &n, &at, &i) < 0 ||
+        slots_place(&v->slots, bucket, (size_t)n * sizeof(float), &offset) < 0)
         return -1;
+    if (at >= 0 && (size_t)at != offset)
+        return err_set(ERR_DATA,
+                       "grad frame: bucket %" PRId64 " is at %" PRId64
+                       ", not at %zu",
+                       bucket, at, offset);
     op->arg = (uint32_t)bucket;
     op->step = step;
-    op->count = (uint64_t)tensor_count(&f->tensor[i].t);
+    op->count = (uint64_t)n;
     op->offset = offset;
+    op->slot = at >= 0;
     atomic_store(&me->step, step);
+    if (at >= 0)
+        return 0;
     return frame_data(s, f, i,
                       (char *)shm_arena(v->shm, v->shm->rank) + offset);
 }
@@ -215,6 +216,7 @@ static int take(struct serve *v, struct frame_stream *s, const struct frame *f)
     op->kind = kind;
     op->arg = 0;
     op->count = op->offset = 0;
+    op->slot = 0;
     op->step = atomic_load(&me->step);
     atomic_store(&op->bad, 0);
     r = kind == OP_HELLO    ? take_hello(v, f)
@@ -369,23 +371,31 @@ static void *run_adder(void *arg)
 
 static int write_hello(struct serve *v, struct frame_writer *w)
 {
-    char rank[16], world[16];
-    struct frame_pair meta[] = {{"proto", CTL_PROTO},
-                                {"rank", rank},
-                                {"role", "ring"},
-                                {"world", world}};
+    const struct shm *s = v->shm;
+    char text[6][24];
+    struct frame_pair meta[] = {
+        {"proto", CTL_PROTO},    {"rank", text[0]},
+        {"role", "ring"},        {"world", text[1]},
+        {"slots", text[2]},      {"slots.arena", text[3]},
+        {"slots.room", text[4]}, {"slots.sums", text[5]}};
+    bool share = v->wants_slots && v->shared >= 0;
 
-    snprintf(rank, sizeof(rank), "%d", v->shm->rank);
-    snprintf(world, sizeof(world), "%d", v->shm->world);
-    return frame_write(w, CTL_HELLO, meta, 4, NULL, 0, 0);
+    snprintf(text[0], sizeof(text[0]), "%d", s->rank);
+    snprintf(text[1], sizeof(text[1]), "%d", s->world);
+    snprintf(text[2], sizeof(text[2]), "%d", v->shared);
+    snprintf(text[3], sizeof(text[3]), "%" PRIu64,
+             shm_data_at(s, shm_arena(s, s->rank)));
+    snprintf(text[4], sizeof(text[4]), "%zu", shm_room(s));
+    snprintf(text[5], sizeof(text[5]), "%" PRIu64, shm_data_at(s, shm_sums(s)));
+    return frame_write(w, CTL_HELLO, meta, share ? 8 : 4, NULL, 0, 0);
 }
 
 static int write_sum(struct serve *v, struct frame_writer *w, uint32_t k)
 {
     const struct shm_op *op = shm_op(v->shm, v->shm->rank, k);
-    char bucket[16], step[24];
+    char bucket[16], step[24], at[24];
     struct frame_pair meta[] = {
-        {"bucket", bucket}, {"finite", "1"}, {"step", step}};
+        {"bucket", bucket}, {"finite", "1"}, {"step", step}, {"at", at}};
     struct frame_item item = {
         "g", TENSOR1(DT_F32, (char *)shm_sums(v->shm) + op->offset,
                      (int64_t)op->count)};
@@ -395,7 +405,9 @@ static int write_sum(struct serve *v, struct frame_writer *w, uint32_t k)
             meta[1].value = "0";
     snprintf(bucket, sizeof(bucket), "%u", op->arg);
     snprintf(step, sizeof(step), "%" PRId64, op->step);
-    return frame_write(w, CTL_SUM, meta, 3, &item, 1, 0);
+    snprintf(at, sizeof(at), "%" PRIu64, op->offset);
+    return op->slot ? frame_write(w, CTL_SUM, meta, 4, NULL, 0, 0)
+                    : frame_write(w, CTL_SUM, meta, 3, &item, 1, 0);
 }
 
 static int write_answer(struct serve *v, struct frame_writer *w, uint32_t k)
@@ -475,11 +487,12 @@ int serve_start(struct serve *v, const struct serve_plane *p, int in, int out)
     v->plane = p->plane;
     v->in = in;
     v->out = out;
+    v->shared = p->shared;
     v->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (v->event < 0)
         return err_sys(ERR_SYSTEM, "eventfd");
     pthread_mutex_init(&v->lock, NULL);
-    v->slot = xcalloc(BUCKETS, sizeof(*v->slot));
+    slots_init(&v->slots, shm_room(p->shm));
     v->result = xcalloc(SHM_NUMBERS, sizeof(*v->result));
     v->running = 3;
     if (pthread_create(&v->reader, NULL, run_reader, v) ||
@@ -510,7 +523,7 @@ bool serve_stop(struct serve *v, int ms)
     pthread_join(v->writer, NULL);
     pthread_mutex_destroy(&v->lock);
     close(v->event);
-    free(v->slot);
+    slots_release(&v->slots);
     free(v->result);
     return true;
 }

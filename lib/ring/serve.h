@@ -14,6 +14,7 @@
 #ifndef RING_SERVE_H
 #define RING_SERVE_H
 
+#include "io/slots.h"
 #include "ring/plane.h"
 #include "ring/shm.h"
 #include "util/err.h"
@@ -35,6 +36,7 @@ struct serve {
     struct plane *plane;
     int in, out; /* of the worker; closed by the threads */
     int event;   /* eventfd */
+    int shared;  /* number of the data's descriptor for the worker, or -1 */
     pthread_t reader, adder, writer;
     pthread_mutex_t lock; /* of the rest */
     enum serve_input input;
@@ -46,10 +48,10 @@ struct serve {
     int running;        /* threads */
     /* of one thread each */
     uint32_t n_requests, last_numbers, last_bcast;
-    struct serve_slot *slot;
-    size_t used;
+    struct slots slots;
     double *result; /* [SHM_NUMBERS] */
     uint32_t last_result;
+    bool wants_slots; /* the worker; before request 1 is posted */
 };
 
 /* Where requests meet and who adds. */
@@ -57,6 +59,7 @@ struct serve_plane {
     struct shm *shm;
     const struct engine *engine;
     struct plane *plane;
+    int shared; /* the worker has SHM_DATA as this descriptor; -1: it has not */
 };
 
 /* Start the threads on descriptors that belong to them from now on. */

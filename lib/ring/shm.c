@@ -59,28 +59,54 @@ static size_t numbers_at(int world)
            (size_t)world * round_up(SHM_OPS * sizeof(struct shm_op));
 }
 
-static size_t arenas_at(int world)
+static size_t table_bytes(int world)
 {
     return numbers_at(world) +
            (size_t)world * round_up(SHM_NUMBERS * sizeof(double));
 }
 
 /* Arenas, sums and broadcast data: n + 2 regions of the same size. */
-static size_t total_bytes(int world, int n_local, size_t arena)
+static size_t data_bytes(int n_local, size_t arena)
 {
-    return arenas_at(world) + ((size_t)n_local + 2) * arena;
+    return ((size_t)n_local + 2) * arena;
 }
 
-static int map(struct shm *s)
+static int map(struct shm *s, enum shm_part part)
 {
-    void *p = mmap(NULL, s->bytes, PROT_READ | PROT_WRITE,
-                   MAP_SHARED | MAP_NORESERVE, s->fd, 0);
+    void *p = mmap(NULL, s->bytes[part], PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_NORESERVE, s->fd[part], 0);
 
     if (p == MAP_FAILED)
-        return err_sys(ERR_SYSTEM, "shared memory: map of %zu bytes", s->bytes);
-    s->base = p;
-    s->head = p;
+        return err_sys(ERR_SYSTEM, "shared memory: map of %zu bytes",
+                       s->bytes[part]);
+    s->base[part] = p;
+    if (part == SHM_TABLE)
+        s->head = p;
     return 0;
+}
+
+static void unmap(struct shm *s)
+{
+    for (int i = 0; i < SHM_PARTS; i++) {
+        if (s->base[i])
+            munmap(s->base[i], s->bytes[i]);
+        s->base[i] = NULL;
+    }
+}
+
+/* Sealed, so that no peer can make it shorter under a reader. */
+static int make_part(struct shm *s, enum shm_part part)
+{
+    int fd = memfd_create("millrace", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    if (fd < 0)
+        return err_sys(ERR_SYSTEM, "shared memory: create");
+    s->fd[part] = fd;
+    if (ftruncate(fd, (off_t)s->bytes[part]) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+        return err_sys(ERR_SYSTEM, "shared memory: size %zu bytes",
+                       s->bytes[part]);
+    return map(s, part);
 }
 
 static int make_memory(struct shm *s)
@@ -91,16 +117,9 @@ static int make_memory(struct shm *s)
     if (memory < (size_t)1 << 28)
         memory = (size_t)1 << 28;
     s->arena_bytes = memory / (size_t)(s->n_local + 1) / PAGE * PAGE;
-    s->bytes = total_bytes(s->world, s->n_local, s->arena_bytes);
-    s->fd = memfd_create("millrace", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (s->fd < 0)
-        return err_sys(ERR_SYSTEM, "shared memory: create");
-    /* Sealed, so that no peer can make it shorter under a reader. */
-    if (ftruncate(s->fd, (off_t)s->bytes) < 0 ||
-        fcntl(s->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) <
-            0)
-        return err_sys(ERR_SYSTEM, "shared memory: size %zu bytes", s->bytes);
-    return map(s);
+    s->bytes[SHM_TABLE] = table_bytes(s->world);
+    s->bytes[SHM_DATA] = data_bytes(s->n_local, s->arena_bytes);
+    return make_part(s, SHM_TABLE) < 0 ? -1 : make_part(s, SHM_DATA);
 }
 
 int shm_create_host(struct shm *s, const struct roster *r, int host)
@@ -150,29 +169,41 @@ int shm_create(struct shm *s, int world)
     return shm_create_host(s, &r, 0);
 }
 
-int shm_attach(struct shm *s, int fd, int rank, int world)
+/* The size of a descriptor that cannot become shorter, or 0. */
+static size_t sealed_size(int fd)
 {
-    struct shm t = SHM_INIT;
     struct stat st;
     int seals = fcntl(fd, F_GET_SEALS);
 
-    t.fd = fd;
+    if (seals < 0 || !(seals & F_SEAL_SHRINK) || !(seals & F_SEAL_SEAL) ||
+        fstat(fd, &st) < 0)
+        return 0;
+    return (size_t)st.st_size;
+}
+
+int shm_attach(struct shm *s, const int fd[SHM_PARTS], int rank, int world)
+{
+    struct shm t = SHM_INIT;
+
     t.rank = rank;
     t.world = world;
-    if (fstat(fd, &st) < 0 || seals < 0 ||
-        (seals & (F_SEAL_SHRINK | F_SEAL_SEAL)) !=
-            (F_SEAL_SHRINK | F_SEAL_SEAL) ||
-        (size_t)st.st_size < arenas_at(world))
+    for (int i = 0; i < SHM_PARTS; i++) {
+        t.fd[i] = fd[i];
+        t.bytes[i] = sealed_size(fd[i]);
+    }
+    if (t.bytes[SHM_TABLE] != table_bytes(world) || t.bytes[SHM_DATA] == 0)
         return err_set(ERR_PEER, "shared memory: rank 0 sent something else");
-    t.bytes = (size_t)st.st_size;
-    if (map(&t) < 0)
+    if (map(&t, SHM_TABLE) < 0 || map(&t, SHM_DATA) < 0) {
+        unmap(&t);
         return -1;
+    }
     t.arena_bytes = t.head->arena_bytes;
     t.n_local = (int)t.head->n_local;
     if (t.head->magic != MAGIC || t.head->world != (uint32_t)world ||
-        t.n_local < 1 || t.n_local > world || t.arena_bytes > t.bytes ||
-        total_bytes(world, t.n_local, t.arena_bytes) != t.bytes) {
-        munmap(t.base, t.bytes);
+        t.n_local < 1 || t.n_local > world ||
+        t.arena_bytes > t.bytes[SHM_DATA] ||
+        data_bytes(t.n_local, t.arena_bytes) != t.bytes[SHM_DATA]) {
+        unmap(&t);
         return err_set(ERR_PEER, "shared memory: its header does not fit");
     }
     *s = t;
@@ -181,10 +212,10 @@ int shm_attach(struct shm *s, int fd, int rank, int world)
 
 void shm_release(struct shm *s)
 {
-    if (s->base)
-        munmap(s->base, s->bytes);
-    if (s->fd >= 0)
-        close(s->fd);
+    unmap(s);
+    for (int i = 0; i < SHM_PARTS; i++)
+        if (s->fd[i] >= 0)
+            close(s->fd[i]);
     if (s->bell >= 0)
         close(s->bell);
     *s = (struct shm)SHM_INIT;
@@ -212,14 +243,14 @@ int shm_index(const struct shm *s, int rank)
 
 struct shm_rank *shm_rank(const struct shm *s, int rank)
 {
-    return (struct shm_rank *)(void *)(s->base + ranks_at() +
+    return (struct shm_rank *)(void *)(s->base[SHM_TABLE] + ranks_at() +
                                        (size_t)rank *
                                            round_up(sizeof(struct shm_rank)));
 }
 
 struct shm_op *shm_op(const struct shm *s, int rank, uint32_t k)
 {
-    char *table = s->base + ops_at(s->world) +
+    char *table = s->base[SHM_TABLE] + ops_at(s->world) +
                   (size_t)rank * round_up(SHM_OPS * sizeof(struct shm_op));
 
     return (struct shm_op *)(void *)table + k % SHM_OPS;
@@ -227,14 +258,14 @@ struct shm_op *shm_op(const struct shm *s, int rank, uint32_t k)
 
 double *shm_numbers(const struct shm *s, int rank)
 {
-    return (double *)(void *)(s->base + numbers_at(s->world) +
+    return (double *)(void *)(s->base[SHM_TABLE] + numbers_at(s->world) +
                               (size_t)rank *
                                   round_up(SHM_NUMBERS * sizeof(double)));
 }
 
 static char *region(const struct shm *s, int i)
 {
-    return s->base + arenas_at(s->world) + (size_t)i * s->arena_bytes;
+    return s->base[SHM_DATA] + (size_t)i * s->arena_bytes;
 }
 
 float *shm_arena(const struct shm *s, int rank)
@@ -256,6 +287,11 @@ char *shm_bcast(const struct shm *s)
 size_t shm_room(const struct shm *s)
 {
     return s->arena_bytes;
+}
+
+uint64_t shm_data_at(const struct shm *s, const void *p)
+{
+    return (uint64_t)((const char *)p - s->base[SHM_DATA]);
 }
 
 /* ---- waiting */

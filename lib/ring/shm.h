@@ -2,11 +2,13 @@
  * shm.h - the shared memory of the ranks of one host: requests, gradients,
  * sums, and the word that ends the run.
  *
- * One sealed memfd per run and host, made by its leader (the first rank of the
- * host). It holds for each rank of the run a page of counters and a table of
- * requests; for each rank of this host (local) an arena for its gradients; and
- * for all one region of sums and one of broadcast data. It is sparse: regions
- * are as large as the machine could ever use and only pages touched count.
+ * Two sealed memfds per run and host, made by its leader (the first rank of the
+ * host). One holds for each rank of the run a page of counters and a table of
+ * requests, and no worker ever sees it. The other holds for each rank of this
+ * host (local) an arena for its gradients, and for all one region of sums and one
+ * of broadcast data: numbers only, so that a worker that has it (io/slots.h) can
+ * spoil sums and nothing else. It is sparse: regions are as large as the machine
+ * could ever use and only pages touched count.
  *
  * What ranks of other hosts ask and have done is written into the table by the
  * leader (mirror.h). It learns of news from the bell, a descriptor that rings
@@ -64,7 +66,8 @@ struct shm_op {
     uint64_t offset; /* in the arenas; known to each rank by itself */
     int64_t step;
     _Atomic uint32_t bad; /* a sum of this owner was not finite */
-    char name[84];
+    uint32_t slot;        /* this rank's worker shares memory (io/slots.h) */
+    char name[80];
 };
 
 /* A counter alone on its cache line. */
@@ -83,24 +86,35 @@ struct shm_rank {
     char layout[SHM_HEX], recipe[SHM_HEX];
 };
 
+enum shm_part {
+    SHM_TABLE,
+    SHM_DATA,
+    SHM_PARTS
+};
+
 struct shm {
-    int fd, rank, world;
+    int fd[SHM_PARTS], rank, world;
     int bell;    /* eventfd, or -1 */
     int n_local; /* ranks of this host, with arenas */
-    size_t bytes, arena_bytes;
+    size_t bytes[SHM_PARTS], arena_bytes;
     struct shm_head *head;
-    char *base;
+    char *base[SHM_PARTS];
 };
 #define SHM_INIT                                                               \
     {                                                                          \
-        -1, 0, 0, -1, 0, 0, 0, NULL, NULL                                      \
+        {-1, -1}, 0, 0, -1, 0, {0, 0}, 0, NULL,                                \
+        {                                                                      \
+            NULL, NULL                                                         \
+        }                                                                      \
     }
 
 /* Make the memory of a host, as its first rank; of the only host; or map the
- * one received. A bell is made or handed over where there are more hosts. */
+ * one received, whose descriptors are the caller's still when that fails. A bell
+ * is made or handed over where there are more hosts. */
 int shm_create_host(struct shm *s, const struct roster *r, int host) MUST_CHECK;
 int shm_create(struct shm *s, int world) MUST_CHECK;
-int shm_attach(struct shm *s, int fd, int rank, int world) MUST_CHECK;
+int shm_attach(struct shm *s, const int fd[SHM_PARTS], int rank,
+               int world) MUST_CHECK;
 void shm_release(struct shm *s);
 
 const struct roster *shm_roster(const struct shm *s);
@@ -116,6 +130,8 @@ float *shm_sums(const struct shm *s);
 char *shm_bcast(const struct shm *s);
 /* Bytes of an arena, of the sums and of the broadcast region. */
 size_t shm_room(const struct shm *s);
+/* Byte offset in SHM_DATA of something that lies there. */
+uint64_t shm_data_at(const struct shm *s, const void *p);
 
 /* Store k (release) and wake who waits. */
 void shm_post(struct shm_count *c, uint32_t k);

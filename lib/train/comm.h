@@ -50,6 +50,7 @@ struct comm_ops;
 
 struct comm {
     int rank, world;
+    bool shares;  /* buckets go through shared memory (io/slots.h) */
     int64_t step; /* set by the caller; goes into messages */
     /* Sums with an infinity or a NaN, of all buckets waited for so far. */
     int64_t nonfinite;
@@ -63,8 +64,9 @@ struct comm *comm_null(void);
  * hello and waits until all ranks have joined and agree. layout and recipe are
  * digests in hex, samples the progress this rank starts from; a run where
  * these differ is ERR_CONFIG. timeout_ms bounds every wait, 0: for ever.
- * The descriptors stay the caller's but are made close-on-exec. NULL with an
- * error; SIGPIPE must be ignored.
+ * The descriptors stay the caller's but are made close-on-exec. Buckets go
+ * through memory that the ring shares where it offers some that can be had, else
+ * through the pipe. NULL with an error; SIGPIPE must be ignored.
  */
 struct comm *comm_pipe(int fd_in, int fd_out, const char *layout,
                        const char *recipe, int64_t samples,

@@ -3,6 +3,7 @@
 
 #include "io/ctl.h"
 #include "io/frame.h"
+#include "io/slots.h"
 #include "util/fdio.h"
 
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <time.h>
 
 #define QUEUE (COMM_BUCKETS + 8)
+_Static_assert(COMM_BUCKETS == SLOTS_BUCKETS, "as many buckets");
 #define GRACE_MS 2000 /* for the reason to come when writing failed */
 
 enum kind {
@@ -34,6 +36,7 @@ struct request {
     void *data;
     int64_t count; /* elements or bytes */
     const char *name;
+    int64_t at; /* in the shared arena, or -1 */
 };
 
 enum bucket_state {
@@ -47,6 +50,7 @@ struct bucket {
     float *g;
     int64_t numel;
     unsigned number; /* of its request */
+    int64_t at;      /* in the shared memory, or -1 */
 };
 
 struct pipe_comm {
@@ -58,6 +62,7 @@ struct pipe_comm {
     pthread_t reader, writer;
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t wake;
+    struct slots slots;
     struct request queue[QUEUE];
     unsigned head, tail; /* numbers of requests: next to write, next free */
     struct bucket bucket[COMM_BUCKETS];
@@ -125,17 +130,35 @@ static void thread_ends(struct pipe_comm *p)
 
 /* ---- writer */
 
+/* A bucket in shared memory: the numbers first, then the word that they are
+ * there. */
+static int write_slot(struct pipe_comm *p, struct frame_writer *w,
+                      const struct request *r)
+{
+    char text[4][24];
+    struct frame_pair meta[] = {{"at", text[0]},
+                                {"bucket", text[1]},
+                                {"n", text[2]},
+                                {"step", text[3]}};
+
+    memcpy(p->slots.arena + r->at, r->data, (size_t)r->count * sizeof(float));
+    snprintf(text[0], sizeof(text[0]), "%" PRId64, r->at);
+    snprintf(text[1], sizeof(text[1]), "%d", r->bucket);
+    snprintf(text[2], sizeof(text[2]), "%" PRId64, r->count);
+    snprintf(text[3], sizeof(text[3]), "%" PRId64, r->step);
+    return frame_write(w, CTL_GRAD, meta, 4, NULL, 0, 0);
+}
+
 static int write_request(struct pipe_comm *p, struct frame_writer *w,
                          const struct request *r)
 {
     static const char *const ops[] = {"sum", "min", "max"};
+    const char *slots = getenv(CTL_SLOTS_ENV);
     char a[24], b[24];
     struct frame_pair grad[] = {{"bucket", a}, {"step", b}};
-    struct frame_pair hello[] = {{"layout", p->layout},
-                                 {"proto", CTL_PROTO},
-                                 {"recipe", p->recipe},
-                                 {"role", "worker"},
-                                 {"samples", a}};
+    struct frame_pair hello[] = {{"layout", p->layout}, {"proto", CTL_PROTO},
+                                 {"recipe", p->recipe}, {"role", "worker"},
+                                 {"samples", a},        {"slots", "1"}};
     struct frame_pair reduce = {"op", ops[r->bucket % 3]};
     struct frame_pair bcast[] = {{"bytes", b}, {"name", r->name}, {"root", a}};
     struct frame_pair barrier = {"name", r->name};
@@ -148,8 +171,12 @@ static int write_request(struct pipe_comm *p, struct frame_writer *w,
     switch (r->kind) {
     case HELLO:
         snprintf(a, sizeof(a), "%" PRId64, p->samples);
-        return frame_write(w, CTL_HELLO, hello, 5, NULL, 0, 0);
+        if (slots && strcmp(slots, "off") == 0)
+            hello[5].value = "0";
+        return frame_write(w, CTL_HELLO, hello, 6, NULL, 0, 0);
     case GRAD:
+        if (r->at >= 0)
+            return write_slot(p, w, r);
         return frame_write(w, CTL_GRAD, grad, 2, &g, 1, 0);
     case REDUCE:
         return frame_write(w, CTL_REDUCE, &reduce, 1, &v, 1, 0);
@@ -225,39 +252,80 @@ static void wait_written(struct pipe_comm *p, unsigned number)
         wait_until(p, NULL);
 }
 
-static int take_sum(struct pipe_comm *p, struct frame_stream *s,
-                    const struct frame *f)
+/* The bucket that a sum is of, as it was posted; the sum is in the frame as
+ * tensor i or in the shared memory. */
+static int find_bucket(struct pipe_comm *p, const struct frame *f, int *i,
+                       struct bucket **out)
 {
-    int64_t bucket, finite;
+    int64_t bucket, at = -1;
     struct bucket *b;
-    float *g = NULL;
-    int i;
+    bool asked;
 
-    if (frame_meta_int(f, "bucket", &bucket) < 0 ||
-        frame_meta_int(f, "finite", &finite) < 0 ||
-        frame_want(f, "g", DT_F32, 1, &i) < 0)
+    if (frame_meta_int(f, "bucket", &bucket) < 0)
         return -1;
     if (bucket < 0 || bucket >= COMM_BUCKETS)
         return err_set(ERR_DATA, "sum of bucket %" PRId64, bucket);
+    if ((frame_meta(f, "at") ? frame_meta_int(f, "at", &at)
+                             : frame_want(f, "g", DT_F32, 1, i)) < 0)
+        return -1;
     b = &p->bucket[bucket];
     pthread_mutex_lock(&p->lock);
-    if (b->state == POSTED && b->numel == tensor_count(&f->tensor[i].t)) {
+    asked = b->state == POSTED && b->at == at &&
+            (at >= 0 || b->numel == tensor_count(&f->tensor[*i].t));
+    if (asked)
         wait_written(p, b->number);
-        g = b->g;
-    }
     pthread_mutex_unlock(&p->lock);
-    if (!g)
-        return err_set(ERR_DATA,
-                       "sum of bucket %" PRId64
-                       " was not asked for, or has another size",
-                       bucket);
-    if (frame_data(s, f, i, g) < 0)
+    *out = b;
+    return asked ? 0
+                 : err_set(ERR_DATA,
+                           "sum of bucket %" PRId64
+                           " was not asked for, or has another size or place",
+                           bucket);
+}
+
+static int take_sum(struct pipe_comm *p, struct frame_stream *s,
+                    const struct frame *f)
+{
+    int64_t finite;
+    struct bucket *b = NULL;
+    int i = 0;
+
+    if (frame_meta_int(f, "finite", &finite) < 0 ||
+        find_bucket(p, f, &i, &b) < 0)
+        return -1;
+    if (b->at >= 0)
+        memcpy(b->g, p->slots.sums + b->at, (size_t)b->numel * sizeof(float));
+    else if (frame_data(s, f, i, b->g) < 0)
         return -1;
     pthread_mutex_lock(&p->lock);
     b->state = SUMMED;
     p->c.nonfinite += !finite;
     pthread_cond_broadcast(&p->wake);
     pthread_mutex_unlock(&p->lock);
+    return 0;
+}
+
+/* What cannot be shared goes through the pipe. */
+static int take_offer(struct pipe_comm *p, const struct frame *f)
+{
+    int64_t fd, arena, sums, room;
+    struct slots_offer o;
+
+    if (!frame_meta(f, "slots"))
+        return 0;
+    if (frame_meta_int(f, "slots", &fd) < 0 ||
+        frame_meta_int(f, "slots.arena", &arena) < 0 ||
+        frame_meta_int(f, "slots.sums", &sums) < 0 ||
+        frame_meta_int(f, "slots.room", &room) < 0)
+        return -1;
+    if (fd < 0 || fd > INT32_MAX || arena < 0 || sums < 0 || room < 0)
+        return err_set(ERR_DATA, "hello: memory that cannot be");
+    o = (struct slots_offer){(int)fd, (uint64_t)arena, (uint64_t)sums,
+                             (uint64_t)room};
+    if (slots_map(&p->slots, &o) < 0 || fd_cloexec(o.fd) < 0)
+        note("gradients go through the pipe: %s", err_text());
+    else
+        p->c.shares = true;
     return 0;
 }
 
@@ -278,7 +346,7 @@ static int take_hello(struct pipe_comm *p, const struct frame *f)
         return err_set(ERR_DATA, "rank %" PRId64 " of %" PRId64, rank, world);
     p->c.rank = (int)rank;
     p->c.world = (int)world;
-    return 0;
+    return take_offer(p, f);
 }
 
 /* The data of an answer to where the request wants them. */
@@ -410,13 +478,22 @@ static int ask(struct pipe_comm *p, const struct request *r, const char *what)
 static int pipe_start(struct comm *c, int bucket, float *g, int64_t numel)
 {
     struct pipe_comm *p = self(c);
-    struct request r = {GRAD, bucket, c->step, g, numel, NULL};
+    struct request r = {GRAD, bucket, c->step, g, numel, NULL, -1};
+    size_t at;
     int result;
 
+    if (c->shares) {
+        if (slots_place(&p->slots, bucket, (size_t)numel * sizeof(float), &at) <
+            0) {
+            fail(p);
+            return -1;
+        }
+        r.at = (int64_t)at;
+    }
     pthread_mutex_lock(&p->lock);
     if (p->bucket[bucket].state != IDLE)
         BUG("bucket %d is started twice", bucket);
-    p->bucket[bucket] = (struct bucket){POSTED, g, numel, p->tail};
+    p->bucket[bucket] = (struct bucket){POSTED, g, numel, p->tail, r.at};
     result = post(p, &r);
     pthread_mutex_unlock(&p->lock);
     return result;
@@ -452,28 +529,28 @@ static int pipe_wait(struct comm *c, int bucket)
 
 static int pipe_reduce(struct comm *c, enum comm_op op, double *v, int n)
 {
-    struct request r = {REDUCE, (int)op, c->step, v, n, NULL};
+    struct request r = {REDUCE, (int)op, c->step, v, n, NULL, -1};
 
     return ask(self(c), &r, "reduction");
 }
 
 static int pipe_bcast(struct comm *c, int root, void *data, size_t bytes)
 {
-    struct request r = {BCAST, root, c->step, data, (int64_t)bytes, "data"};
+    struct request r = {BCAST, root, c->step, data, (int64_t)bytes, "data", -1};
 
     return ask(self(c), &r, "broadcast");
 }
 
 static int pipe_barrier(struct comm *c, const char *name)
 {
-    struct request r = {BARRIER, 0, c->step, NULL, 0, name};
+    struct request r = {BARRIER, 0, c->step, NULL, 0, name, -1};
 
     return ask(self(c), &r, name);
 }
 
 static int pipe_end(struct comm *c)
 {
-    struct request r = {END, 0, c->step, NULL, 0, NULL};
+    struct request r = {END, 0, c->step, NULL, 0, NULL, -1};
 
     return ask(self(c), &r, "end");
 }
@@ -483,7 +560,7 @@ static void pipe_abort(struct comm *c)
     struct pipe_comm *p = self(c);
     enum err_class class = err_code();
     char *text = xstrdup(err_text());
-    struct request r = {FAILURE, (int)class, c->step, NULL, 0, text};
+    struct request r = {FAILURE, (int)class, c->step, NULL, 0, text, -1};
     struct timespec t;
 
     deadline_in(&t, GRACE_MS);
@@ -537,6 +614,7 @@ static void pipe_free(struct comm *c)
     pthread_join(p->writer, NULL);
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->wake);
+    slots_release(&p->slots);
     free(p);
 }
 
@@ -549,7 +627,7 @@ struct comm *comm_pipe(int fd_in, int fd_out, const char *layout,
                        const char *recipe, int64_t samples, int64_t timeout_ms)
 {
     struct pipe_comm *p = xcalloc(1, sizeof(*p));
-    struct request hello = {HELLO, 0, 0, NULL, 0, NULL};
+    struct request hello = {HELLO, 0, 0, NULL, 0, NULL, -1};
     pthread_condattr_t attr;
 
     p->c.ops = &pipe_ops;
@@ -560,12 +638,14 @@ struct comm *comm_pipe(int fd_in, int fd_out, const char *layout,
     p->recipe = recipe;
     p->samples = samples;
     p->answered = true;
+    slots_init(&p->slots, 0);
     pthread_mutex_init(&p->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&p->wake, &attr);
     pthread_condattr_destroy(&attr);
     if (fd_cloexec(fd_in) < 0 || fd_cloexec(fd_out) < 0) {
+        slots_release(&p->slots);
         free(p);
         return NULL;
     }

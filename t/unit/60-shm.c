@@ -162,17 +162,27 @@ static void test_abort(void)
 static void test_memory(void)
 {
     struct shm s = SHM_INIT, t = SHM_INIT;
-    int fd;
+    int fd[SHM_PARTS], size;
 
     if (shm_create(&s, 2) < 0)
         exit(1);
-    is_int(ftruncate(s.fd, 4096), -1, "the memory cannot be made shorter");
-    is_int(shm_attach(&t, dup(s.fd), 1, 3), -1, "another world is refused");
-    fd = memfd_create("x", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (ftruncate(fd, (off_t)1 << 30) < 0)
-        exit(1);
-    is_int(shm_attach(&t, fd, 1, 2), -1, "unsealed memory is refused");
-    is_int(err_code(), ERR_PEER, "as a peer's mistake");
+    for (int i = 0; i < SHM_PARTS; i++) {
+        is_int(ftruncate(s.fd[i], 4096), -1,
+               "part %d of the memory cannot be made shorter", i);
+        fd[i] = s.fd[i];
+    }
+    is_int(shm_attach(&t, fd, 1, 3), -1, "another world is refused");
+    for (int i = 0; i < SHM_PARTS; i++) {
+        fd[i] = memfd_create("x", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        size = ftruncate(fd[i], (off_t)s.bytes[i]);
+        is_int(size == 0 ? shm_attach(&t, fd, 1, 2) : 0, -1,
+               "part %d that is not sealed is refused", i);
+        is_int(err_code(), ERR_PEER, "as a peer's mistake");
+        close(fd[i]);
+        fd[i] = s.fd[i];
+    }
+    fd[SHM_DATA] = s.fd[SHM_TABLE];
+    is_int(shm_attach(&t, fd, 1, 2), -1, "and data of another size");
     shm_release(&s);
     is_int(shm_create(&s, 0), -1, "no ranks are refused");
 }

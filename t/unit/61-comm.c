@@ -178,7 +178,9 @@ static int worker(int argc, char **argv)
     if (c->rank == 0)
         printf("%d ranks, digest %016" PRIx64 "\n", c->world, digest);
     if (c->rank == 0 && getenv("COMM_TIME"))
-        fprintf(stderr, "%.1f ms a step\n", summing * 1e3 / (double)set.steps);
+        fprintf(stderr, "%.1f ms a step through %s\n",
+                summing * 1e3 / (double)set.steps,
+                c->shares ? "memory" : "pipes");
     comm_free(c);
     for (int64_t b = 0; b < set.buckets; b++)
         free(g[b]);
@@ -203,6 +205,8 @@ static void small_pipe(int p[2])
     fcntl(p[0], F_SETPIPE_SZ, 4096);
 }
 
+static int shared; /* ranks that share memory with their workers */
+
 static void host_start(struct host *h)
 {
     int in[2], out[2];
@@ -219,7 +223,8 @@ static void host_start(struct host *h)
         h->fd_out[r] = in[1];
         if (engine_shm.open(&h->plane[r], &h->shm[r], NULL) < 0)
             die();
-        p = (struct serve_plane){&h->shm[r], &engine_shm, h->plane[r]};
+        p = (struct serve_plane){&h->shm[r], &engine_shm, h->plane[r],
+                                 r < shared ? h->shm[0].fd[SHM_DATA] : -1};
         if (serve_start(&h->serve[r], &p, in[0], out[1]) < 0)
             die();
     }
@@ -307,6 +312,7 @@ static void all_operations(struct rank *k)
     }
     c = k->c;
     k->bad += c->rank != k->rank || c->world != WORLD;
+    k->bad += c->shares != (k->rank < shared);
     for (c->step = 0; c->step < 3; c->step++) {
         for (int b = 0; b < MANY; b++) {
             int64_t n = b * 301 + c->step * (b % 2);
@@ -410,11 +416,15 @@ static void test_two(void)
     struct host h;
     struct rank k[WORLD];
 
-    host_start(&h);
-    both(&h, k, all_operations);
-    is_int(k[0].bad + k[1].bad, 0, "all operations over pipes of 4 KiB");
-    is_int(shm_aborted(&h.shm[0]), 0, "and no abort");
-    ok(host_stop(&h, 0), "the ring's threads end");
+    for (shared = 0; shared <= WORLD; shared++) {
+        host_start(&h);
+        both(&h, k, all_operations);
+        is_int(k[0].bad + k[1].bad, 0,
+               "all operations over pipes of 4 KiB, %d share memory", shared);
+        is_int(shm_aborted(&h.shm[0]), 0, "and no abort");
+        ok(host_stop(&h, 0), "the ring's threads end");
+    }
+    shared = 1;
 
     host_start(&h);
     both(&h, k, other_layout);

@@ -1,0 +1,88 @@
+#include "io/slots.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#define PAGE 4096
+
+void slots_init(struct slots *s, size_t room)
+{
+    memset(s, 0, sizeof(*s));
+    s->room = room;
+    s->slot = xcalloc(SLOTS_BUCKETS, sizeof(*s->slot));
+}
+
+void slots_release(struct slots *s)
+{
+    if (s->arena)
+        munmap(s->arena, s->room);
+    if (s->sums)
+        munmap((void *)(uintptr_t)s->sums, s->room);
+    free(s->slot);
+    memset(s, 0, sizeof(*s));
+}
+
+int slots_place(struct slots *s, int64_t bucket, size_t bytes, size_t *offset)
+{
+    struct slot *slot = &s->slot[bucket];
+
+    if (bytes > slot->bytes) {
+        size_t left = s->room - s->used;
+        size_t room = bytes <= left ? (bytes + PAGE - 1) / PAGE * PAGE : bytes;
+        if (room > left)
+            return err_set(ERR_SYSTEM,
+                           "bucket %" PRId64 " of %zu bytes: gradients need "
+                           "more memory than the machine has",
+                           bucket, bytes);
+        slot->offset = s->used;
+        slot->bytes = room;
+        s->used += room;
+    }
+    *offset = slot->offset;
+    return 0;
+}
+
+static int check_offer(const struct slots_offer *o)
+{
+    uint64_t both = o->arena | o->sums | o->room;
+    struct stat st;
+    int seals = fcntl(o->fd, F_GET_SEALS);
+    uint64_t size;
+
+    if (seals < 0 || fstat(o->fd, &st) < 0)
+        return err_sys(ERR_UNAVAILABLE, "descriptor %d", o->fd);
+    size = (uint64_t)st.st_size;
+    if (!(seals & F_SEAL_SHRINK) || both % PAGE != 0 || o->room == 0 ||
+        o->room > size || o->arena > size - o->room ||
+        o->sums > size - o->room)
+        return err_set(ERR_UNAVAILABLE,
+                       "descriptor %d: not the memory that was offered", o->fd);
+    return 0;
+}
+
+int slots_map(struct slots *s, const struct slots_offer *o)
+{
+    void *arena, *sums;
+
+    if (check_offer(o) < 0)
+        return -1;
+    arena = mmap(NULL, (size_t)o->room, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_NORESERVE, o->fd, (off_t)o->arena);
+    if (arena == MAP_FAILED)
+        return err_sys(ERR_UNAVAILABLE, "descriptor %d", o->fd);
+    sums = mmap(NULL, (size_t)o->room, PROT_READ, MAP_SHARED | MAP_NORESERVE,
+                o->fd, (off_t)o->sums);
+    if (sums == MAP_FAILED) {
+        err_sys(ERR_UNAVAILABLE, "descriptor %d", o->fd);
+        munmap(arena, (size_t)o->room);
+        return -1;
+    }
+    s->arena = arena;
+    s->sums = sums;
+    s->room = (size_t)o->room;
+    return 0;
+}
