@@ -66,8 +66,6 @@ int reading_open(struct reader *r, const struct command *c,
     const char *order = reading.order;
     struct reader_want w = {
         .manifest = manifest,
-        .rank = reading.rank,
-        .world = reading.world,
         .last_epoch = -1,
         .resume = reading.resume,
         .from = reading.from,
@@ -75,7 +73,13 @@ int reading_open(struct reader *r, const struct command *c,
         .eval = reading.eval,
     };
     const char *epochs = reading.epochs;
+    struct ranks me;
 
+    if (ranks_find(&me, opt_given(c, "rank") ? reading.rank : -1,
+                   opt_given(c, "world") ? reading.world : -1) < 0)
+        return -1;
+    w.rank = me.rank;
+    w.world = me.world;
     if (epoch >= 0 && reading.epochs)
         return err_set(ERR_USAGE, "--epoch and --epochs: one of them");
     if (reading.eval) {

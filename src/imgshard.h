@@ -12,6 +12,7 @@
 #include "io/reader.h"
 #include "io/recipe.h"
 #include "util/opt.h"
+#include "util/ranks.h"
 #include "vision/image.h"
 
 #define IMGSHARD "imgshard " MILLRACE_VERSION
@@ -76,7 +77,9 @@ int rows_make(struct buf *image, struct buf *spare, bool exif,
 /*
  * Commands that walk epochs (read, feed, bench, order): which part of which
  * run, for which rank. Put READING_ROWS into the table, recipe_opts into
- * command.shared, and call reading_open; the recipe then is checked too.
+ * command.shared, and call reading_open; the recipe then is checked too. The
+ * rank is that of the command line, or what the launcher's variables say
+ * (util/ranks.h).
  * In imgshard --epochs belongs to these rows ("90" or "A-B"); the recipe row
  * SOLVER.EPOCHS keeps its key and loses its option name (see imgshard.c).
  */
@@ -95,12 +98,11 @@ int reading_open(struct reader *r, const struct command *c,
 
 /* clang-format off */
 #define READING_ROWS                                                           \
-    {.name = "rank", .env = "RANK", .type = OPT_INT, .addr = &reading.rank,    \
-     .def = "0", .min = 0, .max = 65535, .arg = "R",                           \
+    {.name = "rank", .type = OPT_INT, .addr = &reading.rank, .def = "0",       \
+     .min = 0, .max = RANKS_MOST - 1, .arg = "R",                              \
      .help = "read the rows of rank R"},                                       \
-    {.name = "world", .env = "WORLD_SIZE", .type = OPT_INT,                    \
-     .addr = &reading.world, .def = "1", .min = 1, .max = 65536, .arg = "W",   \
-     .help = "number of ranks"},                                               \
+    {.name = "world", .type = OPT_INT, .addr = &reading.world, .def = "1",     \
+     .min = 1, .max = RANKS_MOST, .arg = "W", .help = "number of ranks"},      \
     {.name = "epochs", .type = OPT_STRING, .addr = &reading.epochs,            \
      .arg = "E|A-B",                                                           \
      .help = "the first E epochs, or epochs A to B (from 0)"},                 \

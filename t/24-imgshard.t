@@ -1,27 +1,13 @@
 #!/bin/sh
 # imgshard pack, index, verify, ls, cat, order, read: on a folder made here.
 . "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
+. "$TOP/t/lib/pictures.sh"
 
 I=$BIN/imgshard
 
-# Two tiny JPEG files (20x12 colour, 4:2:0; 9x7 grey) and a PNG (3x2 grey).
-base64 -d >rgb.jpg <<'END'
-/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABsSFBcUERsXFhceHBsgKEIrKCUlKFE6PTBCYFVlZF9V
-XVtqeJmBanGQc1tdhbWGkJ6jq62rZ4C8ybqmx5moq6T/2wBDARweHigjKE4rK06kbl1upKSkpKSk
-pKSkpKSkpKSkpKSkpKSkpKSkpKSkpKSkpKSkpKSkpKSkpKSkpKSkpKSkpKT/wAARCAAMABQDASIA
-AhEBAxEB/8QAFgABAQEAAAAAAAAAAAAAAAAABAUA/8QAHBAAAgIDAQEAAAAAAAAAAAAAAAMCBDFR
-YREh/8QAFgEBAQEAAAAAAAAAAAAAAAAAAwQF/8QAGREAAgMBAAAAAAAAAAAAAAAAAAIBBBID/9oA
-DAMBAAIRAxEAPwCSupwUunwepcdC1KholV9B8LMk2NL5gxbiqHmDCYNGLLH/2Q==
-END
-base64 -d >grey.jpg <<'END'
-/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABsSFBcUERsXFhceHBsgKEIrKCUlKFE6PTBCYFVlZF9V
-XVtqeJmBanGQc1tdhbWGkJ6jq62rZ4C8ybqmx5moq6T/wAALCAAHAAkBAREA/8QAFQABAQAAAAAA
-AAAAAAAAAAAABAX/xAAZEAACAwEAAAAAAAAAAAAAAAAAAQQFFCH/2gAIAQEAAD8APVx1wtZ0f//Z
-END
-base64 -d >pic.png <<'END'
-iVBORw0KGgoAAAANSUhEUgAAAAMAAAACCAAAAAC4HznGAAAAEElEQVR4nGNkZ2BgYmBgAAAASQAL
-ywrnagAAAABJRU5ErkJggg==
-END
+picture rgb.jpg
+picture grey.jpg
+picture pic.png
 
 # 3 classes; every file differs, by bytes behind the end of the image.
 make_folder() {
@@ -126,10 +112,38 @@ done | sort -n | cut -f2 >three
 same three alone 'three ranks see what one does'
 is "$(sort -n alone | uniq | wc -l | tr -d ' ')" 28 'each sample once'
 expect_status 64 'impossible batch' "$I" order one/train.json --batch 7 \
-	--world 2
+	--world 2 --rank 0
 one_line err 'one line'
 like "$(cat err)" '6 or 8' 'names the nearest'
 expect_status 64 'no rank 2 of 2' "$I" order one/train.json --world 2 --rank 2
+expect_status 64 'a world and no rank' "$I" order one/train.json --world 2
+like "$(cat err)" '^imgshard: --rank and --world: give both or neither' 'is told'
+# ranks as launchers say them, by the table of t/69-families.t
+order="$I order one/train.json --epoch 0 --batch 8 SOLVER.TAIL drop"
+# shellcheck disable=SC2086
+{
+	$order --rank 1 --world 4 >want
+	bare="env -i PATH=$PATH"
+	expect_status 0 'torchrun' $bare RANK=1 WORLD_SIZE=4 LOCAL_RANK=1 \
+		LOCAL_WORLD_SIZE=4 GROUP_RANK=0 $order
+	same out want 'torchrun: its share'
+	expect_status 0 'mpirun' $bare OMPI_COMM_WORLD_RANK=1 \
+		OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_LOCAL_RANK=1 \
+		OMPI_COMM_WORLD_LOCAL_SIZE=4 $order
+	same out want 'mpirun: its share'
+	step='SLURM_JOB_ID=7 SLURM_NTASKS=4 SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=4
+		SLURM_LOCALID=1 SLURM_NODEID=0 SLURM_STEP_ID=0
+		SLURM_STEP_TASKS_PER_NODE=4 SLURM_STEP_NODELIST=n1'
+	expect_status 0 'srun' $bare $step $order
+	same out want 'srun: its share'
+	expect_status 0 'the command line' $bare $step $order --rank 0 --world 1
+	is "$(wc -l <out | tr -d ' ')" 24 'outranks it'
+	expect_status 78 'the shell of a batch job' $bare SLURM_JOB_ID=7 \
+		SLURM_NTASKS=4 SLURM_PROCID=0 $order
+	like "$(cat err)" 'none of its tasks: start with srun' 'is told as by others'
+	expect_status 78 'half of a family' $bare RANK=1 $order
+	like "$(cat err)" 'RANK is set and WORLD_SIZE is not' 'is named'
+}
 expect_status 64 'no such order' "$I" order one/train.json --order random
 expect_status 64 'unknown key' "$I" order one/train.json SOLVER.BATCHES 8
 like "$(cat err)" 'SOLVER\.BATCH' 'names the nearest key'

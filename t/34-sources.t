@@ -2,19 +2,12 @@
 # imgshard pack: sources of all kinds, from folders and tars made here and from
 # the data sets where they are; labels; PNG files on their whole way.
 . "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
+. "$TOP/t/lib/pictures.sh"
 
 I=$BIN/imgshard
 
-# A JPEG file (9x7 grey) and a PNG (3x2 grey).
-base64 -d >grey.jpg <<'END'
-/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABsSFBcUERsXFhceHBsgKEIrKCUlKFE6PTBCYFVlZF9V
-XVtqeJmBanGQc1tdhbWGkJ6jq62rZ4C8ybqmx5moq6T/wAALCAAHAAkBAREA/8QAFQABAQAAAAAA
-AAAAAAAAAAAABAX/xAAZEAACAwEAAAAAAAAAAAAAAAAAAQQFFCH/2gAIAQEAAD8APVx1wtZ0f//Z
-END
-base64 -d >pic.png <<'END'
-iVBORw0KGgoAAAANSUhEUgAAAAMAAAACCAAAAAC4HznGAAAAEElEQVR4nGNkZ2BgYmBgAAAASQAL
-ywrnagAAAABJRU5ErkJggg==
-END
+picture grey.jpg
+picture pic.png
 
 # Each file differs, by bytes behind the end of the image.
 image() { { cat grey.jpg && echo "$1"; } >"$1"; }

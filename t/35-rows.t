@@ -1,6 +1,7 @@
 #!/bin/sh
 # imgshard pack --jpeg rows: other bytes, the same pixels in every crop.
 . "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
+. "$TOP/t/lib/pictures.sh"
 
 I=$BIN/imgshard
 
@@ -38,12 +39,9 @@ flags() {
 # ---- pictures made here
 "$BIN/imgsynth" imagenet made --classes 3 --train 8 --val 1 --size-min 60 \
 	--size-max 400
-base64 -d >made/train/c00.png <<'END'
-iVBORw0KGgoAAAANSUhEUgAAAAMAAAACCAAAAAC4HznGAAAAEElEQVR4nGNkZ2BgYmBgAAAASQAL
-ywrnagAAAABJRU5ErkJggg==
-END
+picture pic.png
 class=$(basename "$(find made/train -mindepth 1 -type d | sort | head -n 1)")
-mv made/train/c00.png "made/train/$class/picture.png"
+mv pic.png "made/train/$class/picture.png"
 expect_status 0 'pack' "$I" pack --order sorted -o keep made/train
 expect_status 0 'pack --jpeg rows' "$I" pack --order sorted --jpeg rows -j 1 \
 	-o rows made/train

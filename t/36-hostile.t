@@ -3,13 +3,11 @@
 # or a manifest says, nothing is read or written elsewhere, nothing hangs, and
 # what is refused is refused with one line.
 . "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
+. "$TOP/t/lib/pictures.sh"
 
 I=$BIN/imgshard
-base64 -d >g.jpg <<'END2'
-/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABsSFBcUERsXFhceHBsgKEIrKCUlKFE6PTBCYFVlZF9V
-XVtqeJmBanGQc1tdhbWGkJ6jq62rZ4C8ybqmx5moq6T/wAALCAAHAAkBAREA/8QAFQABAQAAAAAA
-AAAAAAAAAAAABAX/xAAZEAACAwEAAAAAAAAAAAAAAAAAAQQFFCH/2gAIAQEAAD8APVx1wtZ0f//Z
-END2
+picture grey.jpg
+mv grey.jpg g.jpg
 
 # entry NAME TYPE [FILE [LINK [SIZE]]]: a member, appended to x.tar
 entry() {
