@@ -57,8 +57,7 @@ static int check_offer(const struct slots_offer *o)
         return err_sys(ERR_UNAVAILABLE, "descriptor %d", o->fd);
     size = (uint64_t)st.st_size;
     if (!(seals & F_SEAL_SHRINK) || both % PAGE != 0 || o->room == 0 ||
-        o->room > size || o->arena > size - o->room ||
-        o->sums > size - o->room)
+        o->room > size || o->arena > size - o->room || o->sums > size - o->room)
         return err_set(ERR_UNAVAILABLE,
                        "descriptor %d: not the memory that was offered", o->fd);
     return 0;

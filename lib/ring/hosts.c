@@ -14,9 +14,10 @@
 
 #define LOGIN_MS 10000 /* for a stranger to prove himself */
 #define TRY_MS 30000   /* for rank 0 to answer; it may be busy */
-#define LANES                                                                  \
-    4                 /* at least, if nothing is said: a connection rarely
-                           fills a fast network */
+/* At least, if nothing is said and hosts are few: a connection rarely fills a
+ * fast network. */
+#define LANES 4
+#define FEW_HOSTS 16
 #define TELL_MS 10000 /* between two lists of who is missing */
 
 /* Somebody who has connected: a stranger, a member that has not said which
@@ -317,6 +318,15 @@ static void list_host(struct roster *r, const struct msg_join *j)
     }
 }
 
+static uint32_t count_lanes(const struct lobby *l, uint32_t least)
+{
+    uint32_t each = l->a->self.streams;
+
+    if (each == 0)
+        each = l->n + 1 > FEW_HOSTS ? 1 : (LANES + least - 1) / least;
+    return least * each < ROSTER_LANES ? least * each : ROSTER_LANES;
+}
+
 static bool all_aes(const struct lobby *l)
 {
     for (int i = 0; i < l->n; i++)
@@ -342,10 +352,7 @@ static int make_roster(struct lobby *l, struct roster *r)
         if (l->guest[i]->join.n < least)
             least = l->guest[i]->join.n;
     memset(r, 0, sizeof(*r));
-    r->lanes = least * (l->a->self.streams ? l->a->self.streams
-                                           : (LANES + least - 1) / least);
-    if (r->lanes > ROSTER_LANES)
-        r->lanes = ROSTER_LANES;
+    r->lanes = count_lanes(l, least);
     r->world = l->a->self.world;
     r->wire = l->a->self.wire;
     r->protect = l->a->self.protect;

@@ -16,7 +16,7 @@
 
 #include <stdint.h>
 
-#define ROSTER_HOSTS 64
+#define ROSTER_HOSTS 256
 #define ROSTER_RANKS 1024
 #define ROSTER_LANES 256
 #define ROSTER_NAME 64

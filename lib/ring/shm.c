@@ -18,7 +18,10 @@
 #define PAGE 4096
 #define MAGIC 0x3152414d /* "MAR1" */
 #define CHUNK 8192       /* elements added at a time: 32 KiB */
-#define SPINS 100 /* about 10 us: a rank that is not there may need this CPU */
+/* Looks before a wait sleeps; some 20 in a microsecond. */
+#define LOOKS_LEAST 8
+#define LOOKS_PROBE 100
+#define LOOKS_MOST 1000
 
 enum {
     RUNNING,
@@ -304,8 +307,11 @@ static long futex(_Atomic uint32_t *word, int op, uint32_t v,
 
 void shm_post(struct shm_count *c, uint32_t k)
 {
-    atomic_store_explicit(&c->v, k, memory_order_release);
-    futex(&c->v, FUTEX_WAKE, INT32_MAX, NULL);
+    /* In one order with what a sleeper does: either it sees k, or it is seen
+     * here. One that was killed asleep is woken for ever, which does no harm. */
+    atomic_store(&c->v, k);
+    if (atomic_load(&c->sleepers))
+        futex(&c->v, FUTEX_WAKE, INT32_MAX, NULL);
 }
 
 static void pause_cpu(void)
@@ -361,23 +367,57 @@ static int give_cause(const struct shm *s)
     return err_give(class, text);
 }
 
+static bool reached(const struct shm_count *c, uint32_t k)
+{
+    return (int32_t)(atomic_load_explicit(&c->v, memory_order_acquire) - k) >=
+           0;
+}
+
+/*
+ * Look for a while: twice as long as looking has taken of late where it helped.
+ * It does where ranks run side by side; where they share a CPU it only keeps the
+ * other from coming, and the mean falls; now and then a longer look finds out
+ * whether that is still so.
+ */
+static bool look(const struct shm_count *c, uint32_t k)
+{
+    static _Thread_local int mean = LOOKS_PROBE;
+    static _Thread_local unsigned waits;
+    int most = 2 * mean + LOOKS_LEAST;
+
+    if (++waits % 16 == 0 && most < LOOKS_PROBE)
+        most = LOOKS_PROBE;
+    if (most > LOOKS_MOST)
+        most = LOOKS_MOST;
+    for (int i = 0; i < most; i++) {
+        if (reached(c, k)) {
+            mean += (i - mean) / 8;
+            return true;
+        }
+        pause_cpu();
+    }
+    mean -= (mean + 7) / 8;
+    return false;
+}
+
 int shm_wait(const struct shm *s, struct shm_count *c, uint32_t k)
 {
     static const struct timespec slice = {0, 100000000};
     uint32_t v;
 
-    for (int spins = 0;; spins++) {
-        v = atomic_load_explicit(&c->v, memory_order_acquire);
-        if ((int32_t)(v - k) >= 0)
-            return 0;
-        if (spins < SPINS) {
-            pause_cpu();
-            continue;
-        }
+    if (reached(c, k) || look(c, k))
+        return 0;
+    for (;;) {
         if (shm_aborted(s))
             return give_cause(s);
+        atomic_fetch_add(&c->sleepers, 1);
+        v = atomic_load(&c->v);
         /* Bounded, since a rank that was killed wakes nobody. */
-        futex(&c->v, FUTEX_WAIT, v, &slice);
+        if ((int32_t)(v - k) < 0)
+            futex(&c->v, FUTEX_WAIT, v, &slice);
+        atomic_fetch_sub(&c->sleepers, 1);
+        if (reached(c, k))
+            return 0;
     }
 }
 

@@ -73,7 +73,8 @@ struct shm_op {
 /* A counter alone on its cache line. */
 struct shm_count {
     _Atomic uint32_t v;
-    char pad[60];
+    _Atomic uint32_t sleepers; /* at least so many must be woken */
+    char pad[56];
 };
 
 struct shm_rank {
@@ -133,7 +134,7 @@ size_t shm_room(const struct shm *s);
 /* Byte offset in SHM_DATA of something that lies there. */
 uint64_t shm_data_at(const struct shm *s, const void *p);
 
-/* Store k (release) and wake who waits. */
+/* Store k (release) and wake who sleeps; who still looks needs no system call. */
 void shm_post(struct shm_count *c, uint32_t k);
 enum shm_counter {
     SHM_READY,

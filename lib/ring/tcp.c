@@ -9,8 +9,10 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#define OTHER_FILES 64
 #define LOGIN_MS 10000 /* for a stranger to prove himself */
 #define AGAIN_MS 200   /* between two tries to connect */
 #define TELL_MS 10000  /* between two words on who is missing */
@@ -271,6 +273,19 @@ static int connect_all(struct mesh *m)
     return 0;
 }
 
+/* A descriptor for each connection: as many as are allowed, if it needs more than
+ * a process has by default. */
+static void allow_files(const struct mesh *m)
+{
+    struct rlimit l;
+    rlim_t want = (rlim_t)(m->n + m->most_guests + OTHER_FILES);
+
+    if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur >= want)
+        return;
+    l.rlim_cur = want < l.rlim_max ? want : l.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &l);
+}
+
 static int make_mesh(struct plane *p, const struct plane_options *o)
 {
     struct mesh m = {.p = p, .o = o, .r = shm_roster(p->shm)};
@@ -279,6 +294,7 @@ static int make_mesh(struct plane *p, const struct plane_options *o)
     m.deadline = clock_ms() + o->timeout_ms;
     m.tell = clock_ms() + TELL_MS;
     list_links(&m);
+    allow_files(&m);
     r = connect_all(&m);
     for (int i = 0; i < m.n; i++)
         if (m.link[i].login.fd >= 0)

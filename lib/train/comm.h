@@ -82,7 +82,9 @@ int comm_start(struct comm *c, int bucket, float *g, int64_t numel) MUST_CHECK;
 int comm_wait(struct comm *c, int bucket) MUST_CHECK;
 /* v [n] f64 in place, n <= COMM_REDUCE_MAX; sums in rank order. */
 int comm_reduce(struct comm *c, enum comm_op op, double *v, int n) MUST_CHECK;
-/* bytes of rank root to all; bytes is the same on every rank. */
+/* bytes of rank root to all, as they are; bytes is the same on every rank. They
+ * go over the control plane: made for what is said once, such as the identifier
+ * of 128 bytes by which NCCL's ranks find each other (ncclGetUniqueId). */
 int comm_bcast(struct comm *c, int root, void *p, size_t bytes) MUST_CHECK;
 /* name is checked against the other ranks' and shown when one is missing. */
 int comm_barrier(struct comm *c, const char *name) MUST_CHECK;

@@ -129,6 +129,20 @@ static void work_step(struct comm *c, float **g, uint64_t *digest)
     }
 }
 
+/* 128 bytes of rank 0, as NCCL's identifier is handed on. */
+static void hand_on(struct comm *c)
+{
+    unsigned char id[128];
+
+    for (int i = 0; i < 128; i++)
+        id[i] = (unsigned char)(c->rank == 0 ? i * 7 + 129 : 0);
+    if (comm_bcast(c, 0, id, sizeof(id)) < 0)
+        give_up(c);
+    for (int i = 0; i < 128; i++)
+        if (id[i] != (unsigned char)(i * 7 + 129))
+            die_with(ERR_INTERNAL, "byte %d of the identifier: %d", i, id[i]);
+}
+
 static int worker(int argc, char **argv)
 {
     const char *rank = getenv("RANK");
@@ -155,6 +169,7 @@ static int worker(int argc, char **argv)
                          : comm_null();
     if (!c)
         die();
+    hand_on(c);
     for (int64_t b = 0; b < set.buckets; b++)
         g[b] = xcalloc((size_t)set.numel + 1, sizeof(float));
     for (c->step = 0; c->step < set.steps; c->step++) {

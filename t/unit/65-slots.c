@@ -150,9 +150,9 @@ static bool desk_close(struct desk *d)
 /* Say hello and hear the answer. */
 static void desk_hello(struct desk *d, const char *slots)
 {
-    struct frame_pair meta[] = {{"layout", "l"},    {"proto", CTL_PROTO},
-                                {"recipe", "r"},    {"role", "worker"},
-                                {"samples", "0"},   {"slots", slots}};
+    struct frame_pair meta[] = {{"layout", "l"},  {"proto", CTL_PROTO},
+                                {"recipe", "r"},  {"role", "worker"},
+                                {"samples", "0"}, {"slots", slots}};
 
     if (frame_write(&d->w, CTL_HELLO, meta, 6, NULL, 0, 0) < 0 ||
         frame_next(&d->s, &d->f) != 1)
