@@ -65,6 +65,20 @@ sleep 1.5
 kill -TERM $pid
 finish
 is $got 75 'TERM: ranks stop in order' || tap_comment "$(cat err)"
+# Under nohup: USR2 comes after HUP, which would have killed.
+cat >deaf <<'X'
+$SIG{HUP} = "DEFAULT"; $SIG{USR2} = sub { exit 0 }; sleep 60; # 98773
+X
+(
+	trap '' HUP
+	exec "$launch" --hostfile two --master 127.0.0.1:$port -- perl deaf 98773
+) >out 2>err &
+pid=$!
+wait_for 2 'perl deaf 98773 '
+kill -HUP $pid
+kill -USR2 $pid
+finish
+is $got 0 'HUP that is ignored stays so' || tap_comment "$(cat err)"
 run "$launch" --hostfile two --master 127.0.0.1:$port -- sleep 98772
 wait_for 2 'sleep 98772 '
 kill -9 $pid

@@ -4,6 +4,7 @@
 #include "util/buf.h"
 #include "util/fault.h"
 #include "util/fdio.h"
+#include "util/signals.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -125,30 +126,6 @@ static void take_control(struct launch *l)
     }
     l->said.len -= (size_t)(line - l->said.data);
     memmove(l->said.data, line, l->said.len + 1);
-}
-
-static int open_signals(struct launch *l)
-{
-    static const int all[] = {SIGTERM, SIGINT,  SIGUSR1,
-                              SIGUSR2, SIGCHLD, SIGHUP};
-    struct sigaction a;
-    sigset_t set;
-
-    memset(&a, 0, sizeof(a));
-    a.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &a, NULL);
-    sigemptyset(&set);
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        /* nohup's wish is kept. */
-        if (all[i] != SIGHUP || sigaction(SIGHUP, NULL, &a) < 0 ||
-            a.sa_handler != SIG_IGN)
-            sigaddset(&set, all[i]);
-    if (sigprocmask(SIG_BLOCK, &set, &l->mask) < 0)
-        return err_sys(ERR_SYSTEM, "signal mask");
-    l->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (l->signals < 0)
-        return err_sys(ERR_SYSTEM, "signalfd");
-    return 0;
 }
 
 /* ---- watching */
@@ -513,7 +490,8 @@ int launch_run(const struct launch_options *o)
         return -1;
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
         return err_sys(ERR_SYSTEM, "subreaper");
-    if (open_signals(&l) < 0)
+    l.signals = signals_open(&l.mask, true);
+    if (l.signals < 0)
         return -1;
     for (;;) {
         status = attempt(&l);

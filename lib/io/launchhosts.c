@@ -3,6 +3,7 @@
 #include "io/rankout.h"
 #include "util/buf.h"
 #include "util/fdio.h"
+#include "util/signals.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -347,25 +348,6 @@ static void turn(struct hosts *s, int ms)
     free(p);
 }
 
-static int open_signals(struct hosts *s)
-{
-    static const int all[] = {SIGTERM, SIGINT,  SIGUSR1,
-                              SIGUSR2, SIGCHLD, SIGHUP};
-    struct sigaction a;
-    sigset_t set;
-
-    memset(&a, 0, sizeof(a));
-    a.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &a, NULL);
-    sigemptyset(&set);
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        sigaddset(&set, all[i]);
-    if (sigprocmask(SIG_BLOCK, &set, &s->mask) < 0)
-        return err_sys(ERR_SYSTEM, "signal mask");
-    s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return s->signals < 0 ? err_sys(ERR_SYSTEM, "signalfd") : 0;
-}
-
 /* What failed by itself, before what lost a peer, before what stopped. */
 static int verdict(const struct hosts *s)
 {
@@ -407,7 +389,8 @@ int launch_hosts(const struct hosts_options *o)
     for (int i = 0; i < s.n; i++)
         s.host[i] = (struct host){
             .in = -1, .fd = {-1, -1}, .status = -1, .out.log = -1};
-    if (open_signals(&s) < 0)
+    s.signals = signals_open(&s.mask, true);
+    if (s.signals < 0)
         goto out;
     for (int i = 0; i < s.n; i++)
         if (start_host(&s, i) < 0) {

@@ -8,7 +8,7 @@
  * The key is on no command line, in no file and in no environment.
  *
  *	hostfile_read(&f, path), launch_hosts(&o), hostfile_release(&f)
- *	remote: launch_key_fd(&in), then launch_run with control = in
+ *	remote: launch_take_key(&in), then launch_run with control = in
  */
 #ifndef IO_LAUNCHHOSTS_H
 #define IO_LAUNCHHOSTS_H

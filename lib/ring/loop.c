@@ -7,6 +7,7 @@
 #include "ring/serve.h"
 #include "util/fault.h"
 #include "util/fdio.h"
+#include "util/signals.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -348,26 +349,6 @@ static int supervise(struct ring *g)
 
 /* ---- the beginning */
 
-static int open_signals(struct ring *g, sigset_t *old)
-{
-    static const int all[] = {SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGHUP};
-    struct sigaction a;
-    sigset_t set;
-
-    sigemptyset(&set);
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        /* nohup's wish is kept. */
-        if (all[i] != SIGHUP || sigaction(SIGHUP, NULL, &a) < 0 ||
-            a.sa_handler != SIG_IGN)
-            sigaddset(&set, all[i]);
-    if (sigprocmask(SIG_BLOCK, &set, old) < 0)
-        return err_sys(ERR_SYSTEM, "signal mask");
-    g->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (g->signals < 0)
-        return err_sys(ERR_SYSTEM, "signalfd");
-    return 0;
-}
-
 static void find_launcher(struct ring *g)
 {
     char *line;
@@ -402,7 +383,8 @@ static int start(struct ring *g)
     c.pipe_bytes = bytes ? (int)strtol(bytes, NULL, 10) : 0;
     c.shared = share ? g->join.shm.fd[SHM_DATA] : -1;
     fault_point("ring.start");
-    if (open_signals(g, &old) < 0 || child_start(&g->child, &c) < 0) {
+    g->signals = signals_open(&old, false);
+    if (g->signals < 0 || child_start(&g->child, &c) < 0) {
         char *text = xstrfmt("rank %d: %s", r->rank, err_text());
         shm_abort(&g->join.shm, err_code(), r->rank, text);
         free(text);

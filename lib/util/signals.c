@@ -1,0 +1,34 @@
+#include "util/signals.h"
+
+#include <string.h>
+#include <sys/signalfd.h>
+
+static bool ignored(int sig)
+{
+    struct sigaction a;
+
+    return sigaction(sig, NULL, &a) == 0 && a.sa_handler == SIG_IGN;
+}
+
+int signals_open(sigset_t *old, bool children)
+{
+    static const int all[] = {SIGTERM, SIGINT, SIGUSR1, SIGUSR2};
+    struct sigaction ignore;
+    sigset_t set;
+    int fd;
+
+    memset(&ignore, 0, sizeof(ignore));
+    ignore.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &ignore, NULL);
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        sigaddset(&set, all[i]);
+    if (!ignored(SIGHUP))
+        sigaddset(&set, SIGHUP);
+    if (children)
+        sigaddset(&set, SIGCHLD);
+    if (sigprocmask(SIG_BLOCK, &set, old) < 0)
+        return err_sys(ERR_SYSTEM, "signal mask");
+    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return fd < 0 ? err_sys(ERR_SYSTEM, "signalfd") : fd;
+}

@@ -1,0 +1,23 @@
+/*
+ * signals.h - signals that a supervisor takes from a descriptor.
+ *
+ * TERM, INT, HUP, USR1 and USR2 are blocked and come out of a signalfd, so that
+ * a loop that polls sees them in order with everything else. HUP is left alone
+ * where it is ignored, as nohup wishes. PIPE is ignored: a write that fails says
+ * so. Processes that are started get the mask of before.
+ */
+#ifndef UTIL_SIGNALS_H
+#define UTIL_SIGNALS_H
+
+#include "util/err.h"
+
+#include <signal.h>
+#include <stdbool.h>
+
+/*
+ * children: SIGCHLD, too. old: the mask of before. A non-blocking signalfd that
+ * is closed on exec, or -1 (ERR_SYSTEM).
+ */
+int signals_open(sigset_t *old, bool children) MUST_CHECK;
+
+#endif
