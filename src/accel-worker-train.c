@@ -169,11 +169,23 @@ struct session {
     char *settings;
 };
 
+/* A signal before the first batch: nothing has begun. */
+static int wait_input(void)
+{
+    if (input_wait(STDIN_FILENO, STOP_INT | STOP_TERM) == 1)
+        return 0;
+    if (stop_flags() & STOP_INT)
+        return 130;
+    return err_set(ERR_AGAIN, "stopped by a signal before the first batch");
+}
+
 static int train_session(struct session *s, const struct command *c,
                          struct run_options *r)
 {
-    int status;
+    int status = wait_input();
 
+    if (status)
+        return status;
     if (input_open(&s->in, STDIN_FILENO, "stdin", 3, &s->hello) < 0 ||
         worker_begin(&s->w, s->hello.classes, true) < 0 ||
         open_comm(&s->comm, &s->w.m.params) < 0)
@@ -212,7 +224,7 @@ int worker_train(const struct command *c, int argc, char **argv)
 
     (void)argc;
     (void)argv;
-    if (recipe_check(&recipe) < 0)
+    if (stop_install((int)o.grace) < 0 || recipe_check(&recipe) < 0)
         return -1;
     if (o.print_lr)
         return print_lr();
@@ -225,8 +237,6 @@ int worker_train(const struct command *c, int argc, char **argv)
     if (isatty(STDIN_FILENO))
         return err_set(ERR_USAGE, "stdin: a terminal: batches come from "
                                   "imgshard feed");
-    if (stop_install((int)o.grace) < 0)
-        return -1;
     status = train_session(&s, c, &r);
     close_session(&s);
     return status;
@@ -246,6 +256,10 @@ struct opt predict_opts[] = {
 
 static int predict_session(struct session *s)
 {
+    int status = wait_input();
+
+    if (status)
+        return status;
     if (input_open(&s->in, STDIN_FILENO, "stdin", 3, &s->hello) < 0 ||
         worker_begin(&s->w, s->hello.classes, false) < 0 ||
         save_load_model(o.weights, &s->w.m.params) < 0)

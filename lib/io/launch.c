@@ -130,27 +130,57 @@ static void take_control(struct launch *l)
 
 /* ---- watching */
 
+static void end_rank(struct launch *l, int r, int status)
+{
+    struct launch_rank *k = &l->rank[r];
+
+    k->ended = true;
+    k->status = status;
+    /* A ring that had its say ended before it was asked to. */
+    k->after = l->stage != RUNNING && l->hub.said[r] < 0;
+    if (k->status && l->first < 0) {
+        l->first = r;
+        l->failed_at = clock_ms();
+    }
+}
+
+/* Some send a signal to every process of a job. The shell of a pipeline dies of
+ * it, and the rank ends when its ring does. */
+static bool becomes_hollow(struct launch *l, int r, int status)
+{
+    struct launch_rank *k = &l->rank[r];
+
+    if (!WIFSIGNALED(status) || !signals_stop(WTERMSIG(status)) ||
+        l->stage != RUNNING || launch_hub_ring(&l->hub, r) == 0)
+        return false;
+    k->hollow = true;
+    k->status = 128 + WTERMSIG(status);
+    return true;
+}
+
 static void reap(struct launch *l)
 {
     int status;
     pid_t pid;
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
         for (int r = 0; r < l->o->n; r++) {
             struct launch_rank *k = &l->rank[r];
-            if (k->pid != pid || k->ended)
+            if (k->pid != pid || k->ended || becomes_hollow(l, r, status))
                 continue;
-            k->ended = true;
-            k->status = k->pressed            ? l->hub.said[r]
-                        : WIFSIGNALED(status) ? 128 + WTERMSIG(status)
-                                              : WEXITSTATUS(status);
-            /* A ring that had its say ended before it was asked to. */
-            k->after = l->stage != RUNNING && l->hub.said[r] < 0;
-            if (k->status && l->first < 0) {
-                l->first = r;
-                l->failed_at = clock_ms();
-            }
+            end_rank(l, r,
+                     k->pressed            ? l->hub.said[r]
+                     : WIFSIGNALED(status) ? 128 + WTERMSIG(status)
+                                           : WEXITSTATUS(status));
         }
+    for (int r = 0; r < l->o->n; r++) {
+        struct launch_rank *k = &l->rank[r];
+        if (!k->hollow || k->ended)
+            continue;
+        if (l->hub.said[r] >= 0)
+            end_rank(l, r, l->hub.said[r]);
+        else if (launch_hub_ring(&l->hub, r) == 0)
+            end_rank(l, r, k->status);
     }
 }
 
@@ -259,6 +289,24 @@ static void sweep(struct launch *l)
 }
 
 /* ---- the verdict */
+
+/* After a signal that stops in order: who died of it before its ring was there
+ * had not begun and may be run again, as one that stopped; and who lost a peer
+ * while others stopped lost one that did so. */
+static void forgive(struct launch *l)
+{
+    bool again = false;
+
+    for (int r = 0; l->stopping && r < l->o->n; r++) {
+        struct launch_rank *k = &l->rank[r];
+        if (k->status > 128 && signals_stop(k->status - 128) && !l->hub.met[r])
+            k->status = ERR_AGAIN;
+        again |= k->status == ERR_AGAIN;
+    }
+    for (int r = 0; again && r < l->o->n; r++)
+        if (l->rank[r].status == ERR_PEER)
+            l->rank[r].status = ERR_AGAIN;
+}
 
 static bool is_here(const struct launch *l, int rank)
 {
@@ -433,6 +481,7 @@ static int attempt(struct launch *l)
         press_groups(l);
     }
     sweep(l);
+    forgive(l);
     who = culprit(l);
     status = verdict(l, who);
     if (l->interrupts > 1)

@@ -181,6 +181,7 @@ int launch_hub_open(struct launch_hub *h, const char *address, int first, int n)
     *h = (struct launch_hub){
         .listener = -1, .first = first, .n = n, .origin = -1};
     h->said = xreallocarray(NULL, (size_t)n, sizeof(*h->said));
+    h->met = xcalloc((size_t)n, sizeof(*h->met));
     for (int r = 0; r < n; r++)
         h->said[r] = -1;
     h->listener = local_listen(address, 64);
@@ -200,6 +201,7 @@ void launch_hub_close(struct launch_hub *h)
         drop(h, 0);
     free(h->conn);
     free(h->said);
+    free(h->met);
     free(h->cause);
     if (h->listener >= 0)
         close(h->listener);
@@ -237,6 +239,8 @@ static void take_line(struct launch_hub *h, struct launch_conn *c, char *line)
 
     if (strncmp(line, "rank ", 5) == 0)
         c->rank = (int)strtol(line + 5, NULL, 10) - h->first;
+    if (c->rank >= 0 && c->rank < h->n)
+        h->met[c->rank] = true;
     if (strncmp(line, "status ", 7) == 0 && c->rank >= 0 && c->rank < h->n)
         h->said[c->rank] = (int)strtol(line + 7, NULL, 10) & 255;
     if (strncmp(line, "cause ", 6) != 0 || h->cause)

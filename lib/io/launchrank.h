@@ -21,6 +21,7 @@ struct launch_rank {
     int fd[2]; /* its stderr and, but for rank 0, its stdout; -1: ended */
     struct rankout out;
     bool ended;
+    bool hollow;     /* a signal ended the leader, its ring goes on */
     int status;      /* 128 + n for a signal */
     bool after;      /* ended after the launcher had asked it to */
     int64_t said_at; /* when its ring said its status and ended, 0: not yet */
@@ -60,6 +61,7 @@ struct launch_hub {
     int n_conns;
     int first, n; /* ranks of this launcher: first to first + n - 1 */
     int *said;    /* [n] status of a rank by its ring, -1: not told */
+    bool *met;    /* [n] has its ring been there? */
     int origin;   /* rank of the run the failure began with, -1: not told */
     int class;    /* enum err_class of it */
     char *cause;  /* sentence, or NULL */

@@ -22,6 +22,7 @@
 
 #define LEAVE_MS 2000 /* for a worker to end after an error */
 #define TICK_MS 500
+#define SIGNAL_MS 300 /* for one sent to worker and ring to be here */
 
 struct ring {
     const struct ring_options *o;
@@ -29,7 +30,8 @@ struct ring {
     struct serve serve;
     struct child child;
     int signals, launch;
-    bool gone; /* the worker has ended, with status */
+    bool asked; /* a signal to stop has been passed on */
+    bool gone;  /* the worker has ended, with status */
     int status;
     bool posted;       /* the end, for a worker that did not speak */
     int64_t closed_at; /* since when it should have ended, 0: no reason */
@@ -108,6 +110,32 @@ static void blame_words(struct ring *g, enum err_class c, const char *words)
     give_up(g, c, g->o->join.ranks.rank, &b);
 }
 
+/* Was it stopped before it said a word? */
+static bool never_began(const struct ring *g, uint64_t frames)
+{
+    int code = child_exit_status(g->status);
+
+    return frames == 0 &&
+           (code == ERR_AGAIN || (code > 128 && signals_stop(code - 128)));
+}
+
+/* No rank has begun then, and all may be run again. Where the signal goes to
+ * every process of a job it may be here a little later. */
+static bool stopped_early(struct ring *g, uint64_t frames)
+{
+    struct buf b = BUF_INIT;
+
+    if (!never_began(g, frames))
+        return false;
+    if (!g->closed_at)
+        g->closed_at = clock_ms();
+    if (g->asked) {
+        buf_addf(&b, "rank %d: stopped before it began", g->o->join.ranks.rank);
+        give_up(g, ERR_AGAIN, g->o->join.ranks.rank, &b);
+    }
+    return g->asked || clock_ms() - g->closed_at < SIGNAL_MS;
+}
+
 /* Has the worker broken off? How it ended says more than how its pipe did, so
  * wait a little for that. */
 static void check_worker(struct ring *g)
@@ -132,6 +160,8 @@ static void check_worker(struct ring *g)
     if (!g->gone && input == INPUT_OPEN && !deaf)
         return;
     if (g->gone && input == INPUT_CLOSED) {
+        if (stopped_early(g, frames))
+            return;
         if (frames == 0 && (code == 0 || code == ERR_AGAIN)) {
             serve_post_end(v);
             g->posted = true;
@@ -244,9 +274,11 @@ static void forward_signals(struct ring *g)
 {
     struct signalfd_siginfo s;
 
-    while (read(g->signals, &s, sizeof(s)) == (ssize_t)sizeof(s))
+    while (read(g->signals, &s, sizeof(s)) == (ssize_t)sizeof(s)) {
+        g->asked |= signals_stop((int)s.ssi_signo);
         if (!g->gone)
             kill(g->child.pid, (int)s.ssi_signo);
+    }
 }
 
 static void reap(struct ring *g)
@@ -321,10 +353,9 @@ static int leave(struct ring *g)
         turn(g, 50);
     if (g->gone && !killed && origin == g->o->join.ranks.rank)
         code = child_exit_status(g->status);
-    if (code)
+    if (code && c != ERR_AGAIN)
         return code;
-    return c >= ERR_USAGE && c <= ERR_CONFIG && c != ERR_AGAIN ? (int)c
-                                                               : ERR_PEER;
+    return c >= ERR_USAGE && c <= ERR_CONFIG ? (int)c : ERR_PEER;
 }
 
 static int supervise(struct ring *g)
@@ -349,6 +380,33 @@ static int supervise(struct ring *g)
 
 /* ---- the beginning */
 
+static volatile sig_atomic_t launch_fd = -1;
+static pid_t ring_pid;
+
+/* While the run is joined nothing has begun: to stop is to end. */
+static void stop_joining(int sig)
+{
+    static const char line[] = "status 75\n";
+
+    (void)sig;
+    if (launch_fd >= 0 && getpid() == ring_pid)
+        (void)!send(launch_fd, line, sizeof(line) - 1, MSG_NOSIGNAL);
+    _exit(ERR_AGAIN);
+}
+
+static void catch_signals(void)
+{
+    static const int all[] = {SIGTERM, SIGUSR1, SIGHUP};
+    struct sigaction a;
+
+    memset(&a, 0, sizeof(a));
+    a.sa_handler = stop_joining;
+    ring_pid = getpid();
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        if (!signals_ignored(all[i]))
+            sigaction(all[i], &a, NULL);
+}
+
 static void find_launcher(struct ring *g)
 {
     char *line;
@@ -358,6 +416,7 @@ static void find_launcher(struct ring *g)
     g->launch = local_connect(g->o->launch);
     if (g->launch < 0)
         return;
+    launch_fd = g->launch;
     line = xstrfmt("rank %d\n", g->o->join.ranks.rank);
     tell_launcher(g, line);
     free(line);
@@ -408,6 +467,7 @@ int ring_run(const struct ring_options *o)
     memset(&ignore, 0, sizeof(ignore));
     ignore.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &ignore, NULL);
+    catch_signals();
     if (start(&g) < 0) {
         tell_cause(&g, err_code(), o->join.ranks.rank, err_text());
         warn("%s", err_text());

@@ -6,7 +6,8 @@
  * rings, the launcher, and the threads that serve the worker (serve.h). It
  * moves no data. The worker is a process group of its own, so that a signal
  * reaches it exactly once, through ring_run; it is killed when this process
- * dies. A signal before the worker runs ends this process in the plain way.
+ * dies. A signal to stop before the worker has said a word ends the run for all
+ * with ERR_AGAIN: nothing has begun.
  *
  * The end: when all ranks have said end, with the status of the worker. When a
  * rank is lost, every ring sends its worker an error frame, gives it 2 s, kills

@@ -3,12 +3,14 @@
 #include "io/frame.h"
 #include "train/stop.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define POLL_MS 50 /* how often a wait looks at the stop flags */
+#define POLL_MS 50     /* how often a wait looks at the stop flags */
+#define BROKEN_MS 1000 /* for the signal that ended the feeder to come */
 
 struct input {
     struct frame_stream s;
@@ -261,18 +263,43 @@ static void wait_filled(struct input *in)
     pthread_cond_timedwait(&in->filled, &in->lock, &t);
 }
 
-int input_get(struct input *in, struct input_batch **b, int interrupts)
+int input_wait(int fd, int stops)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    while (poll(&p, 1, POLL_MS) <= 0)
+        if (stop_flags() & stops)
+            return 2;
+    return 1;
+}
+
+int input_ready(struct input *in, int stops)
+{
+    int left = BROKEN_MS / POLL_MS, r = 0;
+
+    pthread_mutex_lock(&in->lock);
+    while (!r) {
+        bool broken = !in->n_ring && in->ended < 0;
+        if (in->n_ring || in->ended > 0)
+            r = 1;
+        else if (stop_flags() & stops)
+            r = 2;
+        else if (broken && left-- == 0)
+            r = 1;
+        else
+            wait_filled(in);
+    }
+    pthread_mutex_unlock(&in->lock);
+    return r;
+}
+
+int input_get(struct input *in, struct input_batch **b)
 {
     int r = 1;
 
     pthread_mutex_lock(&in->lock);
-    while (!in->n_ring && !in->ended) {
-        if (stop_flags() & interrupts) {
-            r = 2;
-            break;
-        }
+    while (!in->n_ring && !in->ended)
         wait_filled(in);
-    }
     if (in->n_ring) {
         *b = in->ring[in->first];
         in->first = (in->first + 1) % in->n_slots;

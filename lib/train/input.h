@@ -6,6 +6,7 @@
  * network works on another, so the pipe never waits for the worker and the
  * worker only for data.
  *
+ *	input_wait(0, STOP_TERM);
  *	input_open(&in, 0, "stdin", 3, &hello);
  *	while ((r = input_get(in, &b)) > 0) {
  *		... b->image, b->label ...
@@ -55,16 +56,22 @@ struct input_batch {
     size_t capacity;
 };
 
+/* Until the descriptor has something to read or has ended: 1; 2 when one of the
+ * stop flags (stop.h) is up before. */
+int input_wait(int fd, int stops);
+
 struct input;
 /* Reads hello. slots >= 2. The descriptor stays the caller's. */
 int input_open(struct input **in, int fd, const char *name, int slots,
                struct input_hello *h) MUST_CHECK;
 /*
- * The next micro-batch: 1; 0 after the end frame; -1 on failure; 2 when one of
- * the stop flags in `interrupts` (stop.h) is up while nothing has arrived.
+ * Until the next micro-batch or the end is there: 1; 2 when one of the stop
+ * flags (stop.h) is up and it is not. A signal may go to the feeder as well and
+ * reach it first: a stream that breaks off together with the flag is 2, too.
  */
-int input_get(struct input *in, struct input_batch **b,
-              int interrupts) MUST_CHECK;
+int input_ready(struct input *in, int stops);
+/* The next micro-batch: 1; 0 after the end frame; -1 on failure. */
+int input_get(struct input *in, struct input_batch **b) MUST_CHECK;
 void input_put(struct input *in, struct input_batch *b);
 void input_close(struct input *in); /* NULL allowed */
 

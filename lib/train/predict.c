@@ -1,5 +1,6 @@
 #include "io/frame.h"
 #include "train/run.h"
+#include "train/stop.h"
 #include "util/fault.h"
 
 #include <stdio.h>
@@ -42,6 +43,19 @@ static int one(struct frame_writer *w, struct classifier *m,
     return frame_write(w, "pred", meta, 1, items, 3, 0);
 }
 
+/* A signal: there is nothing to keep of predictions that are not complete. */
+static int stopped(struct input *in)
+{
+    int flags;
+
+    if (input_ready(in, STOP_INT | STOP_TERM) == 1 &&
+        !(stop_flags() & (STOP_INT | STOP_TERM)))
+        return 0;
+    flags = stop_flags();
+    err_set(ERR_AGAIN, "stopped by a signal: the predictions are incomplete");
+    return flags & STOP_INT ? 130 : -1;
+}
+
 int run_predict(struct classifier *m, const char *model, struct input *in,
                 const struct input_hello *h, int out)
 {
@@ -56,7 +70,7 @@ int run_predict(struct classifier *m, const char *model, struct input *in,
         r = -1;
         goto done;
     }
-    while ((r = input_get(in, &b, 0)) > 0) {
+    while ((r = stopped(in)) == 0 && (r = input_get(in, &b)) > 0) {
         n = (size_t)(b->image.shape[0] * m->classes);
         fault_point("predict");
         logits = xreallocarray(logits, n, sizeof *logits);
@@ -67,7 +81,7 @@ int run_predict(struct classifier *m, const char *model, struct input *in,
     }
     if (r == 0)
         r = frame_write_end(&w);
-    else if (frame_write_error(&w) < 0)
+    else if (frame_write_error(&w) < 0 && r < 0)
         r = -1; /* the first failure is the one that is told */
 done:
     free(logits);

@@ -384,13 +384,30 @@ static int after_step(struct run *t, struct step_result *res, int *flags)
     return profile_end(&t->profile, t->steps);
 }
 
+/* Wait for the data of the next step. A rank that is told to stop meanwhile
+ * cannot leave the others alone in it: all begin the step, or none (*flags). */
+static int wait_data(struct run *t, struct input *in, int *flags, double *took)
+{
+    double begun = clock_s(), v[2] = {0, 0};
+
+    if (input_ready(in, STOP_INT | STOP_TERM) == 2) {
+        v[0] = stop_flags() & STOP_INT ? 1 : 0;
+        v[1] = stop_flags() & STOP_TERM ? 1 : 0;
+    }
+    *took = clock_s() - begun;
+    profile_phase(&t->profile, "data", begun);
+    if (comm_reduce(t->comm, COMM_SUM, v, 2) < 0)
+        return -1;
+    *flags = (v[0] > 0 ? STOP_INT : 0) | (v[1] > 0 ? STOP_TERM : 0);
+    return 0;
+}
+
 static int loop(struct run *t, struct input *in)
 {
-    /* one rank alone may leave while it waits for data; many must agree */
-    int interrupts = t->comm->world == 1 ? STOP_INT | STOP_TERM : 0;
     int64_t stop = t->o->max_steps ? t->steps + t->o->max_steps : INT64_MAX;
     struct step_result res;
     struct metrics_place p;
+    double waited;
     int flags = 0, r;
 
     while (t->steps < t->batch.total_steps) {
@@ -400,17 +417,20 @@ static int loop(struct run *t, struct input *in)
         }
         fault_step(t->steps + 1);
         profile_begin(&t->profile, t->steps + 1);
+        if (wait_data(t, in, &flags, &waited) < 0)
+            return -1;
+        if (flags)
+            break;
         r = step_run(&t->step, in, sched_lr(t->o->r, &t->batch, t->samples),
-                     interrupts, &res);
+                     &res);
+        res.data_s += waited;
         if (r < 0)
             return err_wrap("step %lld", (long long)t->steps + 1);
         if (r == 0)
             return err_set(ERR_DATA, "batches ended at step %lld of %lld",
                            (long long)t->steps,
                            (long long)t->batch.total_steps);
-        if (r == 2)
-            flags = stop_flags();
-        else if (after_step(t, &res, &flags) < 0)
+        if (after_step(t, &res, &flags) < 0)
             return -1;
         if (flags & (STOP_INT | STOP_TERM))
             break;

@@ -1,6 +1,5 @@
 #include "train/step.h"
 
-#include "train/stop.h"
 #include "util/fault.h"
 #include "util/fdio.h"
 
@@ -224,7 +223,7 @@ int step_batch(struct step *s, const struct input_batch *b, double lr,
     return finish(s, lr, res);
 }
 
-int step_run(struct step *s, struct input *in, double lr, int interrupts,
+int step_run(struct step *s, struct input *in, double lr,
              struct step_result *res)
 {
     struct input_batch *b;
@@ -236,10 +235,7 @@ int step_run(struct step *s, struct input *in, double lr, int interrupts,
     for (m = 0; !last; m++) {
         t = clock_s();
         fault_point("data");
-        r = input_get(in, &b, m ? 0 : interrupts);
-        /* the feeder may have been told to stop a moment before this program */
-        if (r < 0 && m == 0 && (stop_flags() & interrupts))
-            return 2;
+        r = input_get(in, &b);
         if (r < 0)
             return -1;
         if (m == 0 && r != 1)

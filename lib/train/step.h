@@ -56,12 +56,11 @@ int step_init(struct step *s, struct classifier *m, struct comm *comm,
 void step_release(struct step *s);
 /*
  * Run one step with rate lr on the micro-batches that come next. Returns 1; 0
- * when the data ended before the first micro-batch; 2 when a stop flag of
- * `interrupts` was up before the first one had come; -1 on failure, which
+ * when the data ended before the first micro-batch; -1 on failure, which
  * includes data that ended inside a step and data of another place than
  * samples (ERR_CONFIG).
  */
-int step_run(struct step *s, struct input *in, double lr, int interrupts,
+int step_run(struct step *s, struct input *in, double lr,
              struct step_result *res) MUST_CHECK;
 /* The same on one micro-batch that is at hand, again and again: for bench. */
 int step_batch(struct step *s, const struct input_batch *b, double lr,

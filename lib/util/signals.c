@@ -3,11 +3,16 @@
 #include <string.h>
 #include <sys/signalfd.h>
 
-static bool ignored(int sig)
+bool signals_ignored(int sig)
 {
     struct sigaction a;
 
     return sigaction(sig, NULL, &a) == 0 && a.sa_handler == SIG_IGN;
+}
+
+bool signals_stop(int sig)
+{
+    return sig == SIGTERM || sig == SIGUSR1 || sig == SIGHUP;
 }
 
 int signals_open(sigset_t *old, bool children)
@@ -23,7 +28,7 @@ int signals_open(sigset_t *old, bool children)
     sigemptyset(&set);
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         sigaddset(&set, all[i]);
-    if (!ignored(SIGHUP))
+    if (!signals_ignored(SIGHUP))
         sigaddset(&set, SIGHUP);
     if (children)
         sigaddset(&set, SIGCHLD);

@@ -19,5 +19,9 @@
  * is closed on exec, or -1 (ERR_SYSTEM).
  */
 int signals_open(sigset_t *old, bool children) MUST_CHECK;
+/* TERM, USR1, HUP: save and end in order. */
+bool signals_stop(int sig);
+/* Ignored since the start, as HUP under nohup? */
+bool signals_ignored(int sig);
 
 #endif
