@@ -42,7 +42,7 @@ is "$(checkpoints epochs)" "step-000000008 " "every epoch, the newest kept"
 worker_run seen --profile 2:3
 equal straight seen "watching changes nothing"
 events() { jq -r "map(select(.ph == \"X\" and .tid == $1)) | map(.name) | $2" seen/profile-0.json; }
-is "$(events 0 'join(" ")')" "data compute exchange update agree checkpoint data compute exchange update agree checkpoint" "the phases of two steps"
+is "$(events 0 'join(" ")')" "wait data compute exchange update agree checkpoint wait data compute exchange update agree checkpoint" "the phases of two steps"
 like "$(events 1 'unique | join(" ")')" "conv.*sgd" "calls of the engine"
 is "$(jq '[.[] | select(.ph == "X") | .ts + .dur] as $ends | map(select(.ph == "X" and .tid == 0)) | (map(.ts + .dur) | max) >= ($ends | max) and all(.dur >= 0)' seen/profile-0.json)" true "inside of the phases"
 expect_status 64 "--profile 3:2" "$BIN/accel-worker" train --profile 3:2 -o seen < /dev/null

@@ -280,12 +280,11 @@ int input_ready(struct input *in, int stops)
     pthread_mutex_lock(&in->lock);
     while (!r) {
         bool broken = !in->n_ring && in->ended < 0;
-        if (in->n_ring || in->ended > 0)
+        bool stop = stop_flags() & stops;
+        if (in->n_ring || in->ended > 0 || (broken && !stop && left-- == 0))
             r = 1;
-        else if (stop_flags() & stops)
+        else if (stop)
             r = 2;
-        else if (broken && left-- == 0)
-            r = 1;
         else
             wait_filled(in);
     }

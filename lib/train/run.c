@@ -395,9 +395,9 @@ static int wait_data(struct run *t, struct input *in, int *flags, double *took)
         v[1] = stop_flags() & STOP_TERM ? 1 : 0;
     }
     *took = clock_s() - begun;
-    profile_phase(&t->profile, "data", begun);
     if (comm_reduce(t->comm, COMM_SUM, v, 2) < 0)
         return -1;
+    profile_phase(&t->profile, "wait", begun);
     *flags = (v[0] > 0 ? STOP_INT : 0) | (v[1] > 0 ? STOP_TERM : 0);
     return 0;
 }
