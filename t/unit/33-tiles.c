@@ -285,6 +285,34 @@ static void test_store(const struct tile_ops *fast)
     }
 }
 
+static void test_sum(const struct tile_ops *fast)
+{
+    static _Alignas(64) float c[3 * TILE * TILE];
+    enum {
+        LINE = TILE + 5
+    };
+    float *y[2] = {(float *)(void *)got, (float *)(void *)want};
+    int i, add;
+
+    for (i = 0; i < 3 * TILE * TILE; i++)
+        c[i] = number_like();
+    for (add = 0; add < 2; add++) {
+        for (i = 0; i < TILE * LINE; i++)
+            y[0][i] = y[1][i] = (float)i;
+        for (i = 0; i < 2; i++) {
+            struct tile_sum s = {.c = c,
+                                 .next = (int64_t)TILE * TILE,
+                                 .blocks = 3,
+                                 .add = add,
+                                 .y = y[i],
+                                 .line = LINE};
+            (i ? &plain : fast)->sum_turned(&s);
+        }
+        ok(memcmp(got, want, TILE * LINE * sizeof(float)) == 0,
+           "blocks are turned and added alike, %s", add ? "to y" : "anew");
+    }
+}
+
 /* Three pieces are the number. */
 static void test_pieces(void)
 {
@@ -313,8 +341,9 @@ int main(void)
         test_cut(fast);
         test_multiply(fast);
         test_store(fast);
+        test_sum(fast);
     } else {
-        skip(20, "tiles: this processor has none");
+        skip(22, "tiles: this processor has none");
     }
     return done_testing();
 }

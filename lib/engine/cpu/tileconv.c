@@ -87,7 +87,7 @@ static void cut_source(struct tileconv *t)
 static void cut_weights(struct tileconv *t)
 {
     struct grid *g = &t->grid;
-    int64_t place = (t->in + t->out) * t->planes * TILE_ROW;
+    int64_t place = (t->in * g->phases + t->out) * t->planes * TILE_ROW;
     int64_t share = g->n * g->h * g->pitch / (2 * t->lanes);
     int64_t want = WEIGHT_BYTES / place;
 
@@ -464,22 +464,17 @@ static void add_block(const struct tileconv *t, const struct conv_args *a,
                       int64_t i)
 {
     const struct grid *g = &t->grid;
-    int64_t line = t->d.r * t->d.s * t->d.c, lane, at = g->tap[i % g->taps].at;
+    int64_t line = t->d.r * t->d.s * t->d.c, at = g->tap[i % g->taps].at;
     int64_t c = i / g->taps / t->out, k = i / g->taps % t->out;
-    float *out = (float *)a->out + k * TILE * line + at * t->d.c + c * TILE;
-    const float *block = (const float *)a->scratch + i * BLOCK;
-    int64_t next = (int64_t)(blocks_bytes(t) / sizeof(*block));
-    int j, m;
+    struct tile_sum s = {
+        .c = (const float *)a->scratch + i * BLOCK,
+        .next = (int64_t)(blocks_bytes(t) / sizeof(float)),
+        .blocks = (int)(t->lanes < g->chunks ? t->lanes : g->chunks),
+        .add = a->accumulate,
+        .y = (float *)a->out + k * TILE * line + at * t->d.c + c * TILE,
+        .line = line};
 
-    for (j = 0; j < TILE; j++, out += line) {
-        for (m = 0; m < TILE; m++) {
-            float v = a->accumulate ? out[m] : 0;
-
-            for (lane = 0; lane < t->lanes && lane < g->chunks; lane++)
-                v += block[lane * next + m * TILE + j];
-            out[m] = v;
-        }
-    }
+    t->ops->sum_turned(&s);
 }
 
 /* Every chunk of a lane, into its own sums. */

@@ -156,6 +156,21 @@ static void plain_store(const float *c, const int32_t *at,
     }
 }
 
+static void plain_sum_turned(const struct tile_sum *s)
+{
+    int i, j, b;
+
+    for (j = 0; j < TILE; j++) {
+        for (i = 0; i < TILE; i++) {
+            float *y = &s->y[j * s->line + i], v = s->add ? *y : 0;
+
+            for (b = 0; b < s->blocks; b++)
+                v += s->c[b * s->next + i * TILE + j];
+            *y = v;
+        }
+    }
+}
+
 static const struct tile_ops plain = {
     .name = "plain",
     .begin = plain_nothing,
@@ -166,6 +181,7 @@ static const struct tile_ops plain = {
     .pairs = plain_pairs,
     .columns = plain_columns,
     .store = plain_store,
+    .sum_turned = plain_sum_turned,
 };
 
 const struct tile_ops *tile_ops_find(void)

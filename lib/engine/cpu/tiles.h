@@ -60,6 +60,17 @@ struct tile_store {
     bool half, relu;
 };
 
+/* Blocks, `next` floats apart, that are added one after the other to numbers
+ * which lie the other way: y[j*line + i] (+)= c[i][j]. */
+struct tile_sum {
+    const float *c;
+    int64_t next;
+    int blocks;
+    bool add; /* to what y holds */
+    float *y;
+    int64_t line;
+};
+
 struct tile_ops {
     const char *name;
     /* Around all others, in each thread. */
@@ -77,6 +88,7 @@ struct tile_ops {
                     size_t row);
     void (*store)(const float *c, const int32_t *at,
                   const struct tile_store *to);
+    void (*sum_turned)(const struct tile_sum *s);
 };
 
 /*

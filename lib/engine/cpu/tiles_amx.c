@@ -262,19 +262,6 @@ INLINE void turn(__m512i v[HALF])
     }
 }
 
-AMX static void write_turned(__m512i v[TILE_PLANES][HALF], int planes,
-                             char *out, size_t plane, size_t row)
-{
-    int i, p;
-
-    for (p = 0; p < planes; p++) {
-        turn(v[p]);
-        for (i = 0; i < HALF; i++)
-            _mm512_storeu_si512(out + (size_t)p * plane + (size_t)i * row,
-                                v[p][i]);
-    }
-}
-
 AMX static void turned(const struct tile_rows *s, char *out, size_t plane)
 {
     __m512i v[TILE_PLANES][HALF];
@@ -286,22 +273,57 @@ AMX static void turned(const struct tile_rows *s, char *out, size_t plane)
         for (p = 0; p < s->planes; p++)
             v[p][i] = w.p[p];
     }
-    write_turned(v, s->planes, out, plane, TILE_ROW);
+    for (p = 0; p < s->planes; p++) {
+        turn(v[p]);
+        for (i = 0; i < HALF; i++)
+            _mm512_store_si512(out + (size_t)p * plane + i * TILE_ROW, v[p][i]);
+    }
+}
+
+/* 16 fp32 numbers of 16 rows, turned. */
+INLINE void turned_numbers(const struct tile_rows *s, int64_t first,
+                           __m512i v[HALF])
+{
+    int i;
+
+    for (i = 0; i < HALF; i++)
+        v[i] = s->at[first + i] < 0 ? _mm512_setzero_si512()
+                                    : _mm512_loadu_si512(pixel(s, first + i));
+    turn(v);
+}
+
+/* Of bf16, pairs of rows are turned. */
+INLINE void half_columns(const struct tile_rows *s, char *out, size_t row)
+{
+    __m512i v[HALF];
+    int i;
+
+    for (i = 0; i < HALF; i++)
+        v[i] = pair_of(s, 2 * i).p[0];
+    turn(v);
+    for (i = 0; i < HALF; i++)
+        _mm512_storeu_si512(out + (size_t)i * row, v[i]);
 }
 
 AMX static void columns(const struct tile_rows *s, char *out, size_t plane,
                         size_t row)
 {
-    __m512i v[TILE_PLANES][HALF];
+    __m512i lo[HALF], hi[HALF];
     int i, p;
 
-    for (i = 0; i < HALF; i++) {
-        struct pieces w = pair_of(s, 2 * i);
+    if (s->half) {
+        half_columns(s, out, row);
+        return;
+    }
+    turned_numbers(s, 0, lo);
+    turned_numbers(s, HALF, hi);
+    for (i = 0; i < HALF; i++, out += row) {
+        struct pieces v = cut(_mm512_castsi512_ps(lo[i]),
+                              _mm512_castsi512_ps(hi[i]), s->planes);
 
         for (p = 0; p < s->planes; p++)
-            v[p][i] = w.p[p];
+            _mm512_storeu_si512(out + (size_t)p * plane, v.p[p]);
     }
-    write_turned(v, s->planes, out, plane, row);
 }
 
 /* ---- results */
@@ -344,6 +366,34 @@ AMX static void store(const float *c, const int32_t *at,
     }
 }
 
+AMX static void sum_turned(const struct tile_sum *s)
+{
+    __m512 sum[HALF];
+    __m512i v[HALF];
+    int i, r, j, b;
+
+    for (r = 0; r < TILE; r += HALF) {
+        for (j = 0; j < TILE; j += HALF) {
+            float *y = s->y + j * s->line + r;
+
+            for (i = 0; i < HALF; i++)
+                sum[i] = s->add ? _mm512_loadu_ps(y + i * s->line)
+                                : _mm512_setzero_ps();
+            for (b = 0; b < s->blocks; b++) {
+                const float *c = s->c + b * s->next + r * TILE + j;
+
+                for (i = 0; i < HALF; i++)
+                    v[i] = _mm512_load_si512(c + i * TILE);
+                turn(v);
+                for (i = 0; i < HALF; i++)
+                    sum[i] = _mm512_add_ps(sum[i], _mm512_castsi512_ps(v[i]));
+            }
+            for (i = 0; i < HALF; i++)
+                _mm512_storeu_ps(y + i * s->line, sum[i]);
+        }
+    }
+}
+
 static const struct tile_ops amx = {
     .name = "amx",
     .begin = begin,
@@ -354,6 +404,7 @@ static const struct tile_ops amx = {
     .pairs = pairs,
     .columns = columns,
     .store = store,
+    .sum_turned = sum_turned,
 };
 
 /* ---- is it there? */
