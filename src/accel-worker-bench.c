@@ -124,7 +124,7 @@ static int run_bench(struct engine *e, struct classifier *m, int64_t n)
     synthetic(&b, n, m->classes);
     logits = xcalloc((size_t)(n * m->classes), sizeof *logits);
     if (params_fresh(&m->params, (uint64_t)recipe.seed) < 0 ||
-        (!o.forward && step_init(&s, m, comm, &recipe) < 0))
+        (!o.forward && step_init(&s, m, comm, &recipe, false) < 0))
         goto out;
     for (i = -o.warm; i < o.steps; i++) {
         if (one(&s, m, &b, logits, i < 0 ? &ignored : &t[i]) < 0)

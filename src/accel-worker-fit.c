@@ -63,13 +63,20 @@ static int fit(struct worker *w)
                          .w = recipe.size,
                          .compute = worker_dtype(),
                          .train = true};
+    const struct params *ps = &w->m.params;
     int64_t each = recipe.batch / o.world;
+    size_t average = 0;
     const char *bound;
     size_t room;
     struct fit f;
 
-    if (find_room(w, &room, &bound) < 0 ||
-        fit_micro(&w->m.graph, w->e, k, each, room, &f) < 0)
+    if (find_room(w, &room, &bound) < 0)
+        return -1;
+    /* the average of the weights is no part of a plan */
+    if (recipe.ema)
+        average = (size_t)(ps->total + ps->buffer_total) * dtype_size(ps->pt);
+    room = room > average ? room - average : 0;
+    if (fit_micro(&w->m.graph, w->e, k, each, room, &f) < 0)
         return -1;
     if (f.bytes > room)
         return err_set(ERR_SYSTEM,

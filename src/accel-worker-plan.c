@@ -5,6 +5,7 @@
 #include "train/fit.h"
 #include "train/run.h"
 #include "train/save.h"
+#include "train/sharding.h"
 #include "util/buf.h"
 #include "util/json.h"
 
@@ -17,7 +18,7 @@
 static struct {
     int64_t samples, world;
     double rate;
-    bool json, eval;
+    bool json, eval, shard_optim;
     char *out;
 } o;
 
@@ -39,6 +40,10 @@ struct opt plan_opts[] = {
      .max = 65536,
      .arg = "W",
      .help = "number of ranks"},
+    {.name = "shard-optim",
+     .type = OPT_FLAG,
+     .addr = &o.shard_optim,
+     .help = "each rank keeps its share of the optimizer's state"},
     {.name = "rate",
      .type = OPT_FLOAT,
      .addr = &o.rate,
@@ -84,23 +89,47 @@ static double program_bytes(const struct engine *e)
     return fmax((double)self.ru_maxrss * 1024 - (double)now, 0);
 }
 
-static void print_plan(const struct recipe_batch *b, const struct plan_cost *c,
-                       double program, json_t *j)
+/* Bytes of a state arena of the rank that has most. */
+static size_t share_bytes(struct params *ps)
+{
+    struct comm comm = {.world = (int)o.world};
+    struct sharding s;
+    int64_t most = 0;
+
+    for (; comm.share < comm.world; comm.share++) {
+        sharding_init(&s, ps, &comm, o.shard_optim);
+        most = s.total > most ? s.total : most;
+        sharding_release(&s);
+        if (!o.shard_optim)
+            break;
+    }
+    return (size_t)most * dtype_size(ps->pt);
+}
+
+static void print_plan(const struct recipe_batch *b, struct worker *w,
+                       const struct plan_cost *c, json_t *j)
 {
     double mib = 1.0 / (1 << 20), state = (double)(c->weights + c->buffers);
-    double images = (double)b->total_samples;
+    double images = (double)b->total_samples, program = program_bytes(w->e);
+    size_t own = share_bytes(&w->m.params), arenas = recipe.ema ? 2 : 1;
+    size_t average = recipe.ema ? own + c->buffers : 0;
+    double all = (double)(fit_bytes(c) - c->momentum + own + average);
 
     row(j, "weights", (double)c->weights * mib, "MiB");
     row(j, "gradients", (double)c->gradients * mib, "MiB");
-    row(j, "momentum", (double)c->momentum * mib, "MiB");
+    row(j, "momentum", (double)own * mib, "MiB");
+    if (recipe.ema)
+        row(j, "average", (double)average * mib, "MiB  of the weights");
     row(j, "buffers", (double)c->buffers * mib, "MiB");
     row(j, "packed", (double)c->packed * mib,
         "MiB  weights in the engine's layout");
     row(j, "activations", (double)c->activations * mib, "MiB");
     row(j, "scratch", (double)c->scratch * mib, "MiB");
     row(j, "program", program * mib, "MiB  engine's code and the like");
-    row(j, "memory", ((double)fit_bytes(c) + program) * mib,
-        "MiB  of each rank");
+    row(j, "memory", (all + program) * mib, "MiB  of each rank");
+    if (o.shard_optim)
+        row(j, "saved", (double)((c->momentum - own) * arenas) * mib,
+            "MiB  by sharding the optimizer's state");
     row(j, "forward", c->forward_macs / (double)b->micro * 1e-9, "GMAC/image");
     row(j, "training",
         2e-9 * (c->forward_macs + c->backward_macs) / (double)b->micro,
@@ -109,7 +138,7 @@ static void print_plan(const struct recipe_batch *b, const struct plan_cost *c,
         2e-15 * (c->forward_macs + c->backward_macs) / (double)b->micro *
             images,
         "PFLOP");
-    row(j, "checkpoint", (state + (double)c->momentum) * mib,
+    row(j, "checkpoint", (state * (double)arenas + (double)c->momentum) * mib,
         "MiB  on disk, each");
     if (o.rate > 0)
         row(j, "hours", images / (o.rate * (double)b->world) / 3600, "h");
@@ -139,14 +168,14 @@ int worker_plan(const struct command *c, int argc, char **argv)
     if (r == 0 && o.json) {
         j = json_object();
         json_object_set_new(j, "ledger", json_string(text.data));
-        print_plan(&b, &cost, program_bytes(w.e), j);
+        print_plan(&b, &w, &cost, j);
         buf_reset(&text);
         json_canonical(&text, j);
         puts(text.data);
         json_decref(j);
     } else if (r == 0) {
         puts(text.data);
-        print_plan(&b, &cost, program_bytes(w.e), NULL);
+        print_plan(&b, &w, &cost, NULL);
     }
     buf_release(&text);
     worker_end(&w);

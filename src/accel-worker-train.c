@@ -17,7 +17,7 @@ static struct {
     char *out, *weights, *save_every, *profile;
     int64_t keep, keep_every, log_every, max_steps, grace, timeout;
     int64_t samples, world;
-    bool print_lr, progress;
+    bool print_lr, progress, shard_optim;
 } o;
 
 struct opt train_opts[] = {
@@ -68,6 +68,12 @@ struct opt train_opts[] = {
      .max = 1e15,
      .arg = "N",
      .help = "stop in order after N steps, with status 75; 0: do not"},
+    {.name = "shard-optim",
+     .type = OPT_FLAG,
+     .addr = &o.shard_optim,
+     .help =
+         "each rank keeps the optimizer's state of its share of the weights "
+         "(ZeRO-1)"},
     {.name = "grace",
      .type = OPT_INT,
      .addr = &o.grace,
@@ -219,6 +225,7 @@ int worker_train(const struct command *c, int argc, char **argv)
                             .log_every = o.log_every,
                             .max_steps = o.max_steps,
                             .progress = o.progress,
+                            .shard_optim = o.shard_optim,
                             .program = WORKER_PROGRAM};
     int status;
 

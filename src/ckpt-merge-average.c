@@ -9,9 +9,11 @@
 #include <string.h>
 
 static char *output;
+static bool ema;
 
 struct opt ckpt_merge_average_opts[] = {
     MODEL_OUTPUT(output),
+    MODEL_EMA(ema),
     OPT_END,
 };
 
@@ -65,12 +67,12 @@ static int add_model(const struct model *m, char *path, struct sum *sum)
 {
     struct source s = {0};
     void *data;
-    int i, k, left, r = source_open(&s, &path, 1);
+    int i, k, r = source_open(&s, &path, 1);
 
-    for (left = i = 0; i < s.n; i++)
-        left += !is_momentum(s.tensor[i].name);
-    if (r == 0 && left != m->n)
-        r = err_set(ERR_DATA, "%s: %d tensors, the first has %d", path, left,
+    if (r == 0)
+        r = source_model(&s, ema);
+    if (r == 0 && s.n != m->n)
+        r = err_set(ERR_DATA, "%s: %d tensors, the first has %d", path, s.n,
                     m->n);
     for (i = 0; i < m->n && r == 0; i++) {
         const struct frame_item *it = &m->item[i];
@@ -127,7 +129,9 @@ int ckpt_merge_average(const struct command *c, int argc, char **argv)
         return -1;
     r = source_open(&s, argv, 1);
     if (r == 0)
-        r = model_take(&m, &s, false);
+        r = source_model(&s, ema);
+    if (r == 0)
+        r = model_take(&m, &s);
     sum = xcalloc((size_t)m.n + 1, sizeof *sum);
     for (i = 0; i < m.n && r == 0; i++) {
         r = check_dtype(&m.item[i], argv[0]);

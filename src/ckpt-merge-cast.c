@@ -9,9 +9,11 @@
 
 static char *output;
 static int to;
+static bool ema;
 
 struct opt ckpt_merge_cast_opts[] = {
     MODEL_OUTPUT(output),
+    MODEL_EMA(ema),
     {.name = "to",
      .type = OPT_CHOICE,
      .addr = &to,
@@ -65,7 +67,9 @@ int ckpt_merge_cast(const struct command *c, int argc, char **argv)
         return -1;
     r = source_open(&s, argv, argc);
     if (r == 0)
-        r = model_take(&m, &s, false);
+        r = source_model(&s, ema);
+    if (r == 0)
+        r = model_take(&m, &s);
     for (i = 0; i < m.n && r == 0; i++)
         if (cast(&m.item[i], types[to]) < 0)
             r = err_wrap("%s", argv[0]);

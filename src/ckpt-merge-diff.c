@@ -76,12 +76,12 @@ out:
     return r;
 }
 
-static bool has_momentum(const struct source *s)
+static bool is_checkpoint(const struct source *s)
 {
     int i;
 
     for (i = 0; i < s->n; i++)
-        if (is_momentum(s->tensor[i].name))
+        if (!ckpt_is_model(s->tensor[i].name))
             return true;
     return false;
 }
@@ -89,17 +89,19 @@ static bool has_momentum(const struct source *s)
 static int compare_all(struct source *a, struct source *b, char **name)
 {
     /* a model file beside a checkpoint: the models are compared */
-    bool models = has_momentum(a) != has_momentum(b), differ = false;
+    bool differ = false;
     char *only = xstrfmt("only in %s", name[0]);
     int i, k, r = 0;
 
-    if (models)
-        note("only one has momentum: not compared");
+    if (is_checkpoint(a) != is_checkpoint(b)) {
+        note("only one has momentum: the models are compared");
+        r = source_model(a, false) < 0 ? -1 : source_model(b, false);
+    }
     for (i = 0; i < a->n && r == 0; i++) {
         k = source_find(b, a->tensor[i].name);
         if (k >= 0) {
             r = compare_one(a, i, b, k, &differ);
-        } else if (!models || !is_momentum(a->tensor[i].name)) {
+        } else {
             differ = true;
             say(a->tensor[i].name, only);
         }
@@ -107,8 +109,7 @@ static int compare_all(struct source *a, struct source *b, char **name)
     free(only);
     only = xstrfmt("only in %s", name[1]);
     for (i = 0; i < b->n && r == 0; i++) {
-        if ((models && is_momentum(b->tensor[i].name)) ||
-            source_find(a, b->tensor[i].name) >= 0)
+        if (source_find(a, b->tensor[i].name) >= 0)
             continue;
         differ = true;
         say(b->tensor[i].name, only);

@@ -2,7 +2,7 @@
 #include "ckpt-merge.h"
 
 static char *output;
-static bool all;
+static bool all, ema;
 
 struct opt ckpt_merge_join_opts[] = {
     MODEL_OUTPUT(output),
@@ -10,7 +10,8 @@ struct opt ckpt_merge_join_opts[] = {
      .letter = 'a',
      .type = OPT_FLAG,
      .addr = &all,
-     .help = "keep the momentum, too"},
+     .help = "keep what belongs to the training, too: momentum, average"},
+    MODEL_EMA(ema),
     OPT_END,
 };
 
@@ -23,7 +24,10 @@ int ckpt_merge_join(const struct command *c, int argc, char **argv)
     (void)c;
     if (model_can_write(output) < 0)
         return -1;
-    if (source_open(&s, argv, argc) < 0 || model_take(&m, &s, all) < 0)
+    if (all && ema)
+        return err_set(ERR_USAGE, "--all and --ema: one of them");
+    if (source_open(&s, argv, argc) < 0 ||
+        (!all && source_model(&s, ema) < 0) || model_take(&m, &s) < 0)
         goto out;
     model_origin(&m, &s);
     r = model_write(&m, output);

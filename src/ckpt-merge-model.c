@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-int model_take(struct model *m, struct source *s, bool all)
+int model_take(struct model *m, struct source *s)
 {
     struct frame_item *it;
     int i;
@@ -19,8 +19,6 @@ int model_take(struct model *m, struct source *s, bool all)
     memset(m, 0, sizeof *m);
     m->item = xcalloc((size_t)s->n + 1, sizeof *m->item);
     for (i = 0; i < s->n; i++) {
-        if (!all && is_momentum(s->tensor[i].name))
-            continue;
         it = &m->item[m->n++];
         it->name = s->tensor[i].name;
         it->t = s->tensor[i].t;

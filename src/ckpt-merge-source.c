@@ -7,11 +7,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-bool is_momentum(const char *name)
-{
-    return strncmp(name, "momentum.", 9) == 0;
-}
-
 /* ---- what an operand is */
 
 static bool is_dir(const char *path)
@@ -185,6 +180,28 @@ int source_open(struct source *s, char **operand, int n)
     return r;
 }
 
+int source_model(struct source *s, bool ema)
+{
+    size_t prefix = strlen(CKPT_EMA);
+    int i, n = 0;
+
+    for (i = 0; i < s->n; i++) {
+        struct source_tensor t = s->tensor[i];
+        bool of_ema = strncmp(t.name, CKPT_EMA, prefix) == 0;
+
+        if (ema ? !of_ema || strcmp(t.name, CKPT_EMA_COUNT) == 0
+                : !ckpt_is_model(t.name))
+            continue;
+        t.name += ema ? prefix : 0;
+        s->tensor[n++] = t;
+    }
+    s->n = n;
+    if (ema && n == 0)
+        return err_set(ERR_DATA, "%s: no average of the weights in it",
+                       s->is_ckpt ? s->ckpt.path : s->file[0].path);
+    return 0;
+}
+
 int source_read(struct source *s, int i, void *dst)
 {
     const struct source_tensor *t = &s->tensor[i];
@@ -198,8 +215,6 @@ int source_find(const struct source *s, const char *name)
 {
     int i;
 
-    if (s->is_ckpt)
-        return ckpt_find(&s->ckpt, name);
     for (i = 0; i < s->n; i++)
         if (strcmp(s->tensor[i].name, name) == 0)
             return i;

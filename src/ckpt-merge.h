@@ -36,13 +36,13 @@ struct source {
  * ERR_NOINPUT, ERR_DATA; ERR_USAGE for a directory among others.
  */
 int source_open(struct source *s, char **operand, int n) MUST_CHECK;
+/* What remains is the model: the tensors of the training are left out; or, with
+ * ema, the average of the weights under their names. ERR_DATA if there is none. */
+int source_model(struct source *s, bool ema) MUST_CHECK;
 int source_read(struct source *s, int i, void *dst) MUST_CHECK;
 /* Index of a name, or -1. */
 int source_find(const struct source *s, const char *name);
 void source_close(struct source *s);
-/* Does it belong to the training and not to the model? */
-bool is_momentum(const char *name);
-
 /* A model on its way out: its tensors, names lent by a source. */
 struct model {
     int n, n_meta;
@@ -50,8 +50,8 @@ struct model {
     struct frame_pair meta[8];
     char classes[24], step[24], samples[24], sha[65];
 };
-/* Read what s holds, with the momentum if `all`. */
-int model_take(struct model *m, struct source *s, bool all) MUST_CHECK;
+/* Read what s holds. */
+int model_take(struct model *m, struct source *s) MUST_CHECK;
 /* Metadata: a pair, if there is a value (lent); what s says of itself. */
 void model_meta(struct model *m, const char *key, const char *value);
 void model_origin(struct model *m, const struct source *s);
@@ -65,6 +65,12 @@ void model_release(struct model *m);
         .name = "output", .letter = 'o', .type = OPT_STRING,                   \
         .addr = &(variable), .arg = "FILE",                                    \
         .help = "write FILE, whole or not at all, instead of standard output"  \
+    }
+
+#define MODEL_EMA(variable)                                                    \
+    {                                                                          \
+        .name = "ema", .type = OPT_FLAG, .addr = &(variable),                  \
+        .help = "take the average of the weights instead of the weights"       \
     }
 
 enum place {

@@ -189,6 +189,7 @@ is "$(values resnet50-tv2.yaml MODEL.NAME resnet50 INPUT.SIZE 176 \
     SOLVER.NESTEROV false SOLVER.WEIGHT_DECAY 0.00002 \
     SOLVER.DECAY_NORM false SOLVER.DECAY_BIAS true SOLVER.CLIP_NORM 0 \
     SOLVER.SCHED cosine SOLVER.LABEL_SMOOTHING 0.1 SOLVER.PER_EPOCH true \
+    SOLVER.EMA true SOLVER.EMA_DECAY 0.99998 SOLVER.EMA_STEPS 32 \
     MODEL.ZERO_INIT_RESIDUAL false)" "" "resnet50-tv2.yaml: its values"
 
 # rates FILE EPOCH...: at the first step of these epochs

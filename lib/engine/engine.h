@@ -34,7 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ENGINE_ABI 2
+#define ENGINE_ABI 3
 
 struct engine; /* an open device */
 

@@ -21,6 +21,7 @@ static const char *const names[KERN_N] = {
     [KERN_SOFTMAX_CE] = "softmax_ce",
     [KERN_GRAD_CHECK] = "grad_check",
     [KERN_SGD] = "sgd",
+    [KERN_EMA] = "ema",
 };
 
 const char *kernel_name(enum kernel k)
@@ -143,6 +144,15 @@ static void sgd(struct call *c, const struct kern_sgd *a)
     call_operand(c, "w", a->w, pt, a->n, OP_OUT);
     call_operand(c, "m", a->m, pt, a->n, OP_OUT);
     call_operand(c, "g", a->g, pt, a->n, OP_IN);
+}
+
+static void ema(struct call *c, const struct kern_ema *a)
+{
+    enum dtype pt = pt_of(c, a->pt);
+
+    n_of(c, a->n);
+    call_operand(c, "avg", a->avg, pt, a->n, OP_OUT);
+    call_operand(c, "w", a->w, pt, a->n, OP_IN);
 }
 
 /* ---- rows and channels */
@@ -411,6 +421,7 @@ int call_kernel(struct call *c, enum kernel k, const void *args, bool want_text)
         CASE(KERN_SOFTMAX_CE, softmax_ce);
         CASE(KERN_GRAD_CHECK, grad_check);
         CASE(KERN_SGD, sgd);
+        CASE(KERN_EMA, ema);
     case KERN_N:
         break;
     }

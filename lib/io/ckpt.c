@@ -31,6 +31,12 @@ void ckpt_file_name(char *name, size_t n, int rank, int world)
     snprintf(name, n, "rank-%05d-of-%05d.safetensors", rank, world);
 }
 
+bool ckpt_is_model(const char *name)
+{
+    return strncmp(name, CKPT_MOMENTUM, strlen(CKPT_MOMENTUM)) != 0 &&
+           strncmp(name, CKPT_EMA, strlen(CKPT_EMA)) != 0;
+}
+
 /* ---- shares */
 
 struct weight {

@@ -21,6 +21,8 @@
  *
  * Tensors in it: the names of the model file for weights and BN buffers
  * (F32, file layout, num_batches_tracked I64 []), "momentum.NAME" for momentum.
+ * Where the run keeps an average of the weights: "ema.NAME" of each of the first,
+ * and "ema.n_averaged" I64 [], the averages since the last copy.
  */
 #ifndef IO_CKPT_H
 #define IO_CKPT_H
@@ -28,10 +30,17 @@
 #include "io/frame.h"
 #include "util/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define CKPT_VERSION 1
 #define CKPT_FORMAT "millrace-checkpoint" /* metadata of rank files */
+
+/* Names of what belongs to the training and not to the model begin so. */
+#define CKPT_MOMENTUM "momentum."
+#define CKPT_EMA "ema."
+#define CKPT_EMA_COUNT "ema.n_averaged"
+bool ckpt_is_model(const char *name);
 
 /* What state.json holds beside the tensors. */
 struct ckpt_state {

@@ -167,6 +167,14 @@ struct opt recipe_opts[] = {
      .help = "the schedule counts from the end of the warm-up"},
     {.name = "per-epoch", KEY("SOLVER.PER_EPOCH", OPT_FLAG, per_epoch, "false"),
      .help = "the rate changes between epochs only"},
+    {.name = "model-ema", KEY("SOLVER.EMA", OPT_FLAG, ema, "false"),
+     .help = "keep an average of the weights"},
+    {.name = "model-ema-decay",
+     KEY("SOLVER.EMA_DECAY", OPT_FLOAT, ema_decay, "0.99998"), RANGE(0, 1),
+     .help = "its decay, before it is adjusted to batch and epochs"},
+    {.name = "model-ema-steps",
+     KEY("SOLVER.EMA_STEPS", OPT_INT, ema_steps, "32"), RANGE(1, 1e9),
+     .arg = "N", .help = "steps between its updates"},
     {.name = "precision",
      KEY("SOLVER.PRECISION", OPT_CHOICE, prec, "fp32"),
      .choices = "fp32|bf16|fp16|fp64",
@@ -338,8 +346,11 @@ static bool is_arithmetic(const struct recipe *r, const char *key)
     for (size_t i = 0; i < sizeof(not ) / sizeof(not [0]); i++)
         if (!strcmp(key, not [i]))
             return false;
-    /* a longer run of steps is the same run; cosine and poly end at its end */
-    return r->sched != SCHED_STEP || strcmp(key, "SOLVER.EPOCHS");
+    if (!strncmp(key, "SOLVER.EMA", strlen("SOLVER.EMA")))
+        return r->ema;
+    /* a longer run of steps is the same run; cosine and poly end at its end, and
+     * the average depends on it */
+    return r->sched != SCHED_STEP || r->ema || strcmp(key, "SOLVER.EPOCHS");
 }
 
 static void add_value(struct buf *b, enum opt_type type, const char *at)

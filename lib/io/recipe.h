@@ -109,6 +109,9 @@ struct recipe {
                             counting after the warm-up (SequentialLR) */
     bool per_epoch;    /* SOLVER.PER_EPOCH: rate constant inside an epoch, as
                             torchvision steps it; else per optimizer step */
+    bool ema;          /* SOLVER.EMA: keep an average of the weights */
+    double ema_decay;  /* SOLVER.EMA_DECAY, before its adjustment */
+    int64_t ema_steps; /* SOLVER.EMA_STEPS between updates of it */
     int prec;          /* SOLVER.PRECISION fp32|bf16|fp16|fp64 (ref only) */
     double loss_scale; /* SOLVER.LOSS_SCALE 0: dynamic (fp16) */
     double bn_momentum, bn_eps; /* MODEL.BN_MOMENTUM 0.1, MODEL.BN_EPS 1e-5 */

@@ -68,118 +68,104 @@ static enum dtype host_type(const struct params *ps, bool f64)
 
 /* ---- one entry */
 
-static void *arena_place(const struct params *ps, void *arena, int64_t offset)
+/* An entry that has memory: its elements in memory order. */
+struct piece {
+    const char *name;
+    const struct param *p; /* NULL: a buffer, in one order everywhere */
+    int64_t count;
+};
+
+static struct piece piece_of(const struct params *ps, int entry)
 {
-    if (!arena)
+    const struct state_entry *s = &ps->state[entry];
+
+    if (s->what == STATE_COUNTER)
+        BUG("%s is a counter", s->name);
+    if (s->what == STATE_PARAM)
+        return (struct piece){s->name, &ps->p[s->index], ps->p[s->index].count};
+    return (struct piece){s->name, NULL, ps->buffer[s->index].count};
+}
+
+int params_fetch(struct params *ps, int entry, const void *from, void *host,
+                 bool f64)
+{
+    struct piece e = piece_of(ps, entry);
+    enum dtype t = host_type(ps, f64);
+    size_t bytes = (size_t)e.count * dtype_size(ps->pt);
+    void *tmp = xmalloc(bytes + 1);
+    int r = engine_download(ps->e, tmp, from, bytes);
+
+    if (r == 0 && e.p)
+        reorder(e.p, tmp, ps->pt, host, t, false);
+    else if (r == 0)
+        copy_cast(tmp, ps->pt, host, t, e.count);
+    free(tmp);
+    return r < 0 ? err_wrap("%s", e.name) : 0;
+}
+
+static int put(struct params *ps, struct piece e, void *to, const void *host,
+               enum dtype t)
+{
+    size_t bytes = (size_t)e.count * dtype_size(ps->pt);
+    void *tmp = xmalloc(bytes + 1);
+    int r;
+
+    if (e.p)
+        reorder(e.p, host, t, tmp, ps->pt, true);
+    else
+        copy_cast(host, t, tmp, ps->pt, e.count);
+    r = engine_upload(ps->e, to, tmp, bytes);
+    if (r == 0)
+        r = engine_finish(ps->e); /* tmp ends here */
+    free(tmp);
+    return r < 0 ? err_wrap("%s", e.name) : 0;
+}
+
+int params_put(struct params *ps, int entry, void *to, const void *host,
+               bool f64)
+{
+    return put(ps, piece_of(ps, entry), to, host, host_type(ps, f64));
+}
+
+/* Where an entry lies that is no counter. */
+static void *place_of(const struct params *ps, const struct state_entry *s)
+{
+    void *p = s->what == STATE_PARAM ? param_w(ps, s->index)
+                                     : param_buffer(ps, s->index);
+
+    if (!p)
         BUG("parameters without memory");
-    return (char *)arena + (size_t)offset * dtype_size(ps->pt);
-}
-
-/* A parameter from one of its arenas to host, and back. */
-static int get_from(struct params *ps, void *arena, const struct param *p,
-                    void *host, enum dtype t)
-{
-    size_t bytes = (size_t)p->count * dtype_size(ps->pt);
-    void *tmp = xmalloc(bytes);
-    int e =
-        engine_download(ps->e, tmp, arena_place(ps, arena, p->offset), bytes);
-
-    if (!e)
-        reorder(p, tmp, ps->pt, host, t, false);
-    free(tmp);
-    return e < 0 ? err_wrap("%s", p->name) : 0;
-}
-
-static int set_to(struct params *ps, void *arena, const struct param *p,
-                  const void *host, enum dtype t)
-{
-    size_t bytes = (size_t)p->count * dtype_size(ps->pt);
-    void *tmp = xmalloc(bytes);
-    int e;
-
-    reorder(p, host, t, tmp, ps->pt, true);
-    e = engine_upload(ps->e, arena_place(ps, arena, p->offset), tmp, bytes);
-    if (!e)
-        e = engine_finish(ps->e); /* tmp ends here */
-    free(tmp);
-    return e < 0 ? err_wrap("%s", p->name) : 0;
+    return p;
 }
 
 int params_get(struct params *ps, int entry, void *host, bool f64)
 {
     const struct state_entry *s = &ps->state[entry];
-    const struct param_buffer *b;
-    enum dtype t = host_type(ps, f64);
-    size_t bytes;
-    void *tmp;
-    int e;
 
-    if (s->what == STATE_COUNTER) {
-        memcpy(host, &ps->counter[s->index].value, sizeof(int64_t));
-        return 0;
-    }
-    if (s->what == STATE_PARAM)
-        return get_from(ps, ps->w, &ps->p[s->index], host, t);
-    b = &ps->buffer[s->index];
-    bytes = (size_t)b->count * dtype_size(ps->pt);
-    tmp = xmalloc(bytes);
-    e = engine_download(ps->e, tmp, arena_place(ps, ps->buffers, b->offset),
-                        bytes);
-    if (!e)
-        copy_cast(tmp, ps->pt, host, t, b->count);
-    free(tmp);
-    return e < 0 ? err_wrap("%s", s->name) : 0;
+    if (s->what != STATE_COUNTER)
+        return params_fetch(ps, entry, place_of(ps, s), host, f64);
+    memcpy(host, &ps->counter[s->index].value, sizeof(int64_t));
+    return 0;
 }
 
 int params_set(struct params *ps, int entry, const void *host, bool f64)
 {
     const struct state_entry *s = &ps->state[entry];
-    const struct param_buffer *b;
-    enum dtype t = host_type(ps, f64);
-    size_t bytes;
-    void *tmp;
-    int e;
 
-    if (s->what == STATE_COUNTER) {
-        memcpy(&ps->counter[s->index].value, host, sizeof(int64_t));
-        return 0;
-    }
-    if (s->what == STATE_PARAM) {
+    if (s->what == STATE_PARAM)
         ps->version++;
-        return set_to(ps, ps->w, &ps->p[s->index], host, t);
-    }
-    b = &ps->buffer[s->index];
-    bytes = (size_t)b->count * dtype_size(ps->pt);
-    tmp = xmalloc(bytes);
-    copy_cast(host, t, tmp, ps->pt, b->count);
-    e = engine_upload(ps->e, arena_place(ps, ps->buffers, b->offset), tmp,
-                      bytes);
-    if (!e)
-        e = engine_finish(ps->e);
-    free(tmp);
-    return e < 0 ? err_wrap("%s", s->name) : 0;
-}
-
-static const struct param *param_of(const struct params *ps, int entry)
-{
-    if (ps->state[entry].what != STATE_PARAM)
-        BUG("%s is not a parameter", ps->state[entry].name);
-    return &ps->p[ps->state[entry].index];
+    if (s->what != STATE_COUNTER)
+        return params_put(ps, entry, place_of(ps, s), host, f64);
+    memcpy(&ps->counter[s->index].value, host, sizeof(int64_t));
+    return 0;
 }
 
 int params_get_grad(struct params *ps, int entry, void *host)
 {
-    return get_from(ps, ps->g, param_of(ps, entry), host, DT_F32);
-}
-
-int params_get_momentum(struct params *ps, int entry, void *host)
-{
-    return get_from(ps, ps->m, param_of(ps, entry), host, DT_F32);
-}
-
-int params_set_momentum(struct params *ps, int entry, const void *host)
-{
-    return set_to(ps, ps->m, param_of(ps, entry), host, DT_F32);
+    if (ps->state[entry].what != STATE_PARAM)
+        BUG("%s is not a parameter", ps->state[entry].name);
+    return params_fetch(ps, entry, param_g(ps, ps->state[entry].index), host,
+                        false);
 }
 
 /* ---- fresh values */
@@ -210,7 +196,8 @@ static int fresh_param(struct params *ps, int i, uint64_t seed)
     rng_init(&r, seed, (uint32_t)i, 0, RNG_INIT);
     for (j = 0; j < p->count; j++)
         v[j] = draw(&r, p);
-    e = set_to(ps, ps->w, p, v, DT_F64);
+    e = put(ps, (struct piece){p->name, p, p->count}, param_w(ps, i), v,
+            DT_F64);
     free(v);
     return e;
 }

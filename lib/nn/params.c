@@ -31,7 +31,6 @@ void params_release(struct params *ps)
     if (ps->e) {
         engine_free(ps->e, ps->w);
         engine_free(ps->e, ps->g);
-        engine_free(ps->e, ps->m);
         engine_free(ps->e, ps->buffers);
     }
     for (i = 0; i < ps->n; i++)
@@ -179,10 +178,7 @@ int params_alloc(struct params *ps, struct engine *e, enum dtype pt, bool train)
     if (zeros(ps, ps->total, &ps->w) < 0 ||
         zeros(ps, ps->buffer_total, &ps->buffers) < 0)
         return -1;
-    if (train &&
-        (zeros(ps, ps->total, &ps->g) < 0 || zeros(ps, ps->total, &ps->m) < 0))
-        return -1;
-    return 0;
+    return train ? zeros(ps, ps->total, &ps->g) : 0;
 }
 
 static void *at(const struct params *ps, void *arena, int64_t offset)

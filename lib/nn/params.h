@@ -5,8 +5,8 @@
  * torchvision) meets the order in memory (KRSC). A model adds its parameters
  * and buffers while it is built; params_alloc then lays them out.
  *
- * Arenas. Weights, gradients and momentum are three arenas with one layout, in
- * REVERSE order of construction, so that gradients become final from the front
+ * Arenas. Weights and gradients are two arenas with one layout (momentum and
+ * averages follow it: train/optim.h, train/ema.h), in REVERSE order of construction, so that gradients become final from the front
  * to the back during backward and a bucket is one range. Each tensor begins at
  * a multiple of 16 elements; gaps are zero and stay zero. Buffers (running
  * statistics) have an arena of their own. All are engine memory of dtype `pt`
@@ -82,7 +82,7 @@ struct params {
     struct state_entry *state;
     struct map by_name;          /* name -> index into state */
     int64_t total, buffer_total; /* elements of an arena */
-    void *w, *g, *m, *buffers;
+    void *w, *g, *buffers;
     uint64_t version; /* raised whenever w changes; packed copies follow it */
     int n_packed;     /* copies of weights in engine layouts */
     struct packed_weight *packed;
@@ -101,7 +101,7 @@ int params_freeze(struct params *ps, const char *prefix);
 
 /* Lay out: offsets and totals. graph_seal and params_alloc call it. */
 void params_place(struct params *ps);
-/* Lay out and allocate; gradients and momentum only with train. */
+/* Lay out and allocate; gradients only with train. */
 int params_alloc(struct params *ps, struct engine *e, enum dtype pt,
                  bool train) MUST_CHECK;
 /* Addresses of a parameter in the arenas, of a buffer; NULL before
@@ -120,11 +120,14 @@ int params_fresh(struct params *ps, uint64_t seed) MUST_CHECK;
 int params_get(struct params *ps, int entry, void *host, bool f64) MUST_CHECK;
 int params_set(struct params *ps, int entry, const void *host,
                bool f64) MUST_CHECK;
-/* The same for the gradient and the momentum of a parameter entry. */
+/* The gradient of a parameter entry, F32. */
 int params_get_grad(struct params *ps, int entry, void *host) MUST_CHECK;
-int params_get_momentum(struct params *ps, int entry, void *host) MUST_CHECK;
-int params_set_momentum(struct params *ps, int entry,
-                        const void *host) MUST_CHECK;
+/* Something else of the shape of an entry, no counter, that lies in engine
+ * memory in the order of the arenas: momentum, an average. Types as above. */
+int params_fetch(struct params *ps, int entry, const void *from, void *host,
+                 bool f64) MUST_CHECK;
+int params_put(struct params *ps, int entry, void *to, const void *host,
+               bool f64) MUST_CHECK;
 /*
  * Load a model file: every state entry must be there with its shape, F32 (BF16,
  * F16, F64 are converted), num_batches_tracked may be absent; a prefix "module."

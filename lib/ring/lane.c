@@ -26,7 +26,7 @@ struct side {
 struct lane {
     struct shm *s;
     int number, host, hosts;
-    bool narrow, half;
+    bool narrows, half;             /* 16 bits for gradients */
     struct side side[ROSTER_HOSTS]; /* that of host itself is unused */
     pthread_t thread;
     bool started;
@@ -38,6 +38,7 @@ struct lane {
     /* the bucket under way */
     const struct shm_op *op;
     uint32_t k;
+    bool narrow, parts, sums;                        /* what is sent of it */
     uint64_t first[ROSTER_HOSTS], end[ROSTER_HOSTS]; /* slices */
     int added;                                       /* segments */
     bool finite;
@@ -52,14 +53,14 @@ struct lane *lane_new(struct shm *s, int number)
     l->number = number;
     l->host = shm_host(s);
     l->hosts = (int)r->n_hosts;
-    l->narrow = r->wire != WIRE_F32;
+    l->narrows = r->wire != WIRE_F32;
     l->half = r->wire == WIRE_F16;
     l->infinite = xcalloc(SHM_OPS, sizeof(*l->infinite));
     l->scratch = xreallocarray(NULL, (size_t)(l->hosts + 1) * CHUNK,
                                sizeof(*l->scratch));
     for (int h = 0; h < l->hosts; h++) {
         l->side[h].flow.fd = -1;
-        if (l->narrow) {
+        if (l->narrows) {
             l->side[h].out = xreallocarray(NULL, SEGMENT, sizeof(uint16_t));
             l->side[h].in = xreallocarray(NULL, SEGMENT, sizeof(uint16_t));
         }
@@ -82,6 +83,17 @@ static size_t wire_bytes(const struct lane *l)
 static int segments(const struct lane *l, int h)
 {
     return (int)((l->end[h] - l->first[h] + SEGMENT - 1) / SEGMENT);
+}
+
+/* Segments of its slice that host h gets from, or gives to the others. */
+static int part_segments(const struct lane *l, int h)
+{
+    return l->parts ? segments(l, h) : 0;
+}
+
+static int sum_segments(const struct lane *l, int h)
+{
+    return l->sums ? segments(l, h) : 0;
 }
 
 /* First element of segment i of the slice of host h, and how many. */
@@ -249,14 +261,19 @@ static bool add_ready(struct lane *l)
 
 /* ---- the exchange of one bucket */
 
+/* A host has the shares of its ranks, of these the lane its part. With 16 bits
+ * the owner of an element shows in its sum: one cut for all requests. */
 static void cut(struct lane *l)
 {
     const struct roster *r = shm_roster(l->s);
-    uint64_t a, b;
+    uint64_t n = l->op->count, a, b, ignored;
+    int share = 0;
 
-    shm_slice(l->op->count, l->number, (int)r->lanes, &a, &b);
     for (int h = 0; h < l->hosts; h++) {
-        shm_slice(b - a, h, l->hosts, &l->first[h], &l->end[h]);
+        shm_slice(n, share, l->s->world, &a, &ignored);
+        share += roster_locals(r, h, NULL);
+        shm_slice(n, share - 1, l->s->world, &ignored, &b);
+        shm_slice(b - a, l->number, (int)r->lanes, &l->first[h], &l->end[h]);
         l->first[h] += a;
         l->end[h] += a;
     }
@@ -266,6 +283,9 @@ static void begin(struct lane *l)
 {
     size_t own;
 
+    l->parts = l->op->kind != OP_GATHER;
+    l->sums = l->op->kind != OP_SCATTER;
+    l->narrow = l->narrows && l->parts;
     cut(l);
     own = (size_t)(l->end[l->host] - l->first[l->host]);
     l->added = 0;
@@ -277,11 +297,16 @@ static void begin(struct lane *l)
     for (int h = 0; h < l->hosts; h++) {
         struct side *d = &l->side[h];
         d->parts_sent = d->sums_sent = d->parts_got = d->sums_got = 0;
-        if (h != l->host && d->parts_bytes < own * wire_bytes(l)) {
+        if (h != l->host && l->parts && d->parts_bytes < own * wire_bytes(l)) {
             d->parts_bytes = own * wire_bytes(l);
             d->parts = xrealloc(d->parts, d->parts_bytes);
         }
     }
+    if (l->parts)
+        return;
+    shm_take_shares(l->s, l->op->offset, l->op->count, l->first[l->host],
+                    l->end[l->host]);
+    l->added = segments(l, l->host);
 }
 
 /* Is there more to send to, or to come from host h? */
@@ -289,15 +314,16 @@ static bool wants_out(const struct lane *l, int h)
 {
     const struct side *d = &l->side[h];
 
-    return flow_sending(&d->flow) || d->parts_sent < segments(l, h) ||
-           d->sums_sent < l->added;
+    return flow_sending(&d->flow) || d->parts_sent < part_segments(l, h) ||
+           (l->sums && d->sums_sent < l->added);
 }
 
 static bool wants_in(const struct lane *l, int h)
 {
     const struct side *d = &l->side[h];
 
-    return d->parts_got < segments(l, l->host) || d->sums_got < segments(l, h);
+    return d->parts_got < part_segments(l, l->host) ||
+           d->sums_got < sum_segments(l, h);
 }
 
 /* 1: something moved, 0: nothing can now, -1. */
@@ -308,7 +334,7 @@ static int move_out(struct lane *l, int h)
 
     while (wants_out(l, h)) {
         if (!flow_sending(&d->flow)) {
-            if (d->parts_sent < segments(l, h))
+            if (d->parts_sent < part_segments(l, h))
                 send_part(l, h);
             else
                 send_sums(l, h);
@@ -327,7 +353,7 @@ static int move_in(struct lane *l, int h)
     int moved = 0, r;
 
     while (wants_in(l, h)) {
-        bool part = d->parts_got < segments(l, l->host);
+        bool part = d->parts_got < part_segments(l, l->host);
         if (!flow_receiving(&d->flow)) {
             if (part)
                 expect_part(l, h);
@@ -456,7 +482,7 @@ static void *run(void *arg)
         l->k = k;
         if (l->op->kind == OP_END)
             break;
-        if (l->op->kind == OP_GRAD) {
+        if (request_is_bucket(l->op->kind)) {
             /* Where the ranks of this host disagree, the adder says so. */
             if (shm_wait_local(l->s, SHM_READY, k) < 0 ||
                 request_compare_local(l->s, k) < 0)

@@ -4,11 +4,14 @@
  * A lane has one connection to each other host and one thread here. It goes
  * through the requests of its rank by itself, ahead of the others where it can,
  * and adds its part of every bucket:
- *	The part is cut into a slice for each host. Each host sends its own sums
- *	of slice i (over its ranks, in order) to host i (FLOW_PART). Host i adds
+ *	The bucket is cut into a slice for each host, of the shares of its ranks
+ *	(roster.h), and each slice into lanes. Each host sends its own sums of
+ *	slice i (over its ranks, in order) to host i (FLOW_PART). Host i adds
  *	what came in the order of the hosts, in fp32, and sends the sums to all
  *	(FLOW_SUM). Both go in segments, so that adding and both directions of
  *	all connections overlap.
+ * Where each rank wants its share only (OP_SCATTER), FLOW_SUM is left out; where
+ * each has its share (OP_GATHER), FLOW_PART.
  * With 16 bits on the wire the owner of a slice rounds the sums, too, and keeps
  * the rounded ones. So every element is made once and copied: all hosts have the
  * same bits, whatever the timing.

@@ -1,5 +1,6 @@
 #include "ring/mirror.h"
 
+#include "ring/request.h"
 #include "util/fdio.h"
 #include "util/work.h"
 
@@ -169,7 +170,7 @@ static int apply_request(struct shm *s, const struct msg_op *o)
         memcpy(r->layout, o->layout, sizeof(r->layout));
         memcpy(r->recipe, o->recipe, sizeof(r->recipe));
     }
-    if (o->op.kind == OP_GRAD)
+    if (request_is_bucket(o->op.kind))
         atomic_store(&r->step, o->op.step);
     if (o->op.kind == OP_END)
         atomic_store(&r->ended, 1);

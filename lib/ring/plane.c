@@ -48,7 +48,16 @@ static int open_shm(struct plane **p, struct shm *s,
 static int add_shm(struct plane *p, uint32_t k, bool *finite)
 {
     const struct shm_op *op = shm_op(p->shm, p->shm->rank, k);
+    uint64_t first, end;
 
+    if (op->kind == OP_GATHER) {
+        int share = roster_share(shm_roster(p->shm), p->shm->rank);
+
+        shm_slice(op->count, share, p->shm->world, &first, &end);
+        shm_take_shares(p->shm, op->offset, op->count, first, end);
+        return 0;
+    }
+    /* of one host the r-th slice is the r-th share */
     *finite = shm_add_slice(p->shm, op->offset, op->count);
     return 0;
 }
@@ -58,4 +67,5 @@ static void close_shm(struct plane *p)
     free(p);
 }
 
-const struct engine engine_shm = {"shm", false, open_shm, add_shm, close_shm};
+const struct engine engine_shm = {"shm",   false,     open_shm,
+                                  add_shm, close_shm, true};

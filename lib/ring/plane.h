@@ -9,6 +9,12 @@
  * When add has returned on all ranks of a host, all sums of the bucket are there
  * on that host. The sums are the same bits on every rank.
  *
+ * Of OP_SCATTER each rank's share must be in shm_sums of its host. For
+ * OP_GATHER each rank's share lies in its arena, and all of them must be in
+ * shm_sums of every host. An engine that does not tell these from OP_GRAD
+ * (shards false) adds whole buckets: the rest of the arenas is then -0, which
+ * changes no bit of a sum.
+ *
  *	shm	one host: each rank adds its slice
  *	tcp	several hosts: added in each host, then exchanged (lane.h)
  */
@@ -56,6 +62,7 @@ struct engine {
     int (*add)(struct plane *p, uint32_t k, bool *finite);
     /* p may be NULL; after an abort of the run or when all is done. */
     void (*close)(struct plane *p);
+    bool shards; /* knows OP_SCATTER and OP_GATHER */
 };
 
 /* The engine of that name, or "auto": what serves that many hosts.

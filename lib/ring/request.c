@@ -7,9 +7,15 @@
 #include <string.h>
 
 const char *const request_kind[OP_KINDS] = {
-    CTL_HELLO, CTL_GRAD, CTL_REDUCE, CTL_BCAST, CTL_BARRIER, "end",
+    CTL_HELLO,   CTL_GRAD, CTL_REDUCE,  CTL_BCAST,
+    CTL_BARRIER, "end",    CTL_SCATTER, CTL_GATHER,
 };
 const char *const request_operation[REQUEST_OPERATIONS] = {"sum", "min", "max"};
+
+bool request_is_bucket(uint32_t kind)
+{
+    return kind == OP_GRAD || kind == OP_SCATTER || kind == OP_GATHER;
+}
 
 static void describe(const struct shm_op *op, char *text, size_t size)
 {
@@ -19,6 +25,14 @@ static void describe(const struct shm_op *op, char *text, size_t size)
                  "the sum of bucket %u (%" PRIu64 " elements) at "
                  "step %" PRId64,
                  op->arg, op->count, op->step);
+        break;
+    case OP_SCATTER:
+    case OP_GATHER:
+        snprintf(text, size,
+                 "the %s of bucket %u (%" PRIu64 " elements) at "
+                 "step %" PRId64,
+                 op->kind == OP_SCATTER ? "shares" : "whole", op->arg,
+                 op->count, op->step);
         break;
     case OP_REDUCE:
         snprintf(text, size, "the %s of %" PRIu64 " numbers",
@@ -71,7 +85,7 @@ static int compare_two(const struct shm *s, uint32_t k, int one, int other)
     char text[2][200];
 
     if (a->kind == b->kind && a->arg == b->arg && a->count == b->count &&
-        (a->kind != OP_GRAD || a->step == b->step) &&
+        (!request_is_bucket(a->kind) || a->step == b->step) &&
         strcmp(a->name, b->name) == 0)
         return a->kind == OP_HELLO ? compare_hello(s, one, other) : 0;
     describe(a, text[0], sizeof(text[0]));

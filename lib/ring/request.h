@@ -22,6 +22,9 @@ extern const char *const request_operation[REQUEST_OPERATIONS];
 /* Types of the frames of the worker, by enum shm_kind. */
 extern const char *const request_kind[OP_KINDS];
 
+/* Is it one that an engine (plane.h) performs? */
+bool request_is_bucket(uint32_t kind);
+
 /* What rank asked for as its request k, in words ("barrier \"x\""). */
 void request_describe(const struct shm *s, int rank, uint32_t k, char *text,
                       size_t size);

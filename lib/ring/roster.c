@@ -27,6 +27,16 @@ int roster_locals(const struct roster *r, int host, int *list)
     return n;
 }
 
+int roster_share(const struct roster *r, int rank)
+{
+    int before = 0;
+
+    for (int i = 0; i < (int)r->world; i++)
+        before += r->host_of[i] < r->host_of[rank] ||
+                  (r->host_of[i] == r->host_of[rank] && i < rank);
+    return before;
+}
+
 int roster_owner(const struct roster *r, int host, int lane)
 {
     int list[ROSTER_RANKS], n = roster_locals(r, host, list);

@@ -39,6 +39,9 @@ struct roster {
 void roster_single(struct roster *r, int world);
 /* Number of ranks on a host; list [ROSTER_RANKS] gets them if not NULL. */
 int roster_locals(const struct roster *r, int host, int *list);
+/* The number of a rank when those of host 0 are counted first, then those of
+ * host 1, ...: its share of what is cut over all ranks. */
+int roster_share(const struct roster *r, int rank);
 /* The rank that serves a lane on a host. */
 int roster_owner(const struct roster *r, int host, int lane);
 /* "host b at 10.0.0.2 (ranks 2, 3)". */

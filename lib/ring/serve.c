@@ -96,35 +96,67 @@ static int take_hello(struct serve *v, const struct frame *f)
     return 0;
 }
 
-/* Elements of a bucket and, of one in shared memory, where the worker says that
- * they are. at: -1 for one that comes in the frame, as tensor i. */
-static int grad_size(struct serve *v, const struct frame *f, int64_t *n,
-                     int64_t *at, int *i)
+/* Own share of n elements. */
+static void share_of(const struct serve *v, uint64_t n, uint64_t *first,
+                     uint64_t *end)
 {
-    int64_t most = (int64_t)(shm_room(v->shm) / sizeof(float));
-
-    *at = -1;
-    if (!v->wants_slots || v->shared < 0 || !frame_meta(f, "at")) {
-        if (frame_want(f, "g", DT_F32, 1, i) < 0)
-            return -1;
-        *n = tensor_count(&f->tensor[*i].t);
-        return 0;
-    }
-    return meta_below(f, "n", most, n) < 0 ? -1
-                                           : meta_below(f, "at", INT64_MAX, at);
+    shm_slice(n, roster_share(shm_roster(v->shm), v->shm->rank), v->shm->world,
+              first, end);
 }
 
-static int take_grad(struct serve *v, struct frame_stream *s,
-                     const struct frame *f, struct shm_op *op)
+/* Elements of a bucket and, of one in shared memory, where the worker says that
+ * they are. at: -1 for one that comes in the frame, as tensor i: all of it, or
+ * own share to be gathered. */
+static int bucket_size(struct serve *v, const struct frame *f, uint32_t kind,
+                       int64_t *n, int64_t *at, int *i)
+{
+    int64_t most = (int64_t)(shm_room(v->shm) / sizeof(float)), come;
+    bool slot = v->wants_slots && v->shared >= 0 && frame_meta(f, "at");
+    uint64_t first, end;
+
+    *at = -1;
+    if (slot)
+        return meta_below(f, "n", most, n) < 0
+                   ? -1
+                   : meta_below(f, "at", INT64_MAX, at);
+    if (frame_want(f, "g", DT_F32, 1, i) < 0)
+        return -1;
+    *n = come = tensor_count(&f->tensor[*i].t);
+    if (kind != OP_GATHER)
+        return 0;
+    if (meta_below(f, "n", most, n) < 0)
+        return -1;
+    share_of(v, (uint64_t)*n, &first, &end);
+    if ((uint64_t)come != end - first)
+        return err_set(ERR_DATA,
+                       "gather frame: %" PRId64 " elements, the share of this "
+                       "rank is %" PRIu64,
+                       come, end - first);
+    return 0;
+}
+
+/* For engines that only add: -0 leaves every number as it is. */
+static void fill_around(float *g, uint64_t n, uint64_t first, uint64_t end)
+{
+    for (uint64_t i = 0; i < first; i++)
+        g[i] = -0.0f;
+    for (uint64_t i = end; i < n; i++)
+        g[i] = -0.0f;
+}
+
+static int take_bucket(struct serve *v, struct frame_stream *s,
+                       const struct frame *f, struct shm_op *op)
 {
     struct shm_rank *me = shm_rank(v->shm, v->shm->rank);
     int64_t bucket, step, n, at;
+    uint64_t first = 0, end;
     size_t offset = 0;
+    float *g;
     int i = 0;
 
     if (meta_below(f, "bucket", SLOTS_BUCKETS, &bucket) < 0 ||
         meta_below(f, "step", INT64_MAX, &step) < 0 ||
-        grad_size(v, f, &n, &at, &i) < 0 ||
+        bucket_size(v, f, op->kind, &n, &at, &i) < 0 ||
         slots_place(&v->slots, bucket, (size_t)n * sizeof(float), &offset) < 0)
         return -1;
     if (at >= 0 && (size_t)at != offset)
@@ -138,10 +170,13 @@ static int take_grad(struct serve *v, struct frame_stream *s,
     op->offset = offset;
     op->slot = at >= 0;
     atomic_store(&me->step, step);
-    if (at >= 0)
-        return 0;
-    return frame_data(s, f, i,
-                      (char *)shm_arena(v->shm, v->shm->rank) + offset);
+    end = op->count;
+    if (op->kind == OP_GATHER)
+        share_of(v, op->count, &first, &end);
+    g = shm_arena(v->shm, v->shm->rank) + offset / sizeof(float);
+    if (!v->engine->shards)
+        fill_around(g, op->count, first, end);
+    return at >= 0 ? 0 : frame_data(s, f, i, g + first);
 }
 
 static int take_reduce(struct serve *v, struct frame_stream *s,
@@ -219,10 +254,10 @@ static int take(struct serve *v, struct frame_stream *s, const struct frame *f)
     op->slot = 0;
     op->step = atomic_load(&me->step);
     atomic_store(&op->bad, 0);
-    r = kind == OP_HELLO    ? take_hello(v, f)
-        : kind == OP_GRAD   ? take_grad(v, s, f, op)
-        : kind == OP_REDUCE ? take_reduce(v, s, f, op)
-        : kind == OP_BCAST  ? take_bcast(v, s, f, op)
+    r = kind == OP_HELLO          ? take_hello(v, f)
+        : request_is_bucket(kind) ? take_bucket(v, s, f, op)
+        : kind == OP_REDUCE       ? take_reduce(v, s, f, op)
+        : kind == OP_BCAST        ? take_bcast(v, s, f, op)
         : kind == OP_BARRIER
             ? meta_name(f, "name", op->name, sizeof(op->name))
             : err_set(ERR_DATA, "unknown frame \"%.40s\"", frame_type(f));
@@ -335,7 +370,7 @@ static int perform(struct serve *v, uint32_t k)
 
     if (shm_wait_one(v->shm, SHM_READY, v->shm->rank, k) < 0)
         return -1;
-    if (op->kind == OP_GRAD)
+    if (request_is_bucket(op->kind))
         return add_bucket(v, op, k);
     if (shm_wait_all(v->shm, SHM_READY, k) < 0 ||
         request_compare(v->shm, k) < 0)
@@ -372,13 +407,14 @@ static void *run_adder(void *arg)
 static int write_hello(struct serve *v, struct frame_writer *w)
 {
     const struct shm *s = v->shm;
-    char text[6][24];
+    char text[7][24];
     struct frame_pair meta[] = {
-        {"proto", CTL_PROTO},    {"rank", text[0]},
-        {"role", "ring"},        {"world", text[1]},
-        {"slots", text[2]},      {"slots.arena", text[3]},
-        {"slots.room", text[4]}, {"slots.sums", text[5]}};
-    bool share = v->wants_slots && v->shared >= 0;
+        {"proto", CTL_PROTO},     {"rank", text[0]},
+        {"role", "ring"},         {"share", text[6]},
+        {"world", text[1]},       {"slots", text[2]},
+        {"slots.arena", text[3]}, {"slots.room", text[4]},
+        {"slots.sums", text[5]}};
+    bool offer = v->wants_slots && v->shared >= 0;
 
     snprintf(text[0], sizeof(text[0]), "%d", s->rank);
     snprintf(text[1], sizeof(text[1]), "%d", s->world);
@@ -387,7 +423,9 @@ static int write_hello(struct serve *v, struct frame_writer *w)
              shm_data_at(s, shm_arena(s, s->rank)));
     snprintf(text[4], sizeof(text[4]), "%zu", shm_room(s));
     snprintf(text[5], sizeof(text[5]), "%" PRIu64, shm_data_at(s, shm_sums(s)));
-    return frame_write(w, CTL_HELLO, meta, share ? 8 : 4, NULL, 0, 0);
+    snprintf(text[6], sizeof(text[6]), "%d",
+             roster_share(shm_roster(s), s->rank));
+    return frame_write(w, CTL_HELLO, meta, offer ? 9 : 5, NULL, 0, 0);
 }
 
 static int write_sum(struct serve *v, struct frame_writer *w, uint32_t k)
@@ -396,10 +434,15 @@ static int write_sum(struct serve *v, struct frame_writer *w, uint32_t k)
     char bucket[16], step[24], at[24];
     struct frame_pair meta[] = {
         {"bucket", bucket}, {"finite", "1"}, {"step", step}, {"at", at}};
-    struct frame_item item = {
-        "g", TENSOR1(DT_F32, (char *)shm_sums(v->shm) + op->offset,
-                     (int64_t)op->count)};
+    uint64_t first = 0, end = op->count;
+    struct frame_item item;
 
+    if (op->kind == OP_SCATTER)
+        share_of(v, op->count, &first, &end);
+    item = (struct frame_item){
+        "g",
+        TENSOR1(DT_F32, shm_sums(v->shm) + op->offset / sizeof(float) + first,
+                (int64_t)(end - first))};
     for (int i = 0; i < v->shm->n_local; i++)
         if (atomic_load(&shm_op(v->shm, shm_local(v->shm, i), k)->bad))
             meta[1].value = "0";
@@ -420,6 +463,8 @@ static int write_answer(struct serve *v, struct frame_writer *w, uint32_t k)
     case OP_HELLO:
         return write_hello(v, w);
     case OP_GRAD:
+    case OP_SCATTER:
+    case OP_GATHER:
         return write_sum(v, w, k);
     case OP_REDUCE:
         item = (struct frame_item){

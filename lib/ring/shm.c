@@ -1,5 +1,6 @@
 #include "ring/shm.h"
 
+#include "io/ctl.h"
 #include "ring/sum.h"
 #include "util/fdio.h"
 
@@ -459,12 +460,31 @@ int shm_wait_abort(const struct shm *s, int ms)
 
 void shm_slice(uint64_t n, int rank, int world, uint64_t *first, uint64_t *end)
 {
-    uint64_t blocks = (n + 15) / 16;
-    uint64_t a = blocks * (uint64_t)rank / (uint64_t)world * 16;
-    uint64_t b = blocks * (uint64_t)(rank + 1) / (uint64_t)world * 16;
+    int64_t a, b;
 
-    *first = a < n ? a : n;
-    *end = b < n ? b : n;
+    ctl_slice((int64_t)n, rank, world, &a, &b);
+    *first = (uint64_t)a;
+    *end = (uint64_t)b;
+}
+
+void shm_take_shares(const struct shm *s, size_t offset, uint64_t n,
+                     uint64_t from, uint64_t end)
+{
+    size_t base = offset / sizeof(float);
+    float *to = shm_sums(s) + base;
+
+    for (int i = 0; i < s->n_local; i++) {
+        int rank = shm_local(s, i);
+        const float *own = shm_arena(s, rank) + base;
+        uint64_t a, b;
+
+        shm_slice(n, roster_share(shm_roster(s), rank), s->world, &a, &b);
+        a = a > from ? a : from;
+        b = b < end ? b : end;
+        /* with one rank on the host the two are the same memory */
+        if (a < b && to != own)
+            memcpy(to + a, own + a, (size_t)(b - a) * sizeof(*to));
+    }
 }
 
 bool shm_add_slice(const struct shm *s, size_t offset, uint64_t n)

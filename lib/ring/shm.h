@@ -56,6 +56,8 @@ enum shm_kind {
     OP_BCAST,
     OP_BARRIER,
     OP_END,
+    OP_SCATTER, /* as OP_GRAD, but each rank wants its share only */
+    OP_GATHER,  /* each rank has its share, all want the whole */
     OP_KINDS
 };
 
@@ -164,7 +166,11 @@ int shm_wait_one(const struct shm *s, enum shm_counter which, int rank,
 /* Add this rank's slice of n elements at a byte offset of the arenas into the
  * sums; returns whether all sums of the slice are finite. */
 bool shm_add_slice(const struct shm *s, size_t offset, uint64_t n);
-/* First and end element of a rank's slice. */
+/* Copy elements [from, end) of a bucket of n at that offset into the sums, each
+ * from the arena of the local rank whose share (roster.h) it is in. */
+void shm_take_shares(const struct shm *s, size_t offset, uint64_t n,
+                     uint64_t from, uint64_t end);
+/* First and end element of a rank's slice (ctl.h). */
 void shm_slice(uint64_t n, int rank, int world, uint64_t *first, uint64_t *end);
 
 /* Leave the cause; the first wins, true if it was this one. The bell rings. */

@@ -355,4 +355,5 @@ static int add_tcp(struct plane *p, uint32_t k, bool *finite)
     return 0;
 }
 
-const struct engine engine_tcp = {"tcp", true, open_tcp, add_tcp, close_tcp};
+const struct engine engine_tcp = {"tcp",   true,      open_tcp,
+                                  add_tcp, close_tcp, true};

@@ -37,6 +37,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What becomes of a bucket. */
+enum comm_what {
+    COMM_ALL,     /* every rank gets the whole sum */
+    COMM_SCATTER, /* each rank the sum of its slice */
+    COMM_GATHER   /* nothing is added: each gives its slice, all get all */
+};
+
 enum comm_op {
     COMM_SUM,
     COMM_MIN,
@@ -51,6 +58,7 @@ struct comm_ops;
 struct comm {
     int rank, world;
     bool shares;  /* buckets go through shared memory (io/slots.h) */
+    int share;    /* number of the slice of this rank (ctl_slice, io/ctl.h) */
     int64_t step; /* set by the caller; goes into messages */
     /* Sums with an infinity or a NaN, of all buckets waited for so far. */
     int64_t nonfinite;
@@ -78,6 +86,11 @@ bool comm_available(void);
 /* Post bucket (0..COMM_BUCKETS-1) for summing; g [numel] f32 belongs to the
  * communicator until comm_wait(bucket). Never blocks on another rank. */
 int comm_start(struct comm *c, int bucket, float *g, int64_t numel) MUST_CHECK;
+/* The same for slices: afterwards own slice of g holds the sum, with the bits
+ * that comm_start gives, and the rest is undefined; or, after own slice of g was
+ * given, g holds the slices of all. */
+int comm_start_slices(struct comm *c, enum comm_what what, int bucket, float *g,
+                      int64_t numel) MUST_CHECK;
 /* Afterwards g holds the sum over all ranks. */
 int comm_wait(struct comm *c, int bucket) MUST_CHECK;
 /* v [n] f64 in place, n <= COMM_REDUCE_MAX; sums in rank order. */
@@ -102,7 +115,8 @@ bool comm_failed(struct comm *c);
 
 /* What an implementation provides; for comm.c, commpipe.c and the engines'. */
 struct comm_ops {
-    int (*start)(struct comm *c, int bucket, float *g, int64_t numel);
+    int (*start)(struct comm *c, enum comm_what what, int bucket, float *g,
+                 int64_t numel);
     int (*wait)(struct comm *c, int bucket);
     int (*reduce)(struct comm *c, enum comm_op op, double *v, int n);
     int (*bcast)(struct comm *c, int root, void *p, size_t bytes);

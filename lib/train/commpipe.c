@@ -25,7 +25,9 @@ enum kind {
     BCAST,
     BARRIER,
     END,
-    FAILURE
+    FAILURE,
+    SCATTER, /* slices of buckets */
+    GATHER
 };
 
 /* A request on its way to the ring. */
@@ -36,7 +38,9 @@ struct request {
     void *data;
     int64_t count; /* elements or bytes */
     const char *name;
-    int64_t at; /* in the shared arena, or -1 */
+    int64_t at;    /* of the bucket in the shared arena, or -1 */
+    int64_t whole; /* elements of a bucket of which data is the part */
+    int64_t first; /* from that one on */
 };
 
 enum bucket_state {
@@ -47,10 +51,11 @@ enum bucket_state {
 
 struct bucket {
     enum bucket_state state;
-    float *g;
+    float *sum; /* where the answer goes, and how much of it */
     int64_t numel;
     unsigned number; /* of its request */
     int64_t at;      /* in the shared memory, or -1 */
+    int64_t first;   /* element of it that the answer begins with */
 };
 
 struct pipe_comm {
@@ -130,23 +135,27 @@ static void thread_ends(struct pipe_comm *p)
 
 /* ---- writer */
 
-/* A bucket in shared memory: the numbers first, then the word that they are
- * there. */
-static int write_slot(struct pipe_comm *p, struct frame_writer *w,
-                      const struct request *r)
+/* A bucket or a slice of one: in the frame; or in shared memory, the numbers
+ * first, then the word that they are there. */
+static int write_bucket(struct pipe_comm *p, struct frame_writer *w,
+                        const struct request *r, const char *type)
 {
+    struct frame_item g = {"g", TENSOR1(DT_F32, r->data, r->count)};
+    bool slot = r->at >= 0;
     char text[4][24];
     struct frame_pair meta[] = {{"at", text[0]},
                                 {"bucket", text[1]},
                                 {"n", text[2]},
                                 {"step", text[3]}};
 
-    memcpy(p->slots.arena + r->at, r->data, (size_t)r->count * sizeof(float));
+    if (slot)
+        memcpy(p->slots.arena + r->at + (size_t)r->first * sizeof(float),
+               r->data, (size_t)r->count * sizeof(float));
     snprintf(text[0], sizeof(text[0]), "%" PRId64, r->at);
     snprintf(text[1], sizeof(text[1]), "%d", r->bucket);
-    snprintf(text[2], sizeof(text[2]), "%" PRId64, r->count);
+    snprintf(text[2], sizeof(text[2]), "%" PRId64, r->whole);
     snprintf(text[3], sizeof(text[3]), "%" PRId64, r->step);
-    return frame_write(w, CTL_GRAD, meta, 4, NULL, 0, 0);
+    return frame_write(w, type, meta + !slot, slot ? 4 : 3, &g, !slot, 0);
 }
 
 static int write_request(struct pipe_comm *p, struct frame_writer *w,
@@ -155,14 +164,12 @@ static int write_request(struct pipe_comm *p, struct frame_writer *w,
     static const char *const ops[] = {"sum", "min", "max"};
     const char *slots = getenv(CTL_SLOTS_ENV);
     char a[24], b[24];
-    struct frame_pair grad[] = {{"bucket", a}, {"step", b}};
     struct frame_pair hello[] = {{"layout", p->layout}, {"proto", CTL_PROTO},
                                  {"recipe", p->recipe}, {"role", "worker"},
                                  {"samples", a},        {"slots", "1"}};
     struct frame_pair reduce = {"op", ops[r->bucket % 3]};
     struct frame_pair bcast[] = {{"bytes", b}, {"name", r->name}, {"root", a}};
     struct frame_pair barrier = {"name", r->name};
-    struct frame_item g = {"g", TENSOR1(DT_F32, r->data, r->count)};
     struct frame_item v = {"v", TENSOR1(DT_F64, r->data, r->count)};
     struct frame_item d = {"data", TENSOR1(DT_U8, r->data, r->count)};
 
@@ -175,9 +182,11 @@ static int write_request(struct pipe_comm *p, struct frame_writer *w,
             hello[5].value = "0";
         return frame_write(w, CTL_HELLO, hello, 6, NULL, 0, 0);
     case GRAD:
-        if (r->at >= 0)
-            return write_slot(p, w, r);
-        return frame_write(w, CTL_GRAD, grad, 2, &g, 1, 0);
+        return write_bucket(p, w, r, CTL_GRAD);
+    case SCATTER:
+        return write_bucket(p, w, r, CTL_SCATTER);
+    case GATHER:
+        return write_bucket(p, w, r, CTL_GATHER);
     case REDUCE:
         return frame_write(w, CTL_REDUCE, &reduce, 1, &v, 1, 0);
     case BCAST:
@@ -294,8 +303,9 @@ static int take_sum(struct pipe_comm *p, struct frame_stream *s,
         find_bucket(p, f, &i, &b) < 0)
         return -1;
     if (b->at >= 0)
-        memcpy(b->g, p->slots.sums + b->at, (size_t)b->numel * sizeof(float));
-    else if (frame_data(s, f, i, b->g) < 0)
+        memcpy(b->sum, p->slots.sums + b->at + (size_t)b->first * sizeof(float),
+               (size_t)b->numel * sizeof(float));
+    else if (frame_data(s, f, i, b->sum) < 0)
         return -1;
     pthread_mutex_lock(&p->lock);
     b->state = SUMMED;
@@ -332,7 +342,7 @@ static int take_offer(struct pipe_comm *p, const struct frame *f)
 static int take_hello(struct pipe_comm *p, const struct frame *f)
 {
     const char *proto = frame_meta(f, "proto");
-    int64_t rank, world;
+    int64_t rank, share, world;
 
     if (!proto || strncmp(proto, CTL_PROTO, 2) != 0)
         return err_set(ERR_CONFIG,
@@ -340,11 +350,16 @@ static int take_hello(struct pipe_comm *p, const struct frame *f)
                        "here %s",
                        proto ? proto : "", CTL_PROTO);
     if (frame_meta_int(f, "rank", &rank) < 0 ||
+        frame_meta_int(f, "share", &share) < 0 ||
         frame_meta_int(f, "world", &world) < 0)
         return -1;
-    if (world < 1 || world > 65536 || rank < 0 || rank >= world)
-        return err_set(ERR_DATA, "rank %" PRId64 " of %" PRId64, rank, world);
+    if (world < 1 || world > 65536 || rank < 0 || rank >= world || share < 0 ||
+        share >= world)
+        return err_set(ERR_DATA,
+                       "rank %" PRId64 ", share %" PRId64 " of %" PRId64, rank,
+                       share, world);
     p->c.rank = (int)rank;
+    p->c.share = (int)share;
     p->c.world = (int)world;
     return take_offer(p, f);
 }
@@ -475,25 +490,46 @@ static int ask(struct pipe_comm *p, const struct request *r, const char *what)
     return result;
 }
 
-static int pipe_start(struct comm *c, int bucket, float *g, int64_t numel)
+static int pipe_start(struct comm *c, enum comm_what what, int bucket, float *g,
+                      int64_t numel)
 {
+    static const enum kind kinds[] = {GRAD, SCATTER, GATHER};
     struct pipe_comm *p = self(c);
-    struct request r = {GRAD, bucket, c->step, g, numel, NULL, -1};
+    struct request r = {.kind = kinds[what],
+                        .bucket = bucket,
+                        .step = c->step,
+                        .data = g,
+                        .count = numel,
+                        .at = -1,
+                        .whole = numel};
+    struct bucket posted = {POSTED, g, numel, 0, -1, 0};
+    int64_t first, end;
     size_t at;
     int result;
 
+    ctl_slice(numel, c->share, c->world, &first, &end);
+    if (what == COMM_SCATTER) {
+        posted.sum = g + first;
+        posted.numel = end - first;
+        posted.first = first;
+    } else if (what == COMM_GATHER) {
+        r.data = g + first;
+        r.count = end - first;
+        r.first = first;
+    }
     if (c->shares) {
         if (slots_place(&p->slots, bucket, (size_t)numel * sizeof(float), &at) <
             0) {
             fail(p);
             return -1;
         }
-        r.at = (int64_t)at;
+        r.at = posted.at = (int64_t)at;
     }
     pthread_mutex_lock(&p->lock);
     if (p->bucket[bucket].state != IDLE)
         BUG("bucket %d is started twice", bucket);
-    p->bucket[bucket] = (struct bucket){POSTED, g, numel, p->tail, r.at};
+    posted.number = p->tail;
+    p->bucket[bucket] = posted;
     result = post(p, &r);
     pthread_mutex_unlock(&p->lock);
     return result;
@@ -529,28 +565,29 @@ static int pipe_wait(struct comm *c, int bucket)
 
 static int pipe_reduce(struct comm *c, enum comm_op op, double *v, int n)
 {
-    struct request r = {REDUCE, (int)op, c->step, v, n, NULL, -1};
+    struct request r = {REDUCE, (int)op, c->step, v, n, NULL, -1, 0, 0};
 
     return ask(self(c), &r, "reduction");
 }
 
 static int pipe_bcast(struct comm *c, int root, void *data, size_t bytes)
 {
-    struct request r = {BCAST, root, c->step, data, (int64_t)bytes, "data", -1};
+    struct request r = {BCAST,  root, c->step, data, (int64_t)bytes,
+                        "data", -1,   0,       0};
 
     return ask(self(c), &r, "broadcast");
 }
 
 static int pipe_barrier(struct comm *c, const char *name)
 {
-    struct request r = {BARRIER, 0, c->step, NULL, 0, name, -1};
+    struct request r = {BARRIER, 0, c->step, NULL, 0, name, -1, 0, 0};
 
     return ask(self(c), &r, name);
 }
 
 static int pipe_end(struct comm *c)
 {
-    struct request r = {END, 0, c->step, NULL, 0, NULL, -1};
+    struct request r = {END, 0, c->step, NULL, 0, NULL, -1, 0, 0};
 
     return ask(self(c), &r, "end");
 }
@@ -560,7 +597,7 @@ static void pipe_abort(struct comm *c)
     struct pipe_comm *p = self(c);
     enum err_class class = err_code();
     char *text = xstrdup(err_text());
-    struct request r = {FAILURE, (int)class, c->step, NULL, 0, text, -1};
+    struct request r = {FAILURE, (int)class, c->step, NULL, 0, text, -1, 0, 0};
     struct timespec t;
 
     deadline_in(&t, GRACE_MS);
@@ -627,7 +664,7 @@ struct comm *comm_pipe(int fd_in, int fd_out, const char *layout,
                        const char *recipe, int64_t samples, int64_t timeout_ms)
 {
     struct pipe_comm *p = xcalloc(1, sizeof(*p));
-    struct request hello = {HELLO, 0, 0, NULL, 0, NULL, -1};
+    struct request hello = {HELLO, 0, 0, NULL, 0, NULL, -1, 0, 0};
     pthread_condattr_t attr;
 
     p->c.ops = &pipe_ops;

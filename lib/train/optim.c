@@ -15,15 +15,12 @@ static double decay_of(const struct param *p, const struct recipe *r)
 }
 
 /* Arena order is the reverse of construction. */
-void optim_init(struct optim *o, struct params *ps, const struct recipe *r)
+static void decay_ranges(struct optim *o, const struct recipe *r)
 {
+    const struct params *ps = o->ps;
     struct optim_range *last = NULL;
     int i;
 
-    memset(o, 0, sizeof *o);
-    o->ps = ps;
-    o->momentum = r->momentum;
-    o->nesterov = r->nesterov;
     o->range = xcalloc((size_t)ps->n + 1, sizeof *o->range);
     for (i = ps->n - 1; i >= 0; i--) {
         const struct param *p = &ps->p[i];
@@ -42,11 +39,51 @@ void optim_init(struct optim *o, struct params *ps, const struct recipe *r)
     }
 }
 
+/* What of the ranges is in the pieces of this rank; both ascend. */
+static void cut_ranges(struct optim *o)
+{
+    const struct sharding *s = o->shard;
+    struct optim_range *cut = xcalloc((size_t)(o->n + s->n) + 1, sizeof *cut);
+    int i = 0, k = 0, n = 0;
+
+    while (i < o->n && k < s->n) {
+        const struct optim_range *g = &o->range[i];
+        const struct sharding_piece *p = &s->piece[k];
+        int64_t begin = g->begin > p->begin ? g->begin : p->begin;
+        int64_t end = g->end < p->end ? g->end : p->end;
+
+        if (begin < end)
+            cut[n++] = (struct optim_range){begin, end,
+                                            p->at + begin - p->begin, g->decay};
+        if (g->end < p->end)
+            i++;
+        else
+            k++;
+    }
+    free(o->range);
+    o->range = cut;
+    o->n = n;
+}
+
+int optim_init(struct optim *o, const struct sharding *s,
+               const struct recipe *r)
+{
+    memset(o, 0, sizeof *o);
+    o->ps = s->ps;
+    o->shard = s;
+    o->momentum = r->momentum;
+    o->nesterov = r->nesterov;
+    decay_ranges(o, r);
+    cut_ranges(o);
+    return sharding_alloc(s, &o->m);
+}
+
 void optim_release(struct optim *o)
 {
+    if (o->m)
+        engine_free(o->ps->e, o->m);
     free(o->range);
-    o->range = NULL;
-    o->n = 0;
+    memset(o, 0, sizeof *o);
 }
 
 int optim_step(struct optim *o, double lr, double gmul)
@@ -59,7 +96,7 @@ int optim_step(struct optim *o, double lr, double gmul)
         const struct optim_range *g = &o->range[i];
         size_t at = (size_t)g->begin * size;
         struct kern_sgd a = {.w = (char *)ps->w + at,
-                             .m = (char *)ps->m + at,
+                             .m = (char *)o->m + (size_t)g->at * size,
                              .g = (const char *)ps->g + at,
                              .n = g->end - g->begin,
                              .lr = lr,

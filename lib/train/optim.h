@@ -4,32 +4,38 @@
  * Groups differ in weight decay only: norms' gamma and beta, and biases, are
  * decayed or not by SOLVER.DECAY_NORM and SOLVER.DECAY_BIAS, by the kind of the
  * parameter and never by its name. Neighbours in the arena with equal decay are
- * one range, so an update is a handful of passes.
+ * one range, so an update is a handful of passes. With shards (sharding.h) the
+ * ranges are cut to the pieces of this rank.
  */
 #ifndef TRAIN_OPTIM_H
 #define TRAIN_OPTIM_H
 
 #include "io/recipe.h"
-#include "nn/params.h"
+#include "train/sharding.h"
 #include "util/err.h"
 
 #include <stdbool.h>
 
 struct optim {
     struct params *ps;
+    const struct sharding *shard;
+    void *m; /* state arena of the momentum */
     double momentum;
     bool nesterov;
     int n;
     struct optim_range {
         int64_t begin, end; /* arena elements */
+        int64_t at;         /* of begin in the state arena */
         double decay;
     } * range;
 };
 
-void optim_init(struct optim *o, struct params *ps, const struct recipe *r);
+/* The shard is lent. */
+int optim_init(struct optim *o, const struct sharding *s,
+               const struct recipe *r) MUST_CHECK;
 void optim_release(struct optim *o);
-/* One update: gradients times gmul (1/loss scale and clipping in one), rate
- * lr. Raises the version of the parameters. */
+/* One update of the pieces of this rank: gradients times gmul (1/loss scale and
+ * clipping in one), rate lr. Raises the version of the parameters. */
 int optim_step(struct optim *o, double lr, double gmul) MUST_CHECK;
 
 #endif

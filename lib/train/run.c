@@ -1,6 +1,7 @@
 #include "train/run.h"
 
 #include "io/ckpt.h"
+#include "train/ema.h"
 #include "train/metrics.h"
 #include "train/save.h"
 #include "train/sched.h"
@@ -24,6 +25,7 @@ struct run {
     struct comm *comm;
     struct recipe_batch batch;
     struct step step;
+    struct ema ema;
     struct metrics log;
     struct profile profile;
     int64_t steps, samples; /* done so far */
@@ -121,8 +123,14 @@ static int check_state(const struct run *t, const struct ckpt *c)
     return 0;
 }
 
+static struct save saved(struct run *t)
+{
+    return (struct save){&t->m->params, t->comm, &t->step.optim, &t->ema};
+}
+
 static int resume(struct run *t, const char *path)
 {
+    struct save s = saved(t);
     struct ckpt c;
     int r;
 
@@ -130,7 +138,7 @@ static int resume(struct run *t, const char *path)
         return -1;
     r = check_state(t, &c);
     if (r == 0)
-        r = save_restore(&c, &t->m->params);
+        r = save_restore(&c, &s);
     if (r == 0) {
         t->steps = c.state.step;
         t->samples = c.state.samples;
@@ -164,7 +172,9 @@ static int begin_values(struct run *t)
     }
     if (params_fresh(&t->m->params, (uint64_t)t->o->r->seed) < 0)
         return -1;
-    return t->o->weights ? save_load_model(t->o->weights, &t->m->params) : 0;
+    if (t->o->weights && save_load_model(t->o->weights, &t->m->params) < 0)
+        return -1;
+    return ema_begin(&t->ema);
 }
 
 /* The producer of batches and this program must mean the same run. */
@@ -227,6 +237,7 @@ static struct metrics_place place(const struct run *t)
 static int commit(struct run *t)
 {
     struct metrics_place p = place(t);
+    struct save what = saved(t);
     struct ckpt_state s = {.version = CKPT_VERSION,
                            .step = t->steps,
                            .samples = t->samples,
@@ -252,8 +263,7 @@ static int commit(struct run *t)
     s.model = t->o->r->model;
     s.settings = (char *)(uintptr_t)t->o->settings;
     s.program = (char *)(uintptr_t)t->o->program;
-    r = save_checkpoint(t->ckpt, &t->m->params, t->comm, &s, t->o->keep,
-                        t->o->keep_every);
+    r = save_checkpoint(t->ckpt, &what, &s, t->o->keep, t->o->keep_every);
     if (r < 0)
         return -1;
     t->saved_step = t->steps;
@@ -366,6 +376,8 @@ static int after_step(struct run *t, struct step_result *res, int *flags)
 
     if (!res->skipped && !isfinite(res->grad_norm))
         return diverged(t, res);
+    if (ema_step(&t->ema, t->steps) < 0)
+        return -1;
     t->steps++;
     t->samples = res->samples;
     t->comm->step = t->steps;
@@ -511,8 +523,9 @@ int run_train(const struct run_options *o, struct classifier *m,
     int r = -1;
 
     fault_point("start");
-    if (step_init(&t.step, m, comm, o->r) < 0 ||
-        recipe_divide(o->r, h->samples, comm->world, &t.batch) < 0)
+    if (step_init(&t.step, m, comm, o->r, o->shard_optim) < 0 ||
+        recipe_divide(o->r, h->samples, comm->world, &t.batch) < 0 ||
+        ema_init(&t.ema, &t.step.shard, o->r, &t.batch) < 0)
         goto out;
     if (o->dir)
         t.ckpt = xstrfmt("%s/ckpt", o->dir);
@@ -541,6 +554,7 @@ out:
     if (profile_close(&t.profile) < 0)
         r = -1;
     metrics_close(&t.log);
+    ema_release(&t.ema);
     step_release(&t.step);
     free(t.ckpt);
     return r;

@@ -45,6 +45,8 @@ struct run_options {
     int64_t max_steps; /* stop in order (status 75) after so many; 0: no */
     struct profile_span profile; /* needs dir */
     bool progress;
+    bool
+        shard_optim; /* the state of the optimizer over the ranks (sharding.h) */
     const char *settings; /* JSON object of the effective settings */
     const char *program;  /* "accel-worker 0.1" */
 };

@@ -8,36 +8,73 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* What a tensor of a checkpoint is. */
+enum part {
+    PART_STATE, /* an entry of the parameters */
+    PART_MOMENTUM,
+    PART_EMA, /* the average of an entry */
+    PART_EMA_COUNT
+};
+
 /* All tensors of a checkpoint, in one order for all ranks. */
 struct items {
     struct frame_item *item;
+    enum part *part;
     int *entry; /* state entry it belongs to */
     int n, n_state;
 };
 
+static void add(struct items *it, enum part part, int entry, const char *name,
+                struct tensor t)
+{
+    it->item[it->n].name = xstrdup(name);
+    it->item[it->n].t = t;
+    it->part[it->n] = part;
+    it->entry[it->n++] = entry;
+}
+
+static void add_named(struct items *it, enum part part, int entry,
+                      const char *prefix)
+{
+    char *name = xstrfmt("%s%s", prefix, it->item[entry].name);
+
+    add(it, part, entry, name, it->item[entry].t);
+    free(name);
+}
+
 static void items_init(struct items *it, const struct params *ps)
 {
+    size_t most = (size_t)ps->n_state * 3 + 1;
     int i;
 
     memset(it, 0, sizeof *it);
-    it->item = xcalloc((size_t)ps->n_state * 2, sizeof *it->item);
-    it->entry = xcalloc((size_t)ps->n_state * 2, sizeof *it->entry);
+    it->item = xcalloc(most, sizeof *it->item);
+    it->part = xcalloc(most, sizeof *it->part);
+    it->entry = xcalloc(most, sizeof *it->entry);
     for (i = 0; i < ps->n_state; i++) {
-        it->item[it->n].name = ps->state[i].name;
-        it->item[it->n].t = ps->state[i].disk;
-        it->item[it->n].t.data = NULL;
+        struct tensor t = ps->state[i].disk;
+
         if (ps->pt == DT_F64 && ps->state[i].what != STATE_COUNTER)
-            it->item[it->n].t.dtype = DT_F64;
-        it->entry[it->n++] = i;
+            t.dtype = DT_F64;
+        add(it, PART_STATE, i, ps->state[i].name, t);
     }
     it->n_state = it->n;
-    for (i = 0; i < ps->n_state; i++) {
-        if (ps->state[i].what != STATE_PARAM)
-            continue;
-        it->item[it->n].name = xstrfmt("momentum.%s", ps->state[i].name);
-        it->item[it->n].t = it->item[i].t;
-        it->entry[it->n++] = i;
-    }
+}
+
+static void items_init_all(struct items *it, const struct save *s)
+{
+    int i;
+
+    items_init(it, s->ps);
+    for (i = 0; i < it->n_state; i++)
+        if (s->ps->state[i].what == STATE_PARAM)
+            add_named(it, PART_MOMENTUM, i, CKPT_MOMENTUM);
+    if (!s->ema->on)
+        return;
+    for (i = 0; i < it->n_state; i++)
+        add_named(it, PART_EMA, i, CKPT_EMA);
+    add(it, PART_EMA_COUNT, 0, CKPT_EMA_COUNT,
+        tensor_of(DT_I64, 0, NULL, NULL));
 }
 
 static void items_release(struct items *it)
@@ -46,54 +83,141 @@ static void items_release(struct items *it)
 
     for (i = 0; i < it->n; i++) {
         free(it->item[i].t.data);
-        if (i >= it->n_state)
-            free((char *)(uintptr_t)it->item[i].name);
+        free((char *)(uintptr_t)it->item[i].name);
     }
     free(it->item);
+    free(it->part);
     free(it->entry);
 }
 
-static int item_fetch(struct items *it, int i, struct params *ps)
-{
-    struct tensor *t = &it->item[i].t;
+/* ---- one tensor */
 
-    t->data = xmalloc(tensor_bytes(t) + 1);
-    if (i >= it->n_state)
-        return params_get_momentum(ps, it->entry[i], t->data);
-    return params_get(ps, it->entry[i], t->data, ps->pt == DT_F64);
+/* Where the momentum or the average of an entry lies, in an arena of the layout
+ * of the parameters. */
+static void *place(const struct save *s, enum part part, int entry, void *arena)
+{
+    const struct params *ps = s->ps;
+    const struct state_entry *e = &ps->state[entry];
+    int64_t offset;
+
+    if (part == PART_EMA && e->what == STATE_BUFFER) {
+        arena = s->ema->buffers;
+        offset = ps->buffer[e->index].offset;
+    } else {
+        offset = ps->p[e->index].offset;
+    }
+    return (char *)arena + (size_t)offset * dtype_size(ps->pt);
 }
 
-static int write_share(const char *dir, struct items *it, struct params *ps,
-                       const struct comm *comm, int64_t step)
+/* A number of the average that is not in an arena, or NULL. */
+static int64_t *number(const struct save *s, enum part part, int entry)
 {
-    int *owner = xcalloc((size_t)it->n + 1, sizeof *owner);
+    const struct state_entry *e = &s->ps->state[entry];
+
+    if (part == PART_EMA_COUNT)
+        return &s->ema->updates;
+    if (part == PART_EMA && e->what == STATE_COUNTER)
+        return &s->ema->counter[e->index];
+    return NULL;
+}
+
+static int item_fetch(struct items *it, int i, const struct save *s,
+                      void *arena)
+{
+    struct tensor *t = &it->item[i].t;
+    enum part part = it->part[i];
+    int entry = it->entry[i];
+    int64_t *v;
+
+    t->data = xmalloc(tensor_bytes(t) + 1);
+    if (part == PART_STATE)
+        return params_get(s->ps, entry, t->data, true);
+    v = number(s, part, entry);
+    if (!v)
+        return params_fetch(s->ps, entry, place(s, part, entry, arena), t->data,
+                            true);
+    memcpy(t->data, v, sizeof *v);
+    return 0;
+}
+
+static int item_put(const struct items *it, int i, const struct save *s,
+                    void *arena, const void *data)
+{
+    enum part part = it->part[i];
+    int entry = it->entry[i];
+    int64_t *v;
+
+    if (part == PART_STATE)
+        return params_set(s->ps, entry, data, true);
+    v = number(s, part, entry);
+    if (!v)
+        return params_put(s->ps, entry, place(s, part, entry, arena), data,
+                          true);
+    memcpy(v, data, sizeof *v);
+    return 0;
+}
+
+/* ---- writing */
+
+/* Bring own items of a part to the host. */
+static int fetch_part(struct items *it, const struct save *s, const int *owner,
+                      enum part part, void *arena)
+{
     int i, r = 0;
 
-    ckpt_share(it->item, it->n, comm->world, owner);
     for (i = 0; i < it->n && r == 0; i++)
-        if (owner[i] == comm->rank)
-            r = item_fetch(it, i, ps);
+        if (it->part[i] == part && owner[i] == s->comm->rank)
+            r = item_fetch(it, i, s, arena);
+    return r;
+}
+
+static int fetch_share(struct items *it, const struct save *s, const int *owner)
+{
+    const struct sharding *k = s->optim->shard;
+    void *whole;
+
+    if (fetch_part(it, s, owner, PART_STATE, NULL) < 0 ||
+        sharding_whole(k, s->optim->m, &whole) < 0 ||
+        fetch_part(it, s, owner, PART_MOMENTUM, whole) < 0)
+        return -1;
+    if (!s->ema->on)
+        return 0;
+    if (sharding_whole(k, s->ema->w, &whole) < 0 ||
+        fetch_part(it, s, owner, PART_EMA, whole) < 0)
+        return -1;
+    return fetch_part(it, s, owner, PART_EMA_COUNT, NULL);
+}
+
+static int write_share(const char *dir, struct items *it, const struct save *s,
+                       int64_t step)
+{
+    int *owner = xcalloc((size_t)it->n + 1, sizeof *owner);
+    int r;
+
+    ckpt_share(it->item, it->n, s->comm->world, owner);
+    r = fetch_share(it, s, owner);
     free(owner);
     if (r < 0)
         return -1;
-    return ckpt_write_share(dir, step, comm->rank, comm->world, it->item,
+    return ckpt_write_share(dir, step, s->comm->rank, s->comm->world, it->item,
                             it->n);
 }
 
-int save_checkpoint(const char *dir, struct params *ps, struct comm *comm,
+int save_checkpoint(const char *dir, const struct save *s,
                     struct ckpt_state *st, int64_t keep, int64_t keep_every)
 {
+    struct comm *comm = s->comm;
     struct items it;
     int r = -1;
 
-    items_init(&it, ps);
+    items_init_all(&it, s);
     fault_point("ckpt.begin");
     if (comm->rank == 0 && ckpt_write_begin(dir, st->step) < 0)
         goto out;
     if (comm_barrier(comm, "checkpoint begin") < 0)
         goto out;
     fault_point("ckpt.write");
-    if (write_share(dir, &it, ps, comm, st->step) < 0)
+    if (write_share(dir, &it, s, st->step) < 0)
         goto out;
     if (comm_barrier(comm, "checkpoint written") < 0)
         goto out;
@@ -106,8 +230,10 @@ out:
     return r < 0 ? err_wrap("checkpoint of step %lld", (long long)st->step) : 0;
 }
 
-static int restore_one(struct ckpt *c, struct params *ps, struct items *it,
-                       int i)
+/* ---- reading */
+
+static int restore_one(struct ckpt *c, const struct save *s, struct items *it,
+                       int i, void *arena)
 {
     const struct tensor *want = &it->item[i].t, *have;
     int at = ckpt_find(c, it->item[i].name);
@@ -125,32 +251,53 @@ static int restore_one(struct ckpt *c, struct params *ps, struct items *it,
                        c->path, it->item[i].name);
     data = xmalloc(tensor_bytes(want) + 1);
     r = ckpt_read(c, at, data);
-    if (r == 0 && i >= it->n_state)
-        r = params_set_momentum(ps, it->entry[i], data);
-    else if (r == 0)
-        r = params_set(ps, it->entry[i], data, ps->pt == DT_F64);
+    if (r == 0)
+        r = item_put(it, i, s, arena, data);
     free(data);
     return r;
 }
 
-int save_restore(struct ckpt *c, struct params *ps)
+/* state: of the part, or NULL. */
+static int restore_part(struct ckpt *c, const struct save *s, struct items *it,
+                        enum part part, void *state)
 {
-    struct items it;
+    const struct sharding *k = s->optim->shard;
+    void *room = state ? sharding_room(k, state) : NULL;
     int i, r = 0;
 
-    items_init(&it, ps);
+    for (i = 0; i < it->n && r == 0; i++)
+        if (it->part[i] == part)
+            r = restore_one(c, s, it, i, room);
+    return r == 0 && state ? sharding_take(k, state) : r;
+}
+
+int save_restore(struct ckpt *c, const struct save *s)
+{
+    struct items it;
+    int r = 0;
+
+    items_init_all(&it, s);
     if (c->n_tensors != it.n)
         r = err_set(ERR_DATA, "%s: %d tensors, but the model's state has %d",
                     c->path, c->n_tensors, it.n);
-    for (i = 0; i < it.n && r == 0; i++)
-        r = restore_one(c, ps, &it, i);
+    if (r == 0)
+        r = restore_part(c, s, &it, PART_STATE, NULL);
+    if (r == 0)
+        r = restore_part(c, s, &it, PART_MOMENTUM, s->optim->m);
+    if (r == 0)
+        r = restore_part(c, s, &it, PART_EMA, s->ema->w);
+    if (r == 0)
+        r = restore_part(c, s, &it, PART_EMA_COUNT, NULL);
     items_release(&it);
     return r;
 }
 
+/* ---- model files */
+
 int save_model(const char *path, struct params *ps, const char *model,
                int64_t classes)
 {
+    struct save s = {.ps = ps};
     struct items it;
     char number[24];
     struct frame_pair meta[] = {
@@ -160,7 +307,7 @@ int save_model(const char *path, struct params *ps, const char *model,
     snprintf(number, sizeof number, "%lld", (long long)classes);
     items_init(&it, ps);
     for (i = 0; i < it.n_state && r == 0; i++)
-        r = item_fetch(&it, i, ps);
+        r = item_fetch(&it, i, &s, NULL);
     if (r == 0)
         r = frame_file_write(path, meta, 3, it.item, it.n_state);
     /* frame_file_write has sorted them: the names are all lent or all ours */
@@ -199,7 +346,7 @@ static int load_file(const char *path, struct params *ps)
     return r < 0 ? err_wrap("%s", path) : 0;
 }
 
-/* A checkpoint without its momentum. */
+/* The model in a checkpoint. */
 struct weights {
     struct ckpt c;
     int *index, n;
@@ -237,7 +384,7 @@ static int load_ckpt(const char *path, struct params *ps)
         return -1;
     w.index = xcalloc((size_t)w.c.n_tensors + 1, sizeof *w.index);
     for (i = 0; i < w.c.n_tensors; i++)
-        if (strncmp(w.c.tensor[i].name, "momentum.", 9) != 0)
+        if (ckpt_is_model(w.c.tensor[i].name))
             w.index[w.n++] = i;
     s.n = w.n;
     r = params_load(ps, &s);

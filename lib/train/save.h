@@ -2,8 +2,11 @@
  * save.h - the state of a run <-> named tensors.
  *
  * What is here is all that may influence the next step: weights, momentum,
- * batch-norm buffers and counters, loss scale, progress, seed. All ranks hold
- * the same; each writes its share (io/ckpt.h). A run that is interrupted
+ * batch-norm buffers and counters, the average of the weights, loss scale,
+ * progress, seed. Each rank writes its share of the tensors (io/ckpt.h). With
+ * shards no rank holds the whole momentum; then it is gathered, so that a
+ * checkpoint is the same with shards and without, and any run can go on from it.
+ * A run that is interrupted
  * anywhere and resumed gives the bits of the run that was not.
  */
 #ifndef TRAIN_SAVE_H
@@ -12,10 +15,20 @@
 #include "io/ckpt.h"
 #include "nn/params.h"
 #include "train/comm.h"
+#include "train/ema.h"
+#include "train/optim.h"
 #include "train/scaler.h"
 #include "util/err.h"
 
 #include <stdint.h>
+
+/* What is saved, all lent. */
+struct save {
+    struct params *ps;
+    struct comm *comm;
+    struct optim *optim;
+    struct ema *ema;
+};
 
 /*
  * Write and commit a checkpoint of all ranks under dir; rank 0 prunes
@@ -23,11 +36,11 @@
  * in here). A full disk leaves the earlier checkpoints and is ERR_IO or
  * ERR_CANTCREAT.
  */
-int save_checkpoint(const char *dir, struct params *ps, struct comm *comm,
+int save_checkpoint(const char *dir, const struct save *s,
                     struct ckpt_state *st, int64_t keep,
                     int64_t keep_every) MUST_CHECK;
-/* Load weights, buffers, counters and momentum; ERR_DATA, ERR_CONFIG. */
-int save_restore(struct ckpt *c, struct params *ps) MUST_CHECK;
+/* Load all of it; ERR_DATA, ERR_CONFIG. */
+int save_restore(struct ckpt *c, const struct save *s) MUST_CHECK;
 /* The model file: every state entry, F32, with metadata format=pt, model,
  * classes. Atomic. */
 int save_model(const char *path, struct params *ps, const char *model,

@@ -7,31 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Cut where a tensor ends: small first, so that the exchange begins early; the
- * rest of a size that stays in a core's cache (data-and-collectives 4.3). */
-#define FIRST_BUCKET (1 << 20)
-#define BUCKET (4 << 20)
-
-static void cut_buckets(struct step *s)
-{
-    const struct params *ps = &s->m->params;
-    int64_t size = (int64_t)dtype_size(ps->pt), begin = 0, end;
-    int i;
-
-    s->bucket_end = xcalloc((size_t)ps->n + 1, sizeof *s->bucket_end);
-    for (i = ps->n - 1; i >= 0; i--) {
-        end = i > 0 ? ps->p[i - 1].offset : ps->total;
-        if ((end - begin) * size < (s->n_buckets ? BUCKET : FIRST_BUCKET) &&
-            i > 0)
-            continue;
-        s->bucket_end[s->n_buckets++] = end;
-        begin = end;
-    }
-}
-
 int step_init(struct step *s, struct classifier *m, struct comm *comm,
-              const struct recipe *r)
+              const struct recipe *r, bool shards)
 {
+    size_t bytes = 2 * (size_t)comm->world * sizeof(double);
     void *p;
 
     memset(s, 0, sizeof *s);
@@ -45,10 +24,11 @@ int step_init(struct step *s, struct classifier *m, struct comm *comm,
     s->m = m;
     s->comm = comm;
     s->r = r;
-    cut_buckets(s);
-    optim_init(&s->optim, &m->params, r);
+    sharding_init(&s->shard, &m->params, comm, shards);
     scaler_init(&s->scaler, r);
-    if (engine_alloc(m->e, 2 * sizeof(double), &p) < 0)
+    s->sums = xmalloc(bytes);
+    if (optim_init(&s->optim, &s->shard, r) < 0 ||
+        engine_alloc(m->e, bytes, &p) < 0)
         return -1;
     s->check = p;
     return 0;
@@ -58,8 +38,9 @@ void step_release(struct step *s)
 {
     if (s->check)
         engine_free(s->m->e, s->check);
-    free(s->bucket_end);
+    free(s->sums);
     optim_release(&s->optim);
+    sharding_release(&s->shard);
     memset(s, 0, sizeof *s);
 }
 
@@ -74,34 +55,36 @@ static float *arena(struct step *s, int64_t at)
 static int ready(void *arg, int64_t end)
 {
     struct step *s = arg;
+    const struct sharding *k = &s->shard;
+    enum comm_what what = k->on ? COMM_SCATTER : COMM_ALL;
 
     if (s->comm->world == 1)
         return 0;
-    while (s->posted < s->n_buckets && s->bucket_end[s->posted] <= end) {
-        int64_t begin = s->posted ? s->bucket_end[s->posted - 1] : 0;
-        int64_t n = s->bucket_end[s->posted] - begin;
+    while (s->posted < k->n_buckets && k->bucket_end[s->posted] <= end) {
+        int64_t begin = s->posted ? k->bucket_end[s->posted - 1] : 0;
+        int64_t n = k->bucket_end[s->posted] - begin;
 
-        if (comm_start(s->comm, s->posted, arena(s, begin), n) < 0)
+        if (comm_start_slices(s->comm, what, s->posted, arena(s, begin), n) < 0)
             return -1;
         s->posted++;
     }
     return 0;
 }
 
-/* All gradients summed, buffers averaged. */
+/* Gradients summed, all or own slices; buffers averaged. */
 static int exchange(struct step *s)
 {
     struct params *ps = &s->m->params;
     float *buffers = ps->buffers;
+    int b, last = s->shard.n_buckets;
     int64_t i;
-    int b;
 
     if (s->comm->world == 1)
         return 0;
     if (ready(s, ps->total) < 0 ||
-        comm_start(s->comm, s->n_buckets, buffers, ps->buffer_total) < 0)
+        comm_start(s->comm, last, buffers, ps->buffer_total) < 0)
         return -1;
-    for (b = 0; b <= s->n_buckets; b++)
+    for (b = 0; b <= last; b++)
         if (comm_wait(s->comm, b) < 0)
             return -1;
     for (i = 0; i < ps->buffer_total; i++)
@@ -111,35 +94,86 @@ static int exchange(struct step *s)
 
 /* ---- the update */
 
-static int check_range(struct step *s, int64_t begin, int64_t n, double out[2])
+/* Add to out[2] of engine memory the squares of gradients, and how many are not
+ * finite. */
+static int check_range(struct step *s, int64_t begin, int64_t n, double *out)
 {
     const struct params *ps = &s->m->params;
     struct kern_grad_check a = {.g = (const char *)ps->g +
                                      (size_t)begin * dtype_size(ps->pt),
-                                .stats = s->check,
+                                .stats = out,
                                 .n = n,
                                 .pt = ps->pt};
 
-    if (engine_fill(s->m->e, s->check, 0, 2 * sizeof(double)) < 0 ||
-        engine_run(s->m->e, KERN_GRAD_CHECK, &a) < 0 ||
-        engine_download(s->m->e, out, s->check, 2 * sizeof(double)) < 0)
-        return err_wrap("gradients");
-    return 0;
+    return engine_run(s->m->e, KERN_GRAD_CHECK, &a);
+}
+
+static int clear_check(struct step *s)
+{
+    return engine_fill(s->m->e, s->check, 0,
+                       2 * (size_t)s->comm->world * sizeof(double));
+}
+
+static int fetch_check(struct step *s)
+{
+    return engine_download(s->m->e, s->sums, s->check,
+                           2 * (size_t)s->comm->world * sizeof(double));
 }
 
 const char *step_nonfinite(struct step *s)
 {
     const struct params *ps = &s->m->params;
-    double c[2] = {0, 0};
     int i;
 
     for (i = 0; i < ps->n; i++) {
-        if (check_range(s, ps->p[i].offset, ps->p[i].count, c) < 0)
+        if (clear_check(s) < 0 ||
+            check_range(s, ps->p[i].offset, ps->p[i].count, s->check) < 0 ||
+            fetch_check(s) < 0)
             return NULL;
-        if (c[1] > 0)
+        if (s->sums[1] > 0)
             return ps->p[i].name;
     }
     return NULL;
+}
+
+/* The squares of a share, bucket after bucket. */
+static int check_share(struct step *s, int share)
+{
+    int64_t begin, end;
+    int b;
+
+    for (b = 0; b < s->shard.n_buckets; b++) {
+        sharding_slice(&s->shard, b, share, &begin, &end);
+        if (begin < end &&
+            check_range(s, begin, end - begin, s->check + 2 * share) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* c[2]: squares of all gradients, and how many are not finite. */
+static int check_all(struct step *s, double c[2])
+{
+    int i, world = s->comm->world, r = clear_check(s);
+
+    if (r == 0 && world == 1)
+        r = check_range(s, 0, s->m->params.total, s->check);
+    for (i = 0; r == 0 && world > 1 && i < world; i++)
+        if (!s->shard.on || i == s->comm->share)
+            r = check_share(s, i);
+    if (r == 0)
+        r = fetch_check(s);
+    if (r < 0)
+        return err_wrap("gradients");
+    /* zeros of all but one rank are added to each: exact */
+    if (s->shard.on && comm_reduce(s->comm, COMM_SUM, s->sums, 2 * world) < 0)
+        return -1;
+    c[0] = c[1] = 0;
+    for (i = 0; i < world; i++) {
+        c[0] += s->sums[2 * i];
+        c[1] += s->sums[2 * i + 1];
+    }
+    return 0;
 }
 
 static int update(struct step *s, double lr, struct step_result *res)
@@ -147,7 +181,7 @@ static int update(struct step *s, double lr, struct step_result *res)
     double c[2] = {0, 0}, unscale = 1 / s->scaler.scale, coef = 1;
     bool finite;
 
-    if (check_range(s, 0, s->m->params.total, c) < 0)
+    if (check_all(s, c) < 0)
         return -1;
     finite = c[1] == 0 && isfinite(c[0]);
     res->grad_norm = finite ? sqrt(c[0]) * unscale : (double)NAN;
@@ -205,7 +239,13 @@ static int finish(struct step *s, double lr, struct step_result *res)
     if (update(s, lr, res) < 0)
         return -1;
     profile_phase(s->profile, "update", u);
-    res->update_s = clock_s() - u;
+    t = clock_s();
+    res->update_s = t - u;
+    if (!res->skipped && sharding_weights(&s->shard) < 0)
+        return -1;
+    if (s->shard.on)
+        profile_phase(s->profile, "gather", t);
+    res->comm_s += clock_s() - t;
     return classifier_stats(s->m, &res->stats);
 }
 

@@ -12,6 +12,9 @@
  * ranks and micro-batches together; a short last group is so weighted by its
  * true number of images. Batch-norm buffers are averaged over the ranks in the
  * same exchange, so that all ranks hold equal state.
+ *
+ * The norm of the gradients is added in one order, with shards or without: the
+ * squares of each share, then the shares.
  */
 #ifndef TRAIN_STEP_H
 #define TRAIN_STEP_H
@@ -32,12 +35,12 @@ struct step {
     struct classifier *m;
     struct comm *comm;
     const struct recipe *r;
+    struct sharding shard;
     struct optim optim;
     struct scaler scaler;
-    int n_buckets;
-    int64_t *bucket_end;     /* arena elements */
     int posted;              /* buckets started in this step */
-    double *check;           /* engine memory [2] of KERN_GRAD_CHECK */
+    double *check;           /* engine memory [world,2] of KERN_GRAD_CHECK */
+    double *sums;            /* [world,2], the same here */
     struct profile *profile; /* told of the phases; NULL: nobody */
 };
 
@@ -51,8 +54,9 @@ struct step_result {
     double data_s, compute_s, comm_s, update_s;
 };
 
+/* shards: each rank steps its share (sharding.h); same weights, bit for bit. */
 int step_init(struct step *s, struct classifier *m, struct comm *comm,
-              const struct recipe *r) MUST_CHECK;
+              const struct recipe *r, bool shards) MUST_CHECK;
 void step_release(struct step *s);
 /*
  * Run one step with rate lr on the micro-batches that come next. Returns 1; 0

@@ -437,3 +437,19 @@ static bool c_sgd(struct run *r, int v)
     go(r, KERN_SGD, &a);
     return true;
 }
+
+static bool c_ema(struct run *r, int v)
+{
+    struct kern_ema a = {.decay = r->whole ? 3 : 0.9990234375};
+    int64_t rc[2];
+    int opt;
+
+    if (!shape(r, v, 1, rc, &opt))
+        return false;
+    a.pt = r->pt;
+    a.n = rc[0] * rc[1];
+    a.avg = inout(r, "avg", PAR, a.n);
+    a.w = in(r, PAR, a.n);
+    go(r, KERN_EMA, &a);
+    return true;
+}

@@ -237,6 +237,7 @@ static const struct {
     {"softmax_ce", c_softmax_ce, NEVER, true},
     {"grad_check", c_grad_check, ALWAYS, false},
     {"sgd", c_sgd, ALWAYS, false},
+    {"ema", c_ema, ALWAYS, false},
     {"conv plain", c_conv_plain, ALWAYS, true},
     {"conv prologue", c_conv_pro, ALWAYS, true},
     {"conv forward epilogue", c_conv_forward, NOT_HALVES, true},

@@ -73,11 +73,12 @@ static double train_step(struct classifier *m, const struct tensor *image,
     return s.loss / s.n;
 }
 
-static void update(struct classifier *m, bool first, double lr)
+/* v: the velocity; NULL at first. */
+static void update(struct classifier *m, void **v, double lr)
 {
     struct params *ps = &m->params;
+    bool first = !*v;
     struct kern_sgd a = {.w = ps->w,
-                         .m = ps->m,
                          .g = ps->g,
                          .n = ps->total,
                          .lr = lr,
@@ -87,6 +88,9 @@ static void update(struct classifier *m, bool first, double lr)
                          .first = first,
                          .pt = ps->pt};
 
+    if (first)
+        must(engine_alloc(m->e, (size_t)ps->total * dtype_size(ps->pt), v));
+    a.m = *v;
     must(engine_run(m->e, KERN_SGD, &a));
     ps->version++;
 }
@@ -299,6 +303,7 @@ static void test_golden(const char *model, const char *engine, enum dtype t,
     struct golden r;
     double loss[STEPS], *logits;
     int64_t label[N];
+    void *velocity = NULL;
     size_t i;
     int s;
 
@@ -323,7 +328,7 @@ static void test_golden(const char *model, const char *engine, enum dtype t,
     say(&r.grad, model, engine, "gradients", tolerance);
     say(&r.buffer, model, engine, "buffers", tolerance);
     for (s = 1; s < steps; s++) {
-        update(&m, s == 1, 0.02);
+        update(&m, &velocity, 0.02);
         loss[s] = train_step(&m, &image, label);
     }
     if (steps > 1)
@@ -332,6 +337,8 @@ static void test_golden(const char *model, const char *engine, enum dtype t,
            "%s on %s: losses %.6f %.6f, recorded %.6f %.6f", model, engine,
            loss[1], loss[2], r.loss[1], r.loss[2]);
     free(logits);
+    if (velocity)
+        engine_free(e, velocity);
     classifier_release(&m);
     engine_close(e);
 }
@@ -414,6 +421,7 @@ static int with_files(char **arg)
     struct engine *e;
     struct classifier m;
     double *loss = xcalloc(STEPS, sizeof *loss);
+    void *velocity = NULL;
     enum dtype t;
     int i, s;
 
@@ -439,7 +447,7 @@ static int with_files(char **arg)
             add_item(&out, xstrdup("logits"),
                      TENSOR2(DT_F64, NULL, image.shape[0], CLASSES),
                      logits_of(&m, &image));
-        update(&m, s == 0, *(double *)rate.data);
+        update(&m, &velocity, *(double *)rate.data);
     }
     add_item(&out, xstrdup("loss"), TENSOR1(DT_F64, NULL, STEPS), loss);
     for (i = 0; i < m.params.n_state; i++)

@@ -5,7 +5,8 @@
  * With arguments it is a worker for the shell tests instead:
  *	61-comm.t worker KEY=VALUE...
  * steps=, buckets=, numel= (per bucket), sleep= (ms per step), exit= (status at
- * the end); rank= at= how= say which rank misbehaves at which step: kill,
+ * the end); slices=1: sums by slice and gathered, against whole sums of numbers
+ * that round; rank= at= how= say which rank misbehaves at which step: kill,
  * exit3, exit65, abort, close, hang, stop, size, step, layout, samples, early.
  * Rank 0 prints one line with a digest of all sums.
  */
@@ -33,9 +34,9 @@ static void sleep_ms(int64_t ms)
 /* ---- the worker */
 
 static struct {
-    int64_t steps, buckets, numel, sleep, exit, rank, at;
+    int64_t steps, buckets, numel, sleep, exit, rank, at, slices;
     char how[16];
-} set = {3, 2, 1000, 0, 0, -1, 1, ""};
+} set = {3, 2, 1000, 0, 0, -1, 1, 0, ""};
 
 static void set_from(const char *word)
 {
@@ -45,7 +46,7 @@ static void set_from(const char *word)
     } keys[] = {{"steps=", &set.steps}, {"buckets=", &set.buckets},
                 {"numel=", &set.numel}, {"sleep=", &set.sleep},
                 {"exit=", &set.exit},   {"rank=", &set.rank},
-                {"at=", &set.at}};
+                {"at=", &set.at},       {"slices=", &set.slices}};
 
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
         if (!strncmp(word, keys[i].name, strlen(keys[i].name)))
@@ -143,6 +144,64 @@ static void hand_on(struct comm *c)
             die_with(ERR_INTERNAL, "byte %d of the identifier: %d", i, id[i]);
 }
 
+/* Numbers whose sum depends on the order, some of them -0. */
+static float rough(int64_t i, int64_t b, const struct comm *c)
+{
+    static const float scale[] = {1.0f, 1e6f, -1e6f, 3e-3f, -0.0f};
+    int64_t x = i * 2654435761 + b * 40503 + c->step * 77 + c->rank * 9973;
+
+    return (float)(x % 2048 + 1) * scale[i % 5] / 3.0f;
+}
+
+static void exchange(struct comm *c, enum comm_what what, float **g)
+{
+    for (int64_t b = 0; b < set.buckets; b++)
+        if (comm_start_slices(c, what, (int)b, g[b], set.numel) < 0)
+            give_up(c);
+    for (int64_t b = 0; b < set.buckets; b++)
+        if (comm_wait(c, (int)b) < 0)
+            give_up(c);
+}
+
+/* Whole sums, then slices: the same bits, and all slices gathered, too. */
+static void slices_step(struct comm *c, float **g, uint64_t *digest)
+{
+    size_t n = (size_t)set.numel;
+    float *sum[64], *part[64];
+    int64_t first, end;
+
+    ctl_slice(set.numel, c->share, c->world, &first, &end);
+    for (int64_t b = 0; b < set.buckets; b++) {
+        sum[b] = xcalloc(n + 1, sizeof(float));
+        part[b] = xcalloc(n + 1, sizeof(float));
+        for (int64_t i = 0; i < set.numel; i++)
+            sum[b][i] = part[b][i] = rough(i, b, c);
+    }
+    exchange(c, COMM_ALL, sum);
+    exchange(c, COMM_SCATTER, part);
+    for (int64_t b = 0; b < set.buckets; b++) {
+        if (memcmp(part[b] + first, sum[b] + first,
+                   (size_t)(end - first) * sizeof(float)) != 0)
+            die_with(ERR_INTERNAL, "bucket %" PRId64 ": another slice", b);
+        memset(g[b], 0x7f, n * sizeof(float));
+        memcpy(g[b] + first, part[b] + first,
+               (size_t)(end - first) * sizeof(float));
+    }
+    /* twice: the second begins while others read the first */
+    for (int twice = 0; twice < 2; twice++) {
+        exchange(c, COMM_GATHER, g);
+        for (int64_t b = 0; b < set.buckets; b++)
+            if (memcmp(g[b], sum[b], n * sizeof(float)) != 0)
+                die_with(ERR_INTERNAL, "bucket %" PRId64 ": not gathered", b);
+    }
+    for (int64_t b = 0; b < set.buckets; b++) {
+        for (size_t i = 0; i < n; i++)
+            *digest = *digest * 1099511628211u + (uint64_t)(int64_t)(g[b][i] * 64.0f);
+        free(sum[b]);
+        free(part[b]);
+    }
+}
+
 static int worker(int argc, char **argv)
 {
     const char *rank = getenv("RANK");
@@ -179,7 +238,10 @@ static int worker(int argc, char **argv)
             c->step += how("step");
         }
         sleep_ms(set.sleep);
-        work_step(c, g, &digest);
+        if (set.slices)
+            slices_step(c, g, &digest);
+        else
+            work_step(c, g, &digest);
         flag = (double)term;
         if (comm_reduce(c, COMM_MAX, &flag, 1) < 0)
             give_up(c);

@@ -382,6 +382,26 @@ static int sgd(const struct kern_sgd *args)
     return 1;
 }
 
+static int ema(const struct kern_ema *args)
+{
+    const struct kern_ema a = *args;
+    int64_t b, i, blocks = flat_blocks(a.n);
+    const float *w = a.w;
+    float *avg = a.avg;
+
+    if (a.pt != DT_F32)
+        return 0;
+#pragma omp parallel for private(i) schedule(static) if (blocks > 1)
+    for (b = 0; b < blocks; b++) {
+        const struct kern_ema own = a;
+
+#pragma omp simd
+        for (i = b * FLAT; i < at_most((b + 1) * FLAT, own.n); i++)
+            avg[i] = kern_ema_at(&own, avg[i], w[i]);
+    }
+    return 1;
+}
+
 /* Numbers that are not finite are masked away: a condition would keep the loop
  * from vectorising. */
 static void check_block(const float *g, int64_t n, double *out)
@@ -485,6 +505,8 @@ int GLUE(cpu_loops, ISA)(struct cpu *dev, enum kernel k, const void *args)
         return cast(args);
     if (k == KERN_SGD)
         return sgd(args);
+    if (k == KERN_EMA)
+        return ema(args);
     if (k == KERN_GRAD_CHECK)
         return grad_check(dev, args);
     types_of(k, args, &dt, &pt);

@@ -1,5 +1,5 @@
 /*
- * sgd.h - bodies of the optimiser and of the check before it.
+ * sgd.h - bodies of the optimiser, of the check before it, of the average after.
  *
  * Source: pytorch torch/optim/sgd.py.
  */
@@ -17,6 +17,14 @@ KERN_FN void kern_sgd_at(const struct kern_sgd *a, KREAL g, KREAL *w, KREAL *m)
     *m = a->first ? g : mu * *m + g;
     u = a->nesterov ? g + mu * *m : *m;
     *w = *w - (KREAL)a->lr * u;
+}
+
+/* KERN_EMA: the new average. */
+KERN_FN KREAL kern_ema_at(const struct kern_ema *a, KREAL avg, KREAL w)
+{
+    KREAL old = (KREAL)a->decay * avg, now = (KREAL)(1 - a->decay) * w;
+
+    return old + now;
 }
 
 /* KERN_GRAD_CHECK: is g a number? (g - g is NaN for infinities and NaN.) */

@@ -40,6 +40,7 @@ enum kernel {
     KERN_SOFTMAX_CE,
     KERN_GRAD_CHECK,
     KERN_SGD,
+    KERN_EMA,
     KERN_N
 };
 
@@ -249,6 +250,18 @@ struct kern_sgd {
     int64_t n;
     double lr, mu, wd, gmul;
     bool nesterov, first;
+    enum dtype pt;
+};
+
+/*
+ * avg = decay*avg + (1-decay)*w, both products rounded before they are added.
+ * Source: pytorch/vision references/classification/utils.py.
+ */
+struct kern_ema {
+    void *avg;
+    const void *w;
+    int64_t n;
+    double decay;
     enum dtype pt;
 };
 

@@ -161,6 +161,7 @@ static ref_kernel *const kernels[KERN_N] = {
     [KERN_SOFTMAX_CE] = ref_softmax_ce,
     [KERN_GRAD_CHECK] = ref_grad_check,
     [KERN_SGD] = ref_sgd,
+    [KERN_EMA] = ref_ema,
 };
 
 int ref_run(void *dev, enum kernel k, const void *args)

@@ -210,3 +210,21 @@ void ref_sgd(const void *args)
 {
     each_chunk(args, ((const struct kern_sgd *)args)->n, sgd_chunk);
 }
+
+static void ema_chunk(const void *args, int64_t i, int n)
+{
+    const struct kern_ema *a = args;
+    double avg[REF_WIDE], w[REF_WIDE];
+    int j;
+
+    ref_load(a->pt, a->avg, i, n, avg);
+    ref_load(a->pt, a->w, i, n, w);
+    for (j = 0; j < n; j++)
+        avg[j] = kern_ema_at(a, avg[j], w[j]);
+    ref_store(a->pt, a->avg, i, n, avg);
+}
+
+void ref_ema(const void *args)
+{
+    each_chunk(args, ((const struct kern_ema *)args)->n, ema_chunk);
+}
