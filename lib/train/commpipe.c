@@ -138,8 +138,11 @@ static void thread_ends(struct pipe_comm *p)
 /* A bucket or a slice of one: in the frame; or in shared memory, the numbers
  * first, then the word that they are there. */
 static int write_bucket(struct pipe_comm *p, struct frame_writer *w,
-                        const struct request *r, const char *type)
+                        const struct request *r)
 {
+    const char *type = r->kind == GRAD      ? CTL_GRAD
+                       : r->kind == SCATTER ? CTL_SCATTER
+                                            : CTL_GATHER;
     struct frame_item g = {"g", TENSOR1(DT_F32, r->data, r->count)};
     bool slot = r->at >= 0;
     char text[4][24];
@@ -182,11 +185,9 @@ static int write_request(struct pipe_comm *p, struct frame_writer *w,
             hello[5].value = "0";
         return frame_write(w, CTL_HELLO, hello, 6, NULL, 0, 0);
     case GRAD:
-        return write_bucket(p, w, r, CTL_GRAD);
     case SCATTER:
-        return write_bucket(p, w, r, CTL_SCATTER);
     case GATHER:
-        return write_bucket(p, w, r, CTL_GATHER);
+        return write_bucket(p, w, r);
     case REDUCE:
         return frame_write(w, CTL_REDUCE, &reduce, 1, &v, 1, 0);
     case BCAST:
@@ -504,7 +505,7 @@ static int pipe_start(struct comm *c, enum comm_what what, int bucket, float *g,
                         .whole = numel};
     struct bucket posted = {POSTED, g, numel, 0, -1, 0};
     int64_t first, end;
-    size_t at;
+    size_t at, bytes = (size_t)numel * sizeof(float);
     int result;
 
     ctl_slice(numel, c->share, c->world, &first, &end);
@@ -518,8 +519,7 @@ static int pipe_start(struct comm *c, enum comm_what what, int bucket, float *g,
         r.first = first;
     }
     if (c->shares) {
-        if (slots_place(&p->slots, bucket, (size_t)numel * sizeof(float), &at) <
-            0) {
+        if (slots_place(&p->slots, bucket, bytes, &at) < 0) {
             fail(p);
             return -1;
         }
