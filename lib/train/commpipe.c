@@ -496,13 +496,8 @@ static int pipe_start(struct comm *c, enum comm_what what, int bucket, float *g,
 {
     static const enum kind kinds[] = {GRAD, SCATTER, GATHER};
     struct pipe_comm *p = self(c);
-    struct request r = {.kind = kinds[what],
-                        .bucket = bucket,
-                        .step = c->step,
-                        .data = g,
-                        .count = numel,
-                        .at = -1,
-                        .whole = numel};
+    struct request r = {kinds[what], bucket, c->step, g, numel,
+                        NULL,        -1,     numel,   0};
     struct bucket posted = {POSTED, g, numel, 0, -1, 0};
     int64_t first, end;
     size_t at, bytes = (size_t)numel * sizeof(float);

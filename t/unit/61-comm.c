@@ -196,7 +196,8 @@ static void slices_step(struct comm *c, float **g, uint64_t *digest)
     }
     for (int64_t b = 0; b < set.buckets; b++) {
         for (size_t i = 0; i < n; i++)
-            *digest = *digest * 1099511628211u + (uint64_t)(int64_t)(g[b][i] * 64.0f);
+            *digest =
+                *digest * 1099511628211u + (uint64_t)(int64_t)(g[b][i] * 64.0f);
         free(sum[b]);
         free(part[b]);
     }
