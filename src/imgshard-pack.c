@@ -259,6 +259,10 @@ static void say_classes(const struct shard_set *s)
              (unsigned long)s->n_classes);
     if (*unknown)
         warn("%zu images have no class", *unknown);
+    if (s->n_classes == 1 && !*unknown)
+        warn("one class alone, \"%s\": are classes the folders of the folder "
+             "that was given?",
+             s->cls[0].name);
     free(count);
 }
 

@@ -331,7 +331,7 @@ fi
 if have_data jpeg-edge/misnamed; then
 	expect_status 0 'misnamed files' "$I" pack -o mis --on-bad drop "$DATA"
 	like "$(cat out)" ' 2 samples, .* 2 png, 2 dropped' 'by their contents'
-	like "$(cat err)" 'is_gif\.JPEG: neither JPEG nor PNG' 'others are named'
+	like "$(cat err)" 'is_gif\.JPEG: GIF: neither JPEG nor PNG' 'others are named'
 else
 	skip 3 'data: jpeg-edge is not here'
 fi

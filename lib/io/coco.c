@@ -1,6 +1,7 @@
 #include "io/coco.h"
 
 #include "util/json.h"
+#include "util/utf8.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 
 #define FILE_MAX (4ULL << 30)
 #define NAME_MAX_BYTES 4096
+#define WHOLE_MAX 9007199254740992.0 /* beyond, not every number is one */
 
 /* An object before images and categories are known. */
 struct raw {
@@ -46,10 +48,30 @@ void coco_release(struct coco *c)
 
 /* ---- elements */
 
+/* A whole number, which some write with a point. */
+static int get_whole(const json_t *o, const char *key, int64_t *v)
+{
+    const json_t *m = json_object_get(o, key);
+    double real = json_real_value(m); /* 0 of anything else */
+
+    if (!json_is_real(m) || real != trunc(real) || fabs(real) > WHOLE_MAX)
+        return json_get_int(o, key, v);
+    *v = (int64_t)real;
+    return 0;
+}
+
+/* A member that is neither missing nor null. */
+static bool is_given(const json_t *o, const char *key)
+{
+    const json_t *m = json_object_get(o, key);
+
+    return m && !json_is_null(m);
+}
+
 static int get_range(const json_t *o, const char *key, int64_t least,
                      int64_t most, int64_t *v)
 {
-    if (json_get_int(o, key, v) < 0)
+    if (get_whole(o, key, v) < 0)
         return -1;
     if (*v < least || *v > most)
         return err_set(ERR_DATA, "%s %lld: out of range", key, (long long)*v);
@@ -150,7 +172,7 @@ static int get_flag(const json_t *j, const char *key, bool *v)
 {
     const json_t *m = json_object_get(j, key);
 
-    if (m && !json_is_number(m) && !json_is_boolean(m))
+    if (is_given(j, key) && !json_is_number(m) && !json_is_boolean(m))
         return err_set(ERR_DATA, "%s: not a number", key);
     *v = json_is_true(m) || (m && json_number_value(m) != 0);
     return 0;
@@ -160,8 +182,8 @@ static int take_object(struct parsing *p, const json_t *j, struct raw *r)
 {
     bool ignore;
 
-    if (json_get_int(j, "image_id", &r->image) < 0 ||
-        json_get_int(j, "category_id", &r->category) < 0 ||
+    if (get_whole(j, "image_id", &r->image) < 0 ||
+        get_whole(j, "category_id", &r->category) < 0 ||
         get_flag(j, "iscrowd", &r->o.crowd) < 0 ||
         get_flag(j, "ignore", &ignore) < 0 || parse_box(j, r->o.bbox) < 0)
         return -1;
@@ -169,7 +191,7 @@ static int take_object(struct parsing *p, const json_t *j, struct raw *r)
         return err_set(ERR_DATA, "ignore is set: such a file is not for "
                                  "training");
     r->o.area = r->o.bbox[2] * r->o.bbox[3];
-    if (json_object_get(j, "area") && json_get_real(j, "area", &r->o.area) < 0)
+    if (is_given(j, "area") && json_get_real(j, "area", &r->o.area) < 0)
         return -1;
     if (!(fabs(r->o.area) <= ANNOT_NUMBER_MAX))
         return err_set(ERR_DATA, "area %g: out of range", r->o.area);
@@ -184,7 +206,7 @@ static int parse_object(struct parsing *p, const json_t *j)
 {
     struct raw r = {.image = 0};
 
-    if (json_get_int(j, "id", &r.o.id) < 0)
+    if (get_whole(j, "id", &r.o.id) < 0)
         return err_wrap("annotation %zu", p->n_raw);
     if (take_object(p, j, &r) < 0)
         return err_wrap("annotation id %lld", (long long)r.o.id);
@@ -409,7 +431,8 @@ static void share_out(struct parsing *p)
 int coco_parse(struct coco *c, const char *text, size_t n, const char *path)
 {
     struct parsing p = {.c = c};
-    struct json_walk w = {.text = text, .n = n, .what = path};
+    size_t bom = utf8_bom(text, n);
+    struct json_walk w = {.text = text + bom, .n = n - bom, .what = path};
     int r = parse_text(&p, &w);
 
     if (r == 0) {

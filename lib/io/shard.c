@@ -252,7 +252,7 @@ int shard_set_classes(struct shard_set *s, const char *file)
         err_set(ERR_DATA, "%s: not a text", file);
         goto out;
     }
-    for (line = b.data; *line; line = next) {
+    for (line = b.data + utf8_bom(b.data, b.len); *line; line = next) {
         n = strcspn(line, "\n");
         next = line[n] ? line + n + 1 : line + n;
         while (n > 0 && isspace((unsigned char)line[n - 1]))

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,46 +39,65 @@ int32_t label_of_name(struct source *src, const char *name)
     return (int32_t)(-2 - i);
 }
 
-bool is_split_name(const char *name, size_t n)
+/* Which split a name stands for: 1 training, 2 validation, 3 test, 0: none. */
+static int split_of(const char *name, size_t n)
 {
-    static const char *const known[] = {"train", "val", "validation", "test"};
+    static const struct {
+        const char *name;
+        int split;
+    } known[] = {{"train", 1},  {"training", 1},   {"val", 2},
+                 {"valid", 2},  {"validation", 2}, {"test", 3},
+                 {"testing", 3}};
 
     for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
-        if (strlen(known[i]) == n && !memcmp(known[i], name, n))
-            return true;
-    return false;
+        if (strlen(known[i].name) == n && !strncasecmp(known[i].name, name, n))
+            return known[i].split;
+    return 0;
+}
+
+bool is_split_name(const char *name, size_t n)
+{
+    return split_of(name, n) > 0;
 }
 
 bool is_split(const char *folder, size_t n, const char *split)
 {
-    if (strlen(split) == n && !memcmp(folder, split, n))
-        return true;
-    return (!strcmp(split, "val") && n == 10 &&
-            !memcmp(folder, "validation", n)) ||
-           (!strcmp(split, "validation") && n == 3 &&
-            !memcmp(folder, "val", n));
+    int wanted = split_of(split, strlen(split));
+
+    return (strlen(split) == n && !memcmp(folder, split, n)) ||
+           (wanted && wanted == split_of(folder, n));
 }
 
-/* Is the entry of a folder a directory (1), a regular file (0)? Links are
- * followed. */
+enum kind {
+    KIND_FILE,
+    KIND_FOLDER,
+    KIND_NEITHER /* a link to nothing, a pipe */
+};
+
+/* What an entry of a folder is, links followed, or -1. */
 static int kind_in(int dir, const char *folder, const char *name,
                    uint64_t *size)
 {
     struct stat st;
 
     if (fstatat(dir, name, &st, 0) < 0)
-        return err_sys(ERR_NOINPUT, "%s%s", folder, name);
+        return errno == ENOENT && !fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW)
+                   ? KIND_NEITHER
+                   : err_sys(ERR_NOINPUT, "%s%s", folder, name);
     *size = (uint64_t)st.st_size;
-    if (S_ISDIR(st.st_mode))
-        return 1;
-    if (S_ISREG(st.st_mode))
-        return 0;
-    return err_set(ERR_DATA, "%s%s: neither a file nor a folder", folder, name);
+    return S_ISDIR(st.st_mode)   ? KIND_FOLDER
+           : S_ISREG(st.st_mode) ? KIND_FILE
+                                 : KIND_NEITHER;
 }
 
+/* The same of a path that was given, which must be one of both. */
 static int kind_of(const char *path, uint64_t *size)
 {
-    return kind_in(AT_FDCWD, "", path, size);
+    int kind = kind_in(AT_FDCWD, "", path, size);
+
+    return kind == KIND_NEITHER
+               ? err_set(ERR_DATA, "%s: neither a file nor a folder", path)
+               : kind;
 }
 
 /* An entry that is no hidden one; NULL at the end and for errors. */
@@ -96,7 +116,7 @@ static int walk_class(struct walk *w, int depth)
     DIR *d = opendir(w->path.data);
     int64_t folder = -1;
     struct dirent *e;
-    uint64_t size;
+    uint64_t size = 0;
     int kind = 0;
 
     if (!d)
@@ -106,11 +126,11 @@ static int walk_class(struct walk *w, int depth)
                        w->path.data, DEPTH_MAX);
     while (kind >= 0 && (e = next_entry(d, &w->src->ignored))) {
         kind = kind_in(dirfd(d), w->path.data, e->d_name, &size);
-        if (kind > 0) {
+        if (kind == KIND_FOLDER) {
             buf_addf(&w->path, "%s/", e->d_name);
             kind = walk_class(w, depth + 1);
             w->path.data[w->path.len = len] = 0;
-        } else if (kind == 0) {
+        } else if (kind >= 0) {
             struct source_file *f;
 
             if (folder < 0)
@@ -119,6 +139,8 @@ static int walk_class(struct walk *w, int depth)
             f = source_add(w->src, (uint32_t)folder, e->d_name);
             f->label = w->label;
             f->bytes = size < UINT32_MAX ? (uint32_t)size : UINT32_MAX;
+            if (kind == KIND_NEITHER)
+                source_put(w->src, f)->missing = true;
         }
     }
     if (kind >= 0 && errno)
@@ -165,8 +187,8 @@ static int folders(const char *dir, char ***names, size_t *n, size_t *files)
     buf_addf(&path, "%s/", dir);
     while (kind >= 0 && (e = next_entry(d, &hidden))) {
         kind = kind_in(dirfd(d), path.data, e->d_name, &size);
-        *files += kind == 0;
-        if (kind > 0) {
+        *files += kind == KIND_FILE || kind == KIND_NEITHER;
+        if (kind == KIND_FOLDER) {
             *names = xreallocarray(*names, *n + 1, sizeof(**names));
             (*names)[(*n)++] = xstrdup(e->d_name);
         }
@@ -496,7 +518,10 @@ int source_read(struct source *src, size_t i, struct buf *image,
     int r;
 
     if (p && p->missing)
-        return source_bad(src, i, "not there");
+        return source_bad(
+            src, i,
+            p->annot ? "not there"
+                     : "neither a file nor a folder, nor a link to one");
     if (p && p->archive >= 0 && !size)
         return source_bad(src, i, "empty, or a sample without an image");
     if (size > SHARD_MEMBER_MAX)

@@ -49,7 +49,7 @@ struct source_file {
  * keys end with. */
 struct source_folder {
     char *path; /* for messages: "FOLDER/", "TAR: " */
-    char *key;
+    char *key;  /* before it is spelled */
     enum source_key {
         KEY_STEM,   /* the name without its extension */
         KEY_SAMPLE, /* up to the first dot of its last part */
@@ -64,7 +64,7 @@ struct source_place {
     uint64_t offset, size; /* in the archive, decompressed; size 0: no image */
     uint64_t json_offset;
     const struct annot *annot; /* COCO: what is in it; lent by the source */
-    bool missing;              /* COCO: the image is not there */
+    bool missing;              /* there is no such file */
 };
 
 struct source_archive {
@@ -82,6 +82,7 @@ struct source {
     struct source_text *text; /* names */
     size_t ignored;           /* files outside class folders, hidden files */
     bool sequential; /* read files in their order, one after the other */
+    bool spelled;    /* in keys other characters are "+" and two hex digits */
     int32_t numbers; /* labels that came as numbers, without names, are less */
     size_t n_archives;
     struct source_archive *archive;
@@ -118,7 +119,8 @@ int source_read(struct source *src, size_t i, struct buf *image,
 void source_release(struct source *src);
 /* Path of a file, for messages: FILE, or "TAR: MEMBER". Appended. */
 void source_path(const struct source *src, size_t i, struct buf *b);
-/* Key of a file, appended. In it other than [A-Za-z0-9_/+-] is "_". */
+/* Key of a file, appended. In it other than [A-Za-z0-9_/+-] is "_", unless two
+ * files would have the same. */
 void source_key(const struct source *src, size_t i, struct buf *b);
 /* Bytes of its image, as far as they are known. */
 uint64_t source_size(const struct source *src, size_t i);

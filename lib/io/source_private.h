@@ -24,9 +24,11 @@ const struct source_place *source_place(const struct source *src, size_t i);
 /* "PATH: " and the rest for the file i: ERR_DATA. */
 int source_bad(const struct source *src, size_t i, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
-/* Characters of a key, in place. */
-void source_plain(char *key);
-/* By keys; ERR_DATA: two files have the same. ERR_NOINPUT: none. */
+/* The characters of a key for those of a name, appended. */
+void source_spell(const struct source *src, const char *text, size_t n,
+                  struct buf *b);
+/* By keys, which are spelled if some would be equal; ERR_DATA: two files have
+ * the same even so. ERR_NOINPUT: none. */
 int source_sort(struct source *src) MUST_CHECK;
 /* As they lie in their archives. */
 void source_sort_places(struct source *src);
@@ -34,7 +36,7 @@ void source_sort_places(struct source *src);
 void source_list_release(struct source *src);
 /* The label of a class name; the name is remembered. */
 int32_t label_of_name(struct source *src, const char *name);
-/* "train", "val", "validation", "test". */
+/* "train", "val", "valid", "test" and such, in any case. */
 bool is_split_name(const char *name, size_t n);
 /* Is folder the one that --split SPLIT means? */
 bool is_split(const char *folder, size_t n, const char *split);

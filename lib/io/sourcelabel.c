@@ -2,6 +2,7 @@
 #include "io/source_private.h"
 
 #include "util/buf.h"
+#include "util/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -67,11 +68,16 @@ static bool is_number(const char *s)
 
 static int read_text(struct buf *b, const char *path)
 {
+    size_t bom;
+
     if (buf_read_file(b, path, TEXT_MAX) < 0)
         return -1;
     buf_reserve(b, 1);
     if (memchr(b->data, 0, b->len))
         return err_set(ERR_DATA, "%s: not a text", path);
+    bom = utf8_bom(b->data, b->len);
+    b->len -= bom;
+    memmove(b->data, b->data + bom, b->len + 1);
     return 0;
 }
 
@@ -184,17 +190,13 @@ static void index_files(struct labels *t)
 }
 
 /* Key of a relative path, in b. */
-static char *key_of(const char *path, struct buf *b)
+static char *key_of(const struct source *src, const char *path, struct buf *b)
 {
-    char *base, *dot;
+    const char *base = base_of(path), *dot = strrchr(base, '.');
 
-    buf_addstr(b, path);
-    base = strrchr(b->data, '/');
-    base = base ? base + 1 : b->data;
-    dot = strrchr(base, '.');
-    if (dot && dot != base)
-        *dot = 0;
-    source_plain(b->data);
+    source_spell(src, path,
+                 dot && dot != base ? (size_t)(dot - path) : strlen(path), b);
+    buf_addstr(b, "");
     return b->data;
 }
 
@@ -207,7 +209,7 @@ static int64_t find_file(const struct labels *t, const char *name)
 
     while (!strncmp(name, "./", 2))
         name += 2;
-    key = key_of(name, &b);
+    key = key_of(t->src, name, &b);
     if (!map_get(&t->by_key, key, &i) &&
         !map_get(&t->by_key, base_of(key), &i) &&
         !map_get(&t->by_base, base_of(key), &i))

@@ -2,13 +2,10 @@
 #include "io/source_private.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define TEXT_BYTES (1 << 16)
-#define ID_FORMAT "%012lld"
-#define ID_DIGITS12 1000000000000
 
 /* Names, one after the other, each behind the bytes of it that make the key. */
 struct source_text {
@@ -42,11 +39,22 @@ static bool is_plain(unsigned char c)
            c == '-';
 }
 
-void source_plain(char *key)
+void source_spell(const struct source *src, const char *text, size_t n,
+                  struct buf *b)
 {
-    for (; *key; key++)
-        if (!is_plain((unsigned char)*key))
-            *key = '_';
+    static const char hex[] = "0123456789ABCDEF";
+
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+
+        if (src->spelled && (!is_plain(c) || c == '+')) {
+            char code[3] = {'+', hex[c >> 4], hex[c & 15]};
+
+            buf_add(b, code, sizeof(code));
+        } else {
+            buf_addch(b, is_plain(c) ? (char)c : '_');
+        }
+    }
 }
 
 /* How much of a name belongs to the key. */
@@ -73,15 +81,12 @@ void source_key(const struct source *src, size_t i, struct buf *b)
 {
     const struct source_file *f = &src->file[i];
     const struct source_folder *in = &src->folder[f->folder];
-    size_t at;
 
-    buf_addstr(b, in->key);
-    at = b->len;
+    source_spell(src, in->key, strlen(in->key), b);
     if (in->rule == KEY_ID)
-        buf_addf(b, ID_FORMAT, (long long)source_annot(src, i)->id);
+        buf_addf(b, "%012lld", (long long)source_annot(src, i)->id);
     else
-        buf_add(b, f->name, stem(f));
-    source_plain(b->data + at);
+        source_spell(src, f->name, stem(f), b);
 }
 
 /* ---- the list */
@@ -95,7 +100,6 @@ uint32_t source_folder(struct source *src, const char *path, const char *key,
         xreallocarray(src->folder, src->n_folders + 1, sizeof(*src->folder));
     f = &src->folder[src->n_folders];
     *f = (struct source_folder){xstrdup(path), xstrdup(key), rule};
-    source_plain(f->key);
     return (uint32_t)src->n_folders++;
 }
 
@@ -205,16 +209,18 @@ struct walk {
     const char *prefix, *name, *end;
 };
 
+/* Spelled keys are in the order of what they spell. */
 static unsigned char step(struct walk *w)
 {
     unsigned char c;
 
     if (*w->prefix)
-        return (unsigned char)*w->prefix++;
-    if (w->name == w->end)
+        c = (unsigned char)*w->prefix++;
+    else if (w->name < w->end)
+        c = (unsigned char)*w->name++;
+    else
         return 0;
-    c = (unsigned char)*w->name++;
-    return is_plain(c) ? c : '_';
+    return is_plain(c) || sorting->spelled ? c : '_';
 }
 
 static struct walk walk_of(const struct source_file *f)
@@ -228,14 +234,7 @@ static int by_id(const struct source_file *x, const struct source_file *y)
     int64_t a = sorting->place[x->place - 1].annot->id;
     int64_t b = sorting->place[y->place - 1].annot->id;
 
-    char v[24], w[24];
-
-    /* as text, where they have more digits than most */
-    if (a < ID_DIGITS12 && b < ID_DIGITS12)
-        return (a > b) - (a < b);
-    snprintf(v, sizeof(v), ID_FORMAT, (long long)a);
-    snprintf(w, sizeof(w), ID_FORMAT, (long long)b);
-    return strcmp(v, w);
+    return (a > b) - (a < b); /* all have 12 digits */
 }
 
 static int by_key(const void *a, const void *b)
@@ -299,16 +298,32 @@ static int same_key(const struct source *src, size_t i)
     return -1;
 }
 
-int source_sort(struct source *src)
+/* Sort; the second of two that have one key, or 0. */
+static size_t sort_keys(struct source *src)
 {
-    if (!src->n)
-        return err_set(ERR_NOINPUT, "no files in the sources");
     sorting = src;
     qsort(src->file, src->n, sizeof(*src->file), by_key_and_path);
     for (size_t i = 1; i < src->n; i++)
         if (!by_key(&src->file[i - 1], &src->file[i]))
-            return same_key(src, i);
+            return i;
     return 0;
+}
+
+int source_sort(struct source *src)
+{
+    if (!src->n)
+        return err_set(ERR_NOINPUT, "no files in the sources");
+    if (!sort_keys(src))
+        return 0;
+    src->spelled = true;
+    if (!sort_keys(src)) {
+        note("keys: other characters are written as +XX, for with \"_\" some "
+             "files would have the same");
+        return 0;
+    }
+    /* "_" is easier to read */
+    src->spelled = false;
+    return same_key(src, sort_keys(src));
 }
 
 void source_sort_places(struct source *src)

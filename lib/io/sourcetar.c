@@ -528,12 +528,17 @@ int source_tar(struct source *src, const char *path,
 {
     struct listing l = {.src = src, .how = how, .name = path};
     int fd = open(path, O_RDONLY | O_CLOEXEC), r;
-    char head[2];
+    char head[2] = {0};
     bool gz;
 
     if (fd < 0)
         return err_sys(ERR_NOINPUT, "%s: open", path);
     gz = pread(fd, head, 2, 0) == 2 && gz_sniff(head, 2);
+    if (!memcmp(head, "\xff\xd8", 2) || !memcmp(head, "\x89P", 2)) {
+        close(fd);
+        return err_set(ERR_DATA, "%s: an image: give its folder, or a tar",
+                       path);
+    }
     l.archive = (int32_t)src->n_archives++;
     src->archive =
         xreallocarray(src->archive, src->n_archives, sizeof(*src->archive));

@@ -1,5 +1,7 @@
 #include "util/utf8.h"
 
+#include <string.h>
+
 size_t utf8_len(const char *text)
 {
     const unsigned char *s = (const unsigned char *)text;
@@ -35,4 +37,9 @@ bool utf8_valid(const char *s)
     while (*s && (n = utf8_len(s)) > 0)
         s += n;
     return !*s;
+}
+
+size_t utf8_bom(const char *text, size_t n)
+{
+    return n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0;
 }

@@ -14,5 +14,7 @@
  * end. */
 size_t utf8_len(const char *text);
 bool utf8_valid(const char *text);
+/* Bytes of the mark that some put in front of a text: 3 or 0. */
+size_t utf8_bom(const char *text, size_t n);
 
 #endif

@@ -4,6 +4,7 @@
 #include "vision/ppm.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct image_decoder {
     enum image_kind kind; /* of the image begun */
@@ -23,9 +24,27 @@ enum image_kind image_sniff(const void *p, size_t n)
     return png_sniff(p, n) ? IMAGE_PNG : IMAGE_NEITHER;
 }
 
-static int neither(void)
+/* What others keep under the same names. */
+static int neither(const void *p, size_t n)
 {
-    return err_set(ERR_DATA, "neither JPEG nor PNG");
+    static const struct {
+        const char *name;
+        size_t at;
+        const char *magic;
+    } known[] = {{"GIF: ", 0, "GIF8"},    {"WebP: ", 8, "WEBP"},
+                 {"BMP: ", 0, "BM"},      {"TIFF: ", 0, "II*"},
+                 {"TIFF: ", 0, "MM"},     {"HEIF or AVIF: ", 4, "ftyp"},
+                 {"grey PNM: ", 0, "P5"}, {"a page: ", 0, "<"}};
+    const char *name = n ? "" : "empty: ";
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known) && !*name; i++) {
+        size_t len = strlen(known[i].magic);
+
+        if (n >= known[i].at + len &&
+            !memcmp((const char *)p + known[i].at, known[i].magic, len))
+            name = known[i].name;
+    }
+    return err_set(ERR_DATA, "%sneither JPEG nor PNG", name);
 }
 
 static int from_jpeg(struct image_info *info, const struct jpeg_info *j)
@@ -67,7 +86,7 @@ int image_probe(const void *p, size_t n, struct image_info *info)
 
     info->kind = image_sniff(p, n);
     if (info->kind == IMAGE_NEITHER)
-        return neither();
+        return neither(p, n);
     if (info->kind == IMAGE_PNG)
         return png_probe(p, n, &png) < 0 ? -1 : from_png(info, &png);
     if (info->kind == IMAGE_PPM)
@@ -109,7 +128,7 @@ int image_check(struct image_decoder *d, const void *p, size_t n,
 
     d->kind = info->kind = image_sniff(p, n);
     if (d->kind == IMAGE_NEITHER)
-        return neither();
+        return neither(p, n);
     if (d->kind == IMAGE_PNG)
         return png_check(d->png, p, n, &png) < 0 ? -1 : from_png(info, &png);
     if (d->kind == IMAGE_PPM)
@@ -122,7 +141,7 @@ int image_begin(struct image_decoder *d, const void *p, size_t n, int *width,
 {
     d->kind = image_sniff(p, n);
     if (d->kind == IMAGE_NEITHER)
-        return neither();
+        return neither(p, n);
     if (d->kind == IMAGE_PPM)
         return ppm_begin(d->ppm, p, n, width, height);
     return d->kind == IMAGE_PNG ? png_begin(d->png, p, n, width, height)
