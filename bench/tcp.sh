@@ -1,7 +1,8 @@
 #!/bin/sh
 # tcp.sh - sums over two hosts beside what iperf3 moves over the same link: two
 # network namespaces and a pair of veth devices; in turns, the median of ROUNDS.
-# Each host sends and receives the size of the bucket once. Needs root.
+# Each host sends and receives the size of the bucket once, so there is a second
+# iperf3 that does both at once; the ratios are to the first. Needs root.
 # usage: bench/tcp.sh [RATE|none]...       RATE as for tc, such as 1gbit
 set -eu
 TOP=$(cd "$(dirname "$0")/.." && pwd)
@@ -34,13 +35,15 @@ set_rate() {
         rate "$3" burst 256kb latency 20ms
 }
 
-# Gb/s in one direction
+# iperf FILE [OPTION]: Gb/s of a direction to the end of FILE
 iperf() {
+    file=$1
+    shift
     ip netns exec $b iperf3 -s -1 >"$tmp/server" 2>&1 &
     sleep 0.5
-    ip netns exec $a iperf3 -c 10.78.0.2 -t 3 -J |
+    ip netns exec $a iperf3 -c 10.78.0.2 -t 3 -J "$@" |
         sed -n '/"sum_received"/,/}/s/.*"bits_per_second":[[:space:]]*\([0-9.e+]*\).*/\1/p' |
-        awk '{ print $1 / 1e9 }' >>"$tmp/iperf"
+        awk '{ print $1 / 1e9 }' >>"$file"
     wait $!
 }
 
@@ -55,17 +58,18 @@ ours() {
 }
 
 machine
-printf '%-12s %12s' "Gb/s of $BYTES" iperf3
+printf '%-16s %8s %8s' "Gb/s of $BYTES" iperf3 --bidir
 [ $# -gt 0 ] || set -- 1gbit 5gbit none
 printf ' %8s %6s' mac ratio aead ratio none ratio bf16 ratio
 echo
 for rate; do
     set_rate $a va "$rate"
     set_rate $b vb "$rate"
-    rm -f "$tmp/iperf" "$tmp"/ours.*
+    rm -f "$tmp/iperf" "$tmp/both" "$tmp"/ours.*
     i=0
     while [ $i -lt "$ROUNDS" ]; do
-        iperf
+        iperf "$tmp/iperf"
+        iperf "$tmp/both" --bidir
         for auth in mac aead none; do
             ours --wire-auth $auth >>"$tmp/ours.$auth"
         done
@@ -73,7 +77,7 @@ for rate; do
         i=$((i + 1))
     done
     link=$(median "$tmp/iperf")
-    printf '%-12s %12.2f' "$rate" "$link"
+    printf '%-16s %8.2f %8.2f' "$rate" "$link" "$(median "$tmp/both")"
     for auth in mac aead none bf16; do
         median "$tmp/ours.$auth" | awk -v l="$link" '{ printf " %8.2f %6.2f", $1, $1 / l }'
     done

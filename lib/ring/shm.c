@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -19,10 +20,8 @@
 #define PAGE 4096
 #define MAGIC 0x3152414d /* "MAR1" */
 #define CHUNK 8192       /* elements added at a time: 32 KiB */
-/* Looks before a wait sleeps; some 20 in a microsecond. */
-#define LOOKS_LEAST 8
-#define LOOKS_PROBE 100
-#define LOOKS_MOST 1000
+/* Looks before a wait sleeps: some 10 us. */
+#define LOOKS 200
 
 enum {
     RUNNING,
@@ -310,6 +309,7 @@ void shm_post(struct shm_count *c, uint32_t k)
 {
     /* In one order with what a sleeper does: either it sees k, or it is seen
      * here. One that was killed asleep is woken for ever, which does no harm. */
+    atomic_store_explicit(&c->cpu, sched_getcpu() + 1, memory_order_relaxed);
     atomic_store(&c->v, k);
     if (atomic_load(&c->sleepers))
         futex(&c->v, FUTEX_WAKE, INT32_MAX, NULL);
@@ -374,30 +374,18 @@ static bool reached(const struct shm_count *c, uint32_t k)
            0;
 }
 
-/*
- * Look for a while: twice as long as looking has taken of late where it helped.
- * It does where ranks run side by side; where they share a CPU it only keeps the
- * other from coming, and the mean falls; now and then a longer look finds out
- * whether that is still so.
- */
+/* Look for a while, unless who is waited for was last on this CPU: looking would
+ * only keep it from coming. */
 static bool look(const struct shm_count *c, uint32_t k)
 {
-    static _Thread_local int mean = LOOKS_PROBE;
-    static _Thread_local unsigned waits;
-    int most = 2 * mean + LOOKS_LEAST;
-
-    if (++waits % 16 == 0 && most < LOOKS_PROBE)
-        most = LOOKS_PROBE;
-    if (most > LOOKS_MOST)
-        most = LOOKS_MOST;
-    for (int i = 0; i < most; i++) {
-        if (reached(c, k)) {
-            mean += (i - mean) / 8;
+    if (atomic_load_explicit(&c->cpu, memory_order_relaxed) ==
+        sched_getcpu() + 1)
+        return false;
+    for (int i = 0; i < LOOKS; i++) {
+        if (reached(c, k))
             return true;
-        }
         pause_cpu();
     }
-    mean -= (mean + 7) / 8;
     return false;
 }
 

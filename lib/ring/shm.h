@@ -76,7 +76,8 @@ struct shm_op {
 struct shm_count {
     _Atomic uint32_t v;
     _Atomic uint32_t sleepers; /* at least so many must be woken */
-    char pad[56];
+    _Atomic int cpu;           /* where it was moved last, from 1 */
+    char pad[52];
 };
 
 struct shm_rank {

@@ -19,7 +19,7 @@ static void start(void)
 {
     struct roster r = {.n_hosts = 3, .world = 4, .lanes = 2};
 
-    if (memory.base)
+    if (memory.head)
         return;
     r.host_of[1] = 1;
     r.host_of[2] = 1;
