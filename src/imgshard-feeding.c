@@ -47,6 +47,17 @@ static int feed_row(void *arg, int64_t j, struct batch_row *r)
     return 0;
 }
 
+static bool feed_wanted(void *arg, int64_t j)
+{
+    const struct feeding *f = arg;
+
+    if (j == *f->only)
+        return true;
+    /* batch_seen mixes a row with the one before it, the first with the last */
+    return f->config.mix.mixup + f->config.mix.cutmix > 0 &&
+           j == (*f->only ? *f->only : f->step.count) - 1;
+}
+
 static int feed_load(void *arg, struct batch_row *r, int try_no)
 {
     struct feeding *f = arg;
@@ -92,6 +103,7 @@ int feeding_run(struct feeding *f,
                                   f};
     int r;
 
+    f->config.wanted = f->only ? feed_wanted : NULL;
     f->ahead = ahead_new(&f->reader, (int)reading.io_threads,
                          4 * (int64_t)f->config.threads, AHEAD_BYTES);
     r = batch_run(&f->config, &source, emit, arg);

@@ -18,6 +18,8 @@ struct feeding {
     struct reader reader;
     struct batch_config config;
     int64_t max_steps, max_frames; /* to hand out; 0: all there are */
+    const int64_t *only; /* a row: the others of a frame may be empty, but for
+                            the one it is mixed with; NULL: no */
     /* private */
     struct reader_step step;
     struct ahead *ahead;

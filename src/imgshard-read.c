@@ -73,10 +73,13 @@ int reading_open(struct reader *r, const struct command *c,
         .eval = reading.eval,
     };
     const char *epochs = reading.epochs;
+    bool world = opt_given(c, "world");
+    /* of several ranks at once one may be any */
+    bool rank = opt_given(c, "rank") || (reading.all_ranks && world);
     struct ranks me;
 
-    if (ranks_find(&me, opt_given(c, "rank") ? reading.rank : -1,
-                   opt_given(c, "world") ? reading.world : -1) < 0)
+    if (ranks_find(&me, rank ? reading.rank : -1, world ? reading.world : -1) <
+        0)
         return -1;
     w.rank = me.rank;
     w.world = me.world;

@@ -82,7 +82,7 @@ static int draw_row(void *arg, struct batch_frame *f)
     return r;
 }
 
-/* The micro-batch that it is in, as it was fed. */
+/* Of the micro-batch that it is in, as it was fed, what can be seen of it. */
 static int draw(struct showing *s)
 {
     struct reader *r = &s->f.reader;
@@ -98,6 +98,7 @@ static int draw(struct showing *s)
         set.epoch * r->batch.epoch_samples + at->step * r->batch.global;
     r->end = r->samples + 1;
     s->f.max_frames = 1;
+    s->f.only = &at->row;
     return feeding_run(&s->f, draw_row, s);
 }
 
@@ -109,6 +110,7 @@ int imgshard_show(const struct command *c, int argc, char **argv)
     (void)argc;
     if (set.out && canvas_kind(set.out) < 0)
         return -1;
+    reading.all_ranks = true;
     if (feeding_open(&s.f, c, argv[0], set.epoch) < 0 ||
         find_sample(&s.f.reader.set, argv[1], &s.sample) < 0 ||
         find_places(&s) < 0 || (set.out && draw(&s) < 0))

@@ -88,6 +88,7 @@ struct reading {
     char *epochs, *order, *resume, *from;
     int check;          /* enum reader_check */
     bool eval;          /* each sample once, in the order of the shards */
+    bool all_ranks;     /* the command looks at each: --world may be alone */
     int64_t io_threads; /* 0 where a command does not have the row */
 };
 extern struct reading reading;

@@ -183,7 +183,7 @@ is "$(cat status)" 143 'SIGTERM'
 like "$(heads f | tail -n 1)" 'stopped by signal 15' 'is told downstream'
 expect_status 66 'no such manifest' feed sh/none.json
 like "$(heads out | tail -n 1)" '"t":"error"' 'an error frame even so'
-expect_status 64 'a batch that does not divide' feed sh/train.json --world 5
+expect_status 64 'a batch that does not divide' feed sh/train.json --world 5 --rank 0
 expect_status 64 '--train --eval' feed sh/train.json --train --eval
 if script -qec true /dev/null >/dev/null 2>&1 </dev/null; then
 	script -qec "$I feed sh/train.json $SET; echo =\$?" /dev/null >out </dev/null

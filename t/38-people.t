@@ -142,6 +142,17 @@ cut -f2 told | cmp -s - other
 is $? 1 'it is seen otherwise'
 expect_status 0 'a JPEG' "$I" show sh/train.json "$key" -c seen.yaml \
 	--world 2 -o seen.jpg
+# what else is in the micro-batch is not even read
+cp -r sh hurt
+shard=hurt/$(jq -r '.shards[0].file' sh/train.json)
+"$I" ls sh/train.json | cut -f1 | grep -vxF "$key" | while read -r other; do
+	at=$(sed '1d' "${shard%.tar}.idx" | tr ' ' '\n' |
+		grep -B2 -xF "$other.jpg" | head -n 1)
+	printf X | dd of="$shard" bs=1 seek=$((at + 40)) conv=notrunc 2>dd.err
+done
+expect_status 0 'among damaged ones' "$I" show hurt/train.json "$key" \
+	-c seen.yaml --world 2 --epoch 2 -o hurt.ppm
+same hurt.ppm seen.ppm 'the same'
 is "$(head -c 3 seen.jpg | od -An -tx1)" ' ff d8 ff' 'is one'
 expect_status 0 'for evaluation' "$I" show sh/train.json '#7' --size 32 --batch 6 \
 	--eval -o eval.ppm

@@ -61,7 +61,8 @@ static int next_row(void *arg, void *item)
         return rc;
     row->frame = r->current;
     row->j = r->j++;
-    row->pad = row->j >= row->frame->head.n;
+    row->pad = row->j >= row->frame->head.n ||
+               (r->c->wanted && !r->c->wanted(r->s->arg, row->j));
     row->epoch = row->frame->head.epoch;
     row->pos = row->frame->head.pos + row->j;
     row->label = row->index = -1;

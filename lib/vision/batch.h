@@ -110,6 +110,9 @@ struct batch_config {
     bool replace;             /* a bad image is replaced and named on stderr */
     bool strict;              /* decoder warnings make an image bad */
     const char *instructions; /* resizer_use, or NULL: the best */
+    /* Serial, arg of the source: is row j of its last frame wanted? If not, it
+     * has no pixels, label or objects. NULL: all are. */
+    bool (*wanted)(void *arg, int64_t j);
 };
 
 /*
