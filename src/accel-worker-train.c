@@ -20,6 +20,13 @@ static struct {
     bool print_lr, progress, shard_optim;
 } o;
 
+#define TIMEOUT_ROW                                                            \
+    {                                                                          \
+        .name = "timeout", .type = OPT_INT, .addr = &o.timeout, .def = "300",  \
+        .max = 86400, .arg = "SECONDS",                                        \
+        .help = "deadline of every wait for data and other ranks; 0: none"     \
+    }
+
 struct opt train_opts[] = {
     {.name = "out",
      .letter = 'o',
@@ -81,13 +88,7 @@ struct opt train_opts[] = {
      .max = 86400,
      .arg = "SECONDS",
      .help = "time to reach a safe point after a signal; 0: for ever"},
-    {.name = "timeout",
-     .type = OPT_INT,
-     .addr = &o.timeout,
-     .def = "300",
-     .max = 86400,
-     .arg = "SECONDS",
-     .help = "deadline of every wait for other ranks; 0: none"},
+    TIMEOUT_ROW,
     {.name = "profile",
      .type = OPT_STRING,
      .addr = &o.profile,
@@ -175,11 +176,16 @@ struct session {
     char *settings;
 };
 
-/* A signal before the first batch: nothing has begun. */
-static int wait_input(void)
+/* The batches, or a status: a signal before the first one, nothing has begun. */
+static int open_input(struct session *s)
 {
-    if (input_wait(STDIN_FILENO, STOP_INT | STOP_TERM) == 1)
-        return 0;
+    int64_t timeout_ms = o.timeout * 1000;
+    int r = input_wait(STDIN_FILENO, "stdin", STOP_INT | STOP_TERM, timeout_ms);
+
+    if (r == 1)
+        return input_open(&s->in, STDIN_FILENO, "stdin", timeout_ms, &s->hello);
+    if (r < 0)
+        return -1;
     if (stop_flags() & STOP_INT)
         return 130;
     return err_set(ERR_AGAIN, "stopped by a signal before the first batch");
@@ -188,12 +194,11 @@ static int wait_input(void)
 static int train_session(struct session *s, const struct command *c,
                          struct run_options *r)
 {
-    int status = wait_input();
+    int status = open_input(s);
 
     if (status)
         return status;
-    if (input_open(&s->in, STDIN_FILENO, "stdin", 3, &s->hello) < 0 ||
-        worker_begin(&s->w, s->hello.classes, true) < 0 ||
+    if (worker_begin(&s->w, s->hello.classes, true) < 0 ||
         open_comm(&s->comm, &s->w.m.params) < 0)
         return -1;
     s->settings = worker_settings(c);
@@ -258,17 +263,17 @@ struct opt predict_opts[] = {
      .addr = &o.weights,
      .arg = "FILE",
      .help = "model file, or a checkpoint directory (required)"},
+    TIMEOUT_ROW,
     WORKER_ENGINE_ROWS,
     OPT_END};
 
 static int predict_session(struct session *s)
 {
-    int status = wait_input();
+    int status = open_input(s);
 
     if (status)
         return status;
-    if (input_open(&s->in, STDIN_FILENO, "stdin", 3, &s->hello) < 0 ||
-        worker_begin(&s->w, s->hello.classes, false) < 0 ||
+    if (worker_begin(&s->w, s->hello.classes, false) < 0 ||
         save_load_model(o.weights, &s->w.m.params) < 0)
         return -1;
     return run_predict(&s->w.m, recipe.model, s->in, &s->hello, STDOUT_FILENO);

@@ -145,13 +145,14 @@ mkdir small
 if mount -t tmpfs -o size=3m tmpfs small 2> /dev/null; then
     worker_run small --save-every 2it --keep 0
     status=$?
-    is $status 74 "full disk: status 74"
+    is $status 74 "full disk at the end: status 74"
+    like "$(cat small.err)" 'checkpoint of step [0-9]+: .*No space left on device; the earlier ones are kept' "full disk before: goes on"
     like "$(tail -n 1 small.err)" 'checkpoint of step [0-9]+: .*No space left' "full disk: says so"
     "$BIN/ckpt-merge" verify -q small > /dev/null
     is $? 0 "full disk: what was committed verifies"
     umount small
 else
-    skip 3 "mount: not allowed here"
+    skip 4 "mount: not allowed here"
 fi
 
 done_testing

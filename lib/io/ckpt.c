@@ -195,6 +195,19 @@ static json_t *state_json(const struct ckpt_state *s,
     return j;
 }
 
+void ckpt_abandon(const char *dir, int64_t step)
+{
+    char *path = hidden_path(dir, step), *why = xstrdup(err_text());
+    enum err_class class = err_code();
+
+    if (remove_tree(path) < 0)
+        warn("%s", err_text());
+    tmp_forget(path);
+    err_give(class, why);
+    free(path);
+    free(why);
+}
+
 int ckpt_commit(const char *dir, const struct ckpt_state *s,
                 const struct frame_item *items, int n)
 {

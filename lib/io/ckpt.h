@@ -91,6 +91,8 @@ int ckpt_write_share(const char *dir, int64_t step, int rank, int world,
                      const struct frame_item *items, int n) MUST_CHECK;
 /* Does rank write item i? (which data must be brought to the host) */
 void ckpt_share(const struct frame_item *items, int n, int world, int *owner);
+/* Remove what has been written and will not be committed. */
+void ckpt_abandon(const char *dir, int64_t step);
 int ckpt_commit(const char *dir, const struct ckpt_state *s,
                 const struct frame_item *items, int n) MUST_CHECK;
 /*

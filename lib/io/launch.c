@@ -18,7 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SETTLE_MS 2000   /* rings, and ranks that stop early, end together */
+#define SETTLE_MS 2000   /* for what a ring leaves; ranks that stop early */
+#define RINGS_MS 4000    /* rings end together; they may have to kill workers */
 #define STOPPED_MS 30000 /* after a signal that asked all to end */
 #define LAST_MS 5000     /* for what is left after KILL */
 #define PLACE_BYTES 108  /* of the name of a socket */
@@ -168,8 +169,10 @@ static void reap(struct launch *l)
             struct launch_rank *k = &l->rank[r];
             if (k->pid != pid || k->ended || becomes_hollow(l, r, status))
                 continue;
+            /* How a group ends that we end says less than its ring did. */
             end_rank(l, r,
-                     k->pressed            ? l->hub.said[r]
+                     l->hub.said[r] >= 0 && (k->pressed || l->stage != RUNNING)
+                         ? l->hub.said[r]
                      : WIFSIGNALED(status) ? 128 + WTERMSIG(status)
                                            : WEXITSTATUS(status));
         }
@@ -242,24 +245,26 @@ static void press_groups(struct launch *l)
     }
 }
 
-/* Will the others end by themselves? Rings do, and who stops early. */
-static bool end_together(const struct launch *l)
+/* How long the others are left to end by themselves. */
+static int64_t settle_ms(const struct launch *l)
 {
+    if (l->stopping)
+        return STOPPED_MS;
     for (int r = 0; r < l->o->n; r++)
         if (!l->rank[r].ended &&
             (launch_hub_ring(&l->hub, r) > 0 || l->hub.said[r] >= 0))
-            return true;
-    return l->first >= 0 && l->rank[l->first].status == ERR_AGAIN;
+            return RINGS_MS;
+    return l->first >= 0 && l->rank[l->first].status == ERR_AGAIN ? SETTLE_MS
+                                                                  : 0;
 }
 
 /* A rank has failed: bring the others to their end, step by step. */
 static void press(struct launch *l)
 {
     int64_t now = clock_ms();
-    int64_t settle = l->stopping ? STOPPED_MS : end_together(l) ? SETTLE_MS : 0;
 
     if (l->stage == RUNNING &&
-        ((l->first >= 0 && now - l->failed_at >= settle) ||
+        ((l->first >= 0 && now - l->failed_at >= settle_ms(l)) ||
          (l->cut_at && now - l->cut_at >= STOPPED_MS))) {
         l->stage = ASKED;
         l->asked_at = now;

@@ -10,6 +10,7 @@
 #include "util/signals.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -33,9 +34,10 @@ struct ring {
     bool asked; /* a signal to stop has been passed on */
     bool gone;  /* the worker has ended, with status */
     int status;
-    bool posted;       /* the end, for a worker that did not speak */
-    int64_t closed_at; /* since when it should have ended, 0: no reason */
-    uint64_t progress; /* of all ranks together */
+    bool posted;        /* the end, for a worker that did not speak */
+    int64_t closed_at;  /* since when it should have ended, 0: no reason */
+    int64_t stopped_at; /* since when a signal has stopped it, 0: it runs */
+    uint64_t progress;  /* of all ranks together */
     int64_t progress_at, told_at;
 };
 
@@ -181,6 +183,25 @@ static void check_worker(struct ring *g)
                     deaf ? "closed descriptor 6"
                          : "closed descriptor 7 without an end "
                            "frame");
+}
+
+/* Where all workers stand still, none waits for another: each ring looks. */
+static void check_stopped(struct ring *g)
+{
+    siginfo_t s = {.si_pid = 0};
+    char words[64];
+
+    if (!g->gone &&
+        waitid(P_PID, (id_t)g->child.pid, &s,
+               WSTOPPED | WCONTINUED | WNOHANG) == 0 &&
+        s.si_pid)
+        g->stopped_at = s.si_code == CLD_STOPPED ? clock_ms() : 0;
+    if (g->gone || !g->stopped_at ||
+        clock_ms() - g->stopped_at < g->o->join.timeout_ms)
+        return;
+    snprintf(words, sizeof(words), "stopped by a signal for %lld s",
+             (long long)(g->o->join.timeout_ms / 1000));
+    blame_words(g, ERR_PEER, words);
 }
 
 static void check_launcher(struct ring *g)
@@ -366,6 +387,7 @@ static int supervise(struct ring *g)
     while (!finished(g) && !shm_aborted(&g->join.shm)) {
         turn(g, g->gone || g->closed_at ? 50 : TICK_MS);
         check_worker(g);
+        check_stopped(g);
         check_lag(g);
     }
     status = finished(g) ? child_exit_status(g->status) : leave(g);
@@ -407,19 +429,38 @@ static void catch_signals(void)
             sigaction(all[i], &a, NULL);
 }
 
-static void find_launcher(struct ring *g)
+static int find_launcher(struct ring *g)
 {
     char *line;
 
     if (!g->o->launch)
-        return;
+        return 0;
     g->launch = local_connect(g->o->launch);
     if (g->launch < 0)
-        return;
+        return err_sys(ERR_PEER, "accel-launch died");
     launch_fd = g->launch;
     line = xstrfmt("rank %d\n", g->o->join.ranks.rank);
     tell_launcher(g, line);
     free(line);
+    return 0;
+}
+
+/* While the ranks meet nothing is looked at but they. The end of the launcher
+ * is the end of this then: the kernel sends TERM. */
+static int end_with_launcher(struct ring *g, bool on)
+{
+    char byte;
+
+    if (g->launch < 0)
+        return 0;
+    if (fcntl(g->launch, F_SETOWN, getpid()) < 0 ||
+        fcntl(g->launch, F_SETSIG, SIGTERM) < 0 ||
+        fcntl(g->launch, F_SETFL, on ? O_ASYNC : 0) < 0)
+        return err_sys(ERR_SYSTEM, "socket of the launcher");
+    /* it may have ended before */
+    if (on && recv(g->launch, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+        return err_set(ERR_PEER, "accel-launch died");
+    return 0;
 }
 
 static int start(struct ring *g)
@@ -433,8 +474,8 @@ static int start(struct ring *g)
     struct child_options c = {.argv = o->argv, .ranks = r};
     sigset_t old;
 
-    find_launcher(g);
-    if (join_run(&g->join, &o->join) < 0)
+    if (find_launcher(g) < 0 || end_with_launcher(g, true) < 0 ||
+        join_run(&g->join, &o->join) < 0 || end_with_launcher(g, false) < 0)
         return -1;
     note("rank %d/%d engine %s (from %s)", r->rank, r->world,
          g->join.engine->name, r->family);

@@ -2,6 +2,7 @@
 
 #include "io/frame.h"
 #include "train/stop.h"
+#include "util/fdio.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -11,6 +12,7 @@
 
 #define POLL_MS 50     /* how often a wait looks at the stop flags */
 #define BROKEN_MS 1000 /* for the signal that ended the feeder to come */
+#define SLOTS 3        /* one is used while the others are filled */
 
 struct input {
     struct frame_stream s;
@@ -18,10 +20,9 @@ struct input {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t filled, freed;
-    int n_slots;
-    struct input_batch *slot;
-    struct input_batch **ring; /* filled, in order */
-    struct input_batch **idle;
+    struct input_batch slot[SLOTS];
+    struct input_batch *ring[SLOTS]; /* filled, in order */
+    struct input_batch *idle[SLOTS];
     int n_ring, first, n_idle;
     int ended; /* 1: end frame, -1: failed */
     bool closing;
@@ -202,7 +203,7 @@ static void *reader(void *arg)
             break;
         }
         pthread_mutex_lock(&in->lock);
-        in->ring[(in->first + in->n_ring++) % in->n_slots] = b;
+        in->ring[(in->first + in->n_ring++) % SLOTS] = b;
         pthread_cond_signal(&in->filled);
         pthread_mutex_unlock(&in->lock);
     }
@@ -217,7 +218,7 @@ static void *reader(void *arg)
     return NULL;
 }
 
-int input_open(struct input **out, int fd, const char *name, int slots,
+int input_open(struct input **out, int fd, const char *name, int64_t timeout_ms,
                struct input_hello *h)
 {
     struct input *in = xcalloc(1, sizeof *in);
@@ -225,16 +226,13 @@ int input_open(struct input **out, int fd, const char *name, int slots,
     int i, e;
 
     frame_stream_init(&in->s, fd, name);
+    in->s.deadline_ms = timeout_ms;
     if (read_hello(in, h) < 0) {
         frame_release(&in->f);
         free(in);
         return -1;
     }
-    in->n_slots = slots;
-    in->slot = xcalloc((size_t)slots, sizeof *in->slot);
-    in->ring = xcalloc((size_t)slots, sizeof *in->ring);
-    in->idle = xcalloc((size_t)slots, sizeof *in->idle);
-    for (i = 0; i < slots; i++)
+    for (i = 0; i < SLOTS; i++)
         in->idle[in->n_idle++] = &in->slot[i];
     pthread_mutex_init(&in->lock, NULL);
     pthread_condattr_init(&clock);
@@ -263,13 +261,18 @@ static void wait_filled(struct input *in)
     pthread_cond_timedwait(&in->filled, &in->lock, &t);
 }
 
-int input_wait(int fd, int stops)
+int input_wait(int fd, const char *name, int stops, int64_t timeout_ms)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
+    int64_t begin = clock_ms();
 
-    while (poll(&p, 1, POLL_MS) <= 0)
+    while (poll(&p, 1, POLL_MS) <= 0) {
         if (stop_flags() & stops)
             return 2;
+        if (timeout_ms && clock_ms() - begin >= timeout_ms)
+            return err_set(ERR_PEER, "%s: nothing came for %lld s", name,
+                           (long long)timeout_ms / 1000);
+    }
     return 1;
 }
 
@@ -301,7 +304,7 @@ int input_get(struct input *in, struct input_batch **b)
         wait_filled(in);
     if (in->n_ring) {
         *b = in->ring[in->first];
-        in->first = (in->first + 1) % in->n_slots;
+        in->first = (in->first + 1) % SLOTS;
         in->n_ring--;
         r = 1;
     } else if (in->ended) {
@@ -345,11 +348,8 @@ void input_close(struct input *in)
         pthread_detach(in->thread);
         return;
     }
-    for (i = 0; i < in->n_slots; i++)
+    for (i = 0; i < SLOTS; i++)
         free(in->slot[i].memory);
-    free(in->slot);
-    free(in->ring);
-    free(in->idle);
     free(in->text);
     frame_release(&in->f);
     pthread_cond_destroy(&in->filled);

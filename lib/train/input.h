@@ -2,12 +2,12 @@
  * input.h - micro-batches from a stream of frames, read ahead by a thread.
  *
  * The stream is what `imgshard feed` and `imgshard decode` write: hello, then
- * batch and epoch frames, then end. Two or more slots are filled while the
+ * batch and epoch frames, then end. Some slots are filled while the
  * network works on another, so the pipe never waits for the worker and the
  * worker only for data.
  *
- *	input_wait(0, STOP_TERM);
- *	input_open(&in, 0, "stdin", 3, &hello);
+ *	input_wait(0, "stdin", STOP_TERM, 300000);
+ *	input_open(&in, 0, "stdin", 300000, &hello);
  *	while ((r = input_get(in, &b)) > 0) {
  *		... b->image, b->label ...
  *		input_put(in, b);
@@ -57,12 +57,14 @@ struct input_batch {
 };
 
 /* Until the descriptor has something to read or has ended: 1; 2 when one of the
- * stop flags (stop.h) is up before. */
-int input_wait(int fd, int stops);
+ * stop flags (stop.h) is up before; -1 after timeout_ms, 0: none. */
+int input_wait(int fd, const char *name, int stops,
+               int64_t timeout_ms) MUST_CHECK;
 
 struct input;
-/* Reads hello. slots >= 2. The descriptor stays the caller's. */
-int input_open(struct input **in, int fd, const char *name, int slots,
+/* Reads hello. The descriptor stays the caller's. timeout_ms bounds every wait for
+ * the producer, 0: for ever. */
+int input_open(struct input **in, int fd, const char *name, int64_t timeout_ms,
                struct input_hello *h) MUST_CHECK;
 /*
  * Until the next micro-batch or the end is there: 1; 2 when one of the stop

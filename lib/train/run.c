@@ -234,7 +234,9 @@ static struct metrics_place place(const struct run *t)
     return p;
 }
 
-static int commit(struct run *t)
+/* The last one of a run must be there; any other may fail, as on a full disk: the
+ * next is tried when it is due. */
+static int commit(struct run *t, bool last)
 {
     struct metrics_place p = place(t);
     struct save what = saved(t);
@@ -264,12 +266,18 @@ static int commit(struct run *t)
     s.settings = (char *)(uintptr_t)t->o->settings;
     s.program = (char *)(uintptr_t)t->o->program;
     r = save_checkpoint(t->ckpt, &what, &s, t->o->keep, t->o->keep_every);
-    if (r < 0)
+    if (r < 0 || (r > 0 && last))
         return -1;
-    t->saved_step = t->steps;
     t->saved_at = clock_s();
     t->saved_epoch = (double)t->samples / (double)t->batch.epoch_samples;
-    return metrics_event(&t->log, &p, "ckpt_commit", NULL);
+    if (r == 0) {
+        t->saved_step = t->steps;
+        return metrics_event(&t->log, &p, "ckpt_commit", NULL);
+    }
+    metrics_clear_line(&t->log);
+    if (t->comm->rank == 0)
+        warn("%s; the earlier ones are kept", err_text());
+    return metrics_event(&t->log, &p, "ckpt_failed", err_text());
 }
 
 /* Is one due by steps, epochs or this rank's clock? */
@@ -390,7 +398,7 @@ static int after_step(struct run *t, struct step_result *res, int *flags)
         return -1;
     profile_phase(&t->profile, "agree", start);
     start = clock_s();
-    if (*flags & STOP_SAVE && commit(t) < 0)
+    if (*flags & STOP_SAVE && commit(t, false) < 0)
         return -1;
     profile_phase(&t->profile, "checkpoint", start);
     return profile_end(&t->profile, t->steps);
@@ -448,7 +456,7 @@ static int loop(struct run *t, struct input *in)
             break;
     }
     p = place(t);
-    if (metrics_flush(&t->log, &p) < 0 || commit(t) < 0)
+    if (metrics_flush(&t->log, &p) < 0 || commit(t, true) < 0)
         return -1;
     if (t->steps >= t->batch.total_steps)
         return 0;

@@ -203,31 +203,51 @@ static int write_share(const char *dir, struct items *it, const struct save *s,
                             it->n);
 }
 
+/*
+ * All ranks have come this far; r is how it went here. 0 if it went well on all,
+ * 1 if files could not be written on one: then all leave it at that together.
+ */
+static int together(struct comm *comm, const char *where, int r)
+{
+    double failed = r < 0;
+
+    if (r < 0 && err_code() != ERR_IO && err_code() != ERR_CANTCREAT)
+        return -1;
+    if (comm_barrier(comm, where) < 0 ||
+        comm_reduce(comm, COMM_MAX, &failed, 1) < 0)
+        return -1;
+    if (failed > 0 && r == 0)
+        err_set(ERR_IO, "another rank could not write its files");
+    return failed > 0;
+}
+
 int save_checkpoint(const char *dir, const struct save *s,
                     struct ckpt_state *st, int64_t keep, int64_t keep_every)
 {
     struct comm *comm = s->comm;
+    bool first = comm->rank == 0;
     struct items it;
-    int r = -1;
+    int r;
 
     items_init_all(&it, s);
     fault_point("ckpt.begin");
-    if (comm->rank == 0 && ckpt_write_begin(dir, st->step) < 0)
-        goto out;
-    if (comm_barrier(comm, "checkpoint begin") < 0)
-        goto out;
+    r = together(comm, "checkpoint begin",
+                 first ? ckpt_write_begin(dir, st->step) : 0);
     fault_point("ckpt.write");
-    if (write_share(dir, &it, s, st->step) < 0)
-        goto out;
-    if (comm_barrier(comm, "checkpoint written") < 0)
-        goto out;
-    if (comm->rank == 0 && (ckpt_commit(dir, st, it.item, it.n) < 0 ||
-                            ckpt_prune(dir, keep, keep_every) < 0))
-        goto out;
-    r = comm_barrier(comm, "checkpoint committed");
-out:
+    if (r == 0)
+        r = together(comm, "checkpoint written",
+                     write_share(dir, &it, s, st->step));
+    if (r == 0)
+        r = together(comm, "checkpoint committed",
+                     first ? ckpt_commit(dir, st, it.item, it.n) : 0);
+    if (r == 1 && first)
+        ckpt_abandon(dir, st->step);
+    if (r == 0 && first)
+        r = ckpt_prune(dir, keep, keep_every);
     items_release(&it);
-    return r < 0 ? err_wrap("checkpoint of step %lld", (long long)st->step) : 0;
+    if (r != 0)
+        err_wrap("checkpoint of step %lld", (long long)st->step);
+    return r;
 }
 
 /* ---- reading */

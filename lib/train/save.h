@@ -33,8 +33,8 @@ struct save {
 /*
  * Write and commit a checkpoint of all ranks under dir; rank 0 prunes
  * afterwards. st is what state.json shall hold (its digest of tensors is filled
- * in here). A full disk leaves the earlier checkpoints and is ERR_IO or
- * ERR_CANTCREAT.
+ * in here). 1 with an error, on all ranks, where a disk is full or the like: the
+ * earlier checkpoints are there and the ranks can go on.
  */
 int save_checkpoint(const char *dir, const struct save *s,
                     struct ckpt_state *st, int64_t keep,

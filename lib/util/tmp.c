@@ -6,13 +6,16 @@
 #include "util/buf.h"
 #include "util/fdio.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -130,10 +133,27 @@ void tmp_cleanup(void)
     errno = saved;
 }
 
+static void on_signal(int sig)
+{
+    struct sigaction a = {.sa_handler = SIG_DFL};
+
+    tmp_cleanup();
+    sigaction(sig, &a, NULL);
+    raise(sig);
+}
+
+/* Programs that take signals for something else clean up themselves. */
 static void at_exit(void)
 {
+    static const int ends[] = {SIGTERM, SIGINT, SIGHUP};
+    struct sigaction a = {.sa_handler = on_signal}, old;
+
     if (atexit(tmp_cleanup) != 0)
         warn("temporary files: no room for an exit function");
+    sigemptyset(&a.sa_mask);
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+        if (sigaction(ends[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+            sigaction(ends[i], &a, NULL);
 }
 
 void tmp_register(const char *path)
@@ -182,6 +202,60 @@ static char *dir_of(const char *path)
     return slash ? xstrfmt("%.*s", (int)(slash - path + 1), path) : xstrdup("");
 }
 
+/* Is it DOT NAME DOT NUMBER .tmp? */
+static bool is_temporary(const char *entry, const char *name)
+{
+    size_t n = strlen(name);
+
+    if (entry[0] != '.' || strncmp(entry + 1, name, n) != 0 ||
+        entry[n + 1] != '.')
+        return false;
+    entry += n + 2;
+    n = strspn(entry, "0123456789");
+    return n > 0 && strcmp(entry + n, ".tmp") == 0;
+}
+
+/* What killed processes left of this name: nobody holds a lock of it. */
+static void remove_stale(const char *dir, const char *name)
+{
+    DIR *d = opendir(dir[0] ? dir : ".");
+    struct dirent *e;
+    int fd;
+
+    while (d && (e = readdir(d))) {
+        if (!is_temporary(e->d_name, name))
+            continue;
+        fd = openat(dirfd(d), e->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            unlinkat(dirfd(d), e->d_name, 0);
+        if (fd >= 0)
+            close(fd);
+    }
+    if (d)
+        closedir(d);
+}
+
+/* A new file with a lock. Another process may have taken it for a stale one just
+ * before it was locked: then again. */
+static int create_locked(const char *path)
+{
+    struct stat st;
+    int fd, tries;
+
+    for (tries = 0; tries < 10; tries++) {
+        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0)
+            return -1;
+        /* a file system without locks removes nothing */
+        (void)!flock(fd, LOCK_EX | LOCK_NB);
+        if (fstat(fd, &st) < 0 || st.st_nlink > 0)
+            return fd;
+        close(fd);
+    }
+    errno = EBUSY;
+    return -1;
+}
+
 int atomic_open(struct atomic_file *f, const char *path)
 {
     struct stat st;
@@ -194,11 +268,12 @@ int atomic_open(struct atomic_file *f, const char *path)
     dir = dir_of(path);
     f->path = xstrdup(path);
     f->tmp = xstrfmt("%s.%s.%ld.tmp", dir, path + strlen(dir), (long)getpid());
+    remove_stale(dir, path + strlen(dir));
     free(dir);
-    /* One left by a dead process of the same number would be in the way. */
+    /* where there are no locks: of a dead process of the same number */
     unlink(f->tmp);
     tmp_register(f->tmp);
-    f->fd = open(f->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    f->fd = create_locked(f->tmp);
     if (f->fd < 0) {
         err_sys(ERR_CANTCREAT, "%s: create", path);
         atomic_abort(f);

@@ -41,7 +41,7 @@ make_whole() {
 # still DIR: processes with it in their command lines after 5 s
 still() {
     still_tries=25
-    while still_pids=$(left "*$PWD/$1*" | tr '\n' ' ') && [ -n "$still_pids" ] &&
+    while still_pids=$(pgrep -f "$PWD/$1" | tr '\n' ' ') && [ -n "$still_pids" ] &&
         [ $still_tries -gt 0 ]; do
         still_tries=$((still_tries - 1))
         sleep 0.2

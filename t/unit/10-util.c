@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -371,22 +372,47 @@ static void leaves_tree(void)
     exit(0);
 }
 
-static void on_term(int sig)
-{
-    tmp_cleanup();
-    handle(sig, SIG_DFL);
-    raise(sig);
-}
-
 static void dies_by_signal(void)
 {
     struct atomic_file f;
     char *p = in_dir("half");
 
-    handle(SIGTERM, on_term);
     if (atomic_open(&f, p) < 0)
         _exit(1);
     raise(SIGTERM);
+}
+
+/* As a process that is killed leaves it; the descriptor of the temporary. */
+static int left_open(const char *name)
+{
+    char *p = in_dir(name);
+    int fd = open(p, O_WRONLY | O_CREAT, 0666);
+
+    free(p);
+    return fd;
+}
+
+static void test_stale(void)
+{
+    char *path = in_dir("data");
+    int dead = left_open(".data.999999999.tmp");
+    int other = left_open(".data.x.1.tmp");
+    int alive = left_open(".data.999999998.tmp");
+
+    is_int(flock(alive, LOCK_EX), 0, "a writer that lives has a lock");
+    is_int(atomic_write(path, "x", 1), 0, "write beside them");
+    ok(!there(".data.999999999.tmp"), "what a dead one left is removed");
+    ok(there(".data.999999998.tmp"), "what a living one writes is not");
+    ok(there(".data.x.1.tmp"), "nor that of another file");
+    close(alive);
+    close(dead);
+    close(other);
+    is_int(atomic_write(path, "x", 1), 0, "write when it has died");
+    ok(!there(".data.999999998.tmp"), "then it goes");
+    free(path);
+    path = in_dir(".data.x.1.tmp");
+    unlink(path);
+    free(path);
 }
 
 static void child_exits(void)
@@ -434,6 +460,7 @@ int main(void)
     test_slow_reader(1);
     test_files();
     test_tree();
+    test_stale();
     test_tmp();
     return done_testing();
 }
