@@ -268,7 +268,7 @@ static void either(void)
            0, "the whole of the other");
     is_int(im.pixels[0], 100, "has its pixels");
     is_int(image_begin(e, "GIF89a", 6, &w, &h), -1, "neither is refused");
-    is_str(err_text(), "neither JPEG nor PNG", "as such");
+    is_str(err_text(), "GIF: neither JPEG nor PNG", "as such");
     image_decoder_free(e);
     buf_release(&b);
 }
