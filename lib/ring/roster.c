@@ -29,11 +29,10 @@ int roster_locals(const struct roster *r, int host, int *list)
 
 int roster_share(const struct roster *r, int rank)
 {
-    int before = 0;
+    int host = r->host_of[rank], before = 0;
 
     for (int i = 0; i < (int)r->world; i++)
-        before += r->host_of[i] < r->host_of[rank] ||
-                  (r->host_of[i] == r->host_of[rank] && i < rank);
+        before += r->host_of[i] < host || (r->host_of[i] == host && i < rank);
     return before;
 }
 

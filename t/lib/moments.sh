@@ -1,7 +1,7 @@
 # moments.sh - one run that is hurt at many random moments of the clock, one after
 # the other, then ends with the weights of the run that nobody hurt. Source it after
 # fault.sh; SEED and MOMENTS are set.
-# shellcheck disable=SC2154
+# shellcheck disable=SC2154,SC2034
 
 # dice N: $roll is 0 to N-1; the same ones for the same SEED
 dice() {
