@@ -52,14 +52,10 @@ static bool is_weight(const struct tileconv *t)
 /* In bf16 oneDNN is as fast but for strided gradients (measured with 2.6). */
 static bool takes(const struct conv_desc *d)
 {
-    int64_t places = d->n * conv_p(d) * conv_q(d);
-
-    if (d->dtype == DT_BF16)
-        return d->kind != CONV_FORWARD && d->stride > 1 && places >= TILE &&
-               d->c % TILE == 0 && d->k % TILE == 0;
     /* a classifier has few rows; its block would be mostly empty */
-    return d->dtype == DT_F32 && d->param == DT_F32 && places >= TILE &&
-           d->c % TILE == 0 && d->k % TILE == 0;
+    if (d->n * conv_p(d) * conv_q(d) < TILE || d->c % TILE || d->k % TILE)
+        return false;
+    return d->dtype == DT_F32 || (d->kind != CONV_FORWARD && d->stride > 1);
 }
 
 /* ---- planning */
@@ -124,6 +120,20 @@ static void plan_steps(struct tileconv *t)
     }
 }
 
+/* Packed weights are the same for equal pieces, direction and order of taps,
+ * which for gradients depends on stride and padding: FNV-1a of these. */
+static uint64_t layout_of(const struct tileconv *t)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    int i;
+
+    h = (h ^ (uint64_t)t->planes) * 0x100000001b3u;
+    h = (h ^ (t->d.kind == CONV_DGRAD)) * 0x100000001b3u;
+    for (i = 0; i < t->grid.taps; i++)
+        h = (h ^ (uint64_t)t->grid.tap[i].at) * 0x100000001b3u;
+    return h;
+}
+
 /* The sums of one lane; all lie at the beginning of the scratch memory. */
 static size_t blocks_bytes(const struct tileconv *t)
 {
@@ -160,7 +170,7 @@ struct tileconv *tileconv_new(const struct conv_desc *d, int threads,
         plan_steps(t);
         needs->packed_bytes = (size_t)(d->k * d->c * d->r * d->s) *
                               sizeof(uint16_t) * (size_t)t->planes;
-        needs->layout = ((uint64_t)t->planes << 1 | back) + 1;
+        needs->layout = layout_of(t);
     }
     t->table_bytes = lines((size_t)(t->grid.length + TILE) * sizeof(int32_t));
     t->own = lines(t->own) + t->table_bytes * (size_t)(1 + t->grid.jobs) +
