@@ -39,7 +39,9 @@ def hashed(which, n):
     return x.astype(np.float64) / 2147483648.0 - 1.0
 
 
-def fill(model, depth):
+def fill(model, depth, far=None):
+    """far: how far from zero the betas are; 0: small ones."""
+    far = (2.0 if depth >= 50 else 0.0) if far is None else far
     last = "bn3." if depth >= 50 else "bn2."
     with torch.no_grad():
         for i, (name, p) in enumerate(model.named_parameters()):
@@ -52,8 +54,8 @@ def fill(model, depth):
                 size = 0.2 if name.startswith("layer") and last in name else 1.0
                 if name.endswith("weight"):
                     v = (1.0 + 0.25 * v) * size
-                elif depth >= 50:
-                    v = (2.0 * np.where(v < 0, -1.0, 1.0) + v) * size
+                elif far:
+                    v = (far * np.where(v < 0, -1.0, 1.0) + v) * size
                 else:
                     v = v * 0.1
             v = v.astype(np.float32).astype(np.float64)

@@ -4,52 +4,18 @@
 # PyTorch in float64. Needs Python with torch, torchvision, safetensors
 # (PEER_PYTHON).
 . "${TOP:=$(cd "$(dirname "$0")/../.." && pwd)}/t/lib/tap.sh"
-PY=${PEER_PYTHON:-python3}
-"$PY" -c 'import torch, torchvision, safetensors' 2>/dev/null ||
-	skip_all 'peer: no torch, torchvision, safetensors'
+. "$TOP/t/lib/peer.sh"
+peer_needs torch torchvision safetensors
 
 cat >lib.py <<'END'
-import importlib.util, json, os, struct, subprocess, sys
+from peer import batches, binary, check, script, top
+import json, os, subprocess, sys
 import numpy as np
-
-top, binary = os.environ["TOP"], os.environ["BIN"]
-TYPES = {"U8": np.uint8, "I64": np.int64, "I32": np.int32}
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(
-        name[:-3].replace("-", "_"), top + "/t/golden/" + name)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def check(good, text):
-    print("%s - %s" % ("ok" if good else "not ok", text))
 
 
 def out_of(*cmd):
     return subprocess.run(cmd, check=True, stdout=subprocess.PIPE,
                           text=True).stdout
-
-
-def batches(path):
-    """Metadata and tensors of the batch frames of a file."""
-    data = open(path, "rb").read()
-    at = 0
-    while at < len(data):
-        n, = struct.unpack_from("<Q", data, at)
-        head = json.loads(data[at + 8:at + 8 + n])
-        at += 8 + n
-        meta, end, tensors = head.pop("__metadata__"), 0, {}
-        for name, t in head.items():
-            b, e = t["data_offsets"]
-            end = max(end, e)
-            tensors[name] = np.frombuffer(
-                data[at + b:at + e], TYPES[t["dtype"]]).reshape(t["shape"])
-        at += end
-        if meta["t"] == "batch":
-            yield meta, tensors
 END
 
 cat >ops.py <<'END'
@@ -185,24 +151,10 @@ far = max((((state[n].double() - p) .norm() / (p - start[n]).norm()).item(), n)
 check(far[0] < 1e-6, "weights: furthest %.1e of what the steps moved, %s" % far)
 END
 
-check_all() { # SCRIPT
-	"$PY" -W ignore "$1" >table 2>err
-	status=$?
-	while read -r line; do
-		case $line in
-		'ok - '*) ok 0 "${line#ok - }" ;;
-		'not ok - '*) ok 1 "${line#not ok - }" ;;
-		*) echo "$line" ;;
-		esac
-	done <table
-	is "$status" 0 "$1 ran"
-	[ "$status" -eq 0 ] || tap_comment "$(tail -3 err)"
-}
-
 if have_data imagenet1k-samples/images.tar; then
 	mkdir photos && tar -xf "$DATA" -C photos
 fi
-check_all ops.py
+peer_run ops ops.py
 
 "$BIN/imgsynth" imagenet made --classes 3 --train 15 --val 0 --size-min 90 \
 	--size-max 200 >log 2>&1
@@ -217,7 +169,7 @@ for kind in trivial rand auto; do
 	"$BIN/imgshard" feed sh/train.json --epochs 1 SOLVER.BATCH 15 \
 		INPUT.SIZE 96 INPUT.POLICY $kind >feed.$kind
 done
-check_all policies.py
+peer_run policies policies.py
 
 set -- MODEL.NAME resnet18 INPUT.SIZE 32 SOLVER.BATCH 8 SOLVER.ACCUM 2 \
 	SOLVER.EPOCHS 0.7 SOLVER.BASE_LR 0.02 SOLVER.LABEL_SMOOTHING 0.1 \
@@ -230,5 +182,5 @@ is $? 0 'mixed batches'
 is $? 0 'trained on in fp64'
 "$BIN/ckpt-merge" -o trained.safetensors run/ckpt 2>err
 is $? 0 'joined'
-check_all train.py
+peer_run train train.py
 done_testing

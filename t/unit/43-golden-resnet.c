@@ -6,7 +6,7 @@
  *	43-golden-resnet.t ENGINE DTYPE MODEL WEIGHTS BATCH OUT STATE
  *
  * does the same with weights and a batch from files and writes what comes out,
- * for t/peer/41-torch.t.
+ * for t/peer/41-torch.t: as many steps as the batch has learning rates.
  */
 #include "lib/tap.h"
 
@@ -420,10 +420,11 @@ static int with_files(char **arg)
     struct tensor image, label, rate;
     struct engine *e;
     struct classifier m;
-    double *loss = xcalloc(STEPS, sizeof *loss);
     void *velocity = NULL;
+    double *loss;
     enum dtype t;
-    int i, s;
+    int64_t s;
+    int i;
 
     must(dtype_find(arg[1], &t));
     e = open_engine(arg[0], t);
@@ -436,7 +437,8 @@ static int with_files(char **arg)
     frame_file_close(&f);
     open_model(&m, arg[2], CLASSES, e, t);
     load_weights(&m.params, arg[3]);
-    for (s = 0; s < STEPS; s++) {
+    loss = xcalloc((size_t)rate.shape[0], sizeof *loss);
+    for (s = 0; s < rate.shape[0]; s++) {
         loss[s] = train_step(&m, &image, label.data);
         for (i = 0; s == 0 && i < m.params.n_state; i++)
             if (m.params.state[i].what == STATE_PARAM)
@@ -447,9 +449,9 @@ static int with_files(char **arg)
             add_item(&out, xstrdup("logits"),
                      TENSOR2(DT_F64, NULL, image.shape[0], CLASSES),
                      logits_of(&m, &image));
-        update(&m, &velocity, *(double *)rate.data);
+        update(&m, &velocity, ((double *)rate.data)[s]);
     }
-    add_item(&out, xstrdup("loss"), TENSOR1(DT_F64, NULL, STEPS), loss);
+    add_item(&out, xstrdup("loss"), TENSOR1(DT_F64, NULL, rate.shape[0]), loss);
     for (i = 0; i < m.params.n_state; i++)
         add_entry(&state, &m, i, false, "");
     must(frame_file_write(arg[5], NULL, 0, out.v, out.n));
