@@ -33,10 +33,10 @@ static struct engine *open_engine(const char *name, int threads)
 
 /* ---- training */
 
-static void update(struct params *ps, bool first)
+static void update(struct params *ps, void *velocity, bool first)
 {
     struct kern_sgd a = {.w = ps->w,
-                         .m = ps->m,
+                         .m = velocity,
                          .g = ps->g,
                          .n = ps->total,
                          .lr = 0.05,
@@ -67,6 +67,7 @@ static double *trained(const char *engine, int threads, enum dtype t, size_t *n)
     struct classifier m;
     struct params *ps = &m.params;
     double *v;
+    void *velocity;
     size_t bytes;
     char *raw;
     int s;
@@ -83,10 +84,12 @@ static double *trained(const char *engine, int threads, enum dtype t, size_t *n)
     must(classifier_init(&m, "resnet18", &c, e, t, true));
     must(params_fresh(ps, 1));
     bytes = (size_t)ps->total * dtype_size(ps->pt);
+    must(engine_alloc(e, bytes, &velocity));
+    must(engine_fill(e, velocity, 0, bytes));
     for (s = 0; s < STEPS; s++) {
         must(engine_fill(e, ps->g, 0, bytes));
         must(classifier_step(&m, &b, 0.1, 1.0 / N, NULL, NULL));
-        update(ps, s == 0);
+        update(ps, velocity, s == 0);
     }
     *n = 2 * (size_t)ps->total;
     v = xmalloc(*n * sizeof *v);
@@ -96,6 +99,7 @@ static double *trained(const char *engine, int threads, enum dtype t, size_t *n)
     for (i = 0; i < (int64_t)*n; i++)
         v[i] = dtype_load(ps->pt, raw, (size_t)i);
     free(raw);
+    engine_free(e, velocity);
     classifier_release(&m);
     engine_close(e);
     return v;
