@@ -17,7 +17,7 @@ static struct {
     char *out, *weights, *save_every, *profile;
     int64_t keep, keep_every, log_every, max_steps, grace, timeout;
     int64_t samples, world;
-    bool print_lr, progress, shard_optim;
+    bool print_lr, progress, log_samples, shard_optim;
 } o;
 
 #define TIMEOUT_ROW                                                            \
@@ -68,6 +68,10 @@ struct opt train_opts[] = {
      .max = 1e9,
      .arg = "STEPS",
      .help = "steps between lines of metrics.jsonl"},
+    {.name = "log-samples",
+     .type = OPT_FLAG,
+     .addr = &o.log_samples,
+     .help = "write every sample taken to RUNDIR/samples-RANK.tsv"},
     {.name = "max-steps",
      .type = OPT_INT,
      .addr = &o.max_steps,
@@ -228,6 +232,7 @@ int worker_train(const struct command *c, int argc, char **argv)
                             .keep = o.keep,
                             .keep_every = o.keep_every,
                             .log_every = o.log_every,
+                            .log_samples = o.log_samples,
                             .max_steps = o.max_steps,
                             .progress = o.progress,
                             .shard_optim = o.shard_optim,

@@ -3,6 +3,7 @@
 #include "io/ckpt.h"
 #include "train/ema.h"
 #include "train/metrics.h"
+#include "train/samplelog.h"
 #include "train/save.h"
 #include "train/sched.h"
 #include "train/step.h"
@@ -491,7 +492,7 @@ static int write_run_json(struct run *t)
     return r;
 }
 
-/* Rank 0 alone writes the log and shows the progress. */
+/* Rank 0 alone writes metrics.jsonl and shows the progress. */
 static int open_log(struct run *t)
 {
     bool first = t->comm->rank == 0;
@@ -503,7 +504,11 @@ static int open_log(struct run *t)
     r = metrics_open(&t->log, log, t->attempt, t->o->log_every,
                      first && t->o->progress);
     free(log);
-    return r;
+    if (r == 0 && t->o->dir && t->o->log_samples) {
+        r = samplelog_open(t->o->dir, t->comm->rank);
+        t->step.sample_log = r < 0 ? 0 : r;
+    }
+    return r < 0 ? -1 : 0;
 }
 
 static void open_profile(struct run *t)
@@ -562,6 +567,8 @@ out:
     if (profile_close(&t.profile) < 0)
         r = -1;
     metrics_close(&t.log);
+    if (t.step.sample_log > 0)
+        close(t.step.sample_log);
     ema_release(&t.ema);
     step_release(&t.step);
     free(t.ckpt);

@@ -42,6 +42,7 @@ struct run_options {
     struct cadence save;
     int64_t keep, keep_every;
     int64_t log_every;
+    bool log_samples;  /* RUN/samples-RANK.tsv */
     int64_t max_steps; /* stop in order (status 75) after so many; 0: no */
     struct profile_span profile; /* needs dir */
     bool progress;

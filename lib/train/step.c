@@ -1,5 +1,6 @@
 #include "train/step.h"
 
+#include "train/samplelog.h"
 #include "util/fault.h"
 #include "util/fdio.h"
 
@@ -296,6 +297,8 @@ int step_run(struct step *s, struct input *in, double lr,
                         (long long)b->micro, m);
         else
             e = m == 0 ? begin(s) : 0;
+        if (!e && s->sample_log)
+            e = samplelog_add(s->sample_log, s->comm->step + 1, b);
         res->rows = b->rows;
         res->samples = b->samples;
         if (!e)

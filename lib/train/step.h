@@ -42,6 +42,7 @@ struct step {
     double *check;           /* engine memory [world,2] of KERN_GRAD_CHECK */
     double *sums;            /* [world,2], the same here */
     struct profile *profile; /* told of the phases; NULL: nobody */
+    int sample_log;          /* see samplelog.h; 0: none */
 };
 
 struct step_result {
