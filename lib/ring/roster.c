@@ -32,7 +32,7 @@ int roster_share(const struct roster *r, int rank)
     int host = r->host_of[rank], before = 0;
 
     for (int i = 0; i < (int)r->world; i++)
-        before += r->host_of[i] < host || (r->host_of[i] == host && i < rank);
+        before += r->host_of[i] < host || (i < rank && r->host_of[i] == host);
     return before;
 }
 
