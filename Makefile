@@ -58,7 +58,7 @@ LDFLAGS = -pthread -Wl,--as-needed $(FLAGS_$(FLAVOUR))
 LAYERS = util tensor io vision engine nn model train ring eval
 # A program is a file of src/ with a main; src/NAME-*.c belong to it.
 MAINS = $(patsubst src/%.c,%,$(shell grep -l '^int main' src/*.c))
-PLUGINS = $(if $(HAVE_DNNL),engine-cpu.so)
+PLUGINS = $(if $(HAVE_DNNL),engine-cpu.so) $(if $(HAVE_MPI),ring-mpi.so)
 
 # Libraries of ours that each program links, lowest last.
 LINK_imgshard = vision io tensor util
@@ -143,6 +143,12 @@ $(B)/engine-cpu.so: $(call obj_of,pic/,$(CPU_SRC))
 	@mkdir -p $(@D)
 	$(call say,LD $@)
 	$(Q)$(CC) -shared -fopenmp $(LDFLAGS) -Wl,--no-undefined -o $@ $^ $(DNNL_LIBS) -lm
+# Headers of others are looked for last and may warn.
+$(OBJ)/pic/lib/ring/mpi/plugin.o: private DNNL_CFLAGS = $(patsubst -I%,-isystem %,$(MPI_CFLAGS))
+$(B)/ring-mpi.so: $(OBJ)/pic/lib/ring/mpi/plugin.o
+	@mkdir -p $(@D)
+	$(call say,LD $@)
+	$(Q)$(CC) -shared $(LDFLAGS) -Wl,--no-undefined -o $@ $^ $(MPI_LIBS)
 
 # ---- tests
 

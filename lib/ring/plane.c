@@ -7,7 +7,8 @@ const char *const plane_wire_name[WIRES] = {"f32", "bf16", "f16"};
 const char *const plane_protect_name[PROTECTS] = {"mac", "aead", "none",
                                                   "mac (GMAC)"};
 
-static const struct engine *const engines[] = {&engine_shm, &engine_tcp};
+static const struct engine *const engines[] = {&engine_shm, &engine_tcp,
+                                               &engine_mpi};
 
 int engine_find(const struct engine **e, const char *name, int hosts)
 {

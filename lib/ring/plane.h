@@ -17,6 +17,7 @@
  *
  *	shm	one host: each rank adds its slice
  *	tcp	several hosts: added in each host, then exchanged (lane.h)
+ *	mpi	the same, exchanged by Open MPI (mpi/mpi.h)
  */
 #ifndef RING_PLANE_H
 #define RING_PLANE_H
@@ -70,6 +71,6 @@ struct engine {
 int engine_find(const struct engine **e, const char *name,
                 int hosts) MUST_CHECK;
 
-extern const struct engine engine_shm, engine_tcp;
+extern const struct engine engine_shm, engine_tcp, engine_mpi;
 
 #endif
