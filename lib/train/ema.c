@@ -102,11 +102,14 @@ int ema_begin(struct ema *e)
 
 int ema_step(struct ema *e, int64_t step)
 {
+    int64_t epoch;
+
     if (!e->on || step % e->epoch_steps % e->every)
         return 0;
     if (update(e) < 0)
         return -1;
-    if ((double)(step / e->epoch_steps) < e->warmup)
+    epoch = step / e->epoch_steps;
+    if ((double)epoch < e->warmup)
         e->updates = 0;
     return 0;
 }
