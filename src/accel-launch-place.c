@@ -4,6 +4,7 @@
 
 #include "io/launchhosts.h"
 #include "ring/crypt.h"
+#include "rows.h"
 #include "util/err.h"
 
 #include <ctype.h>
@@ -35,18 +36,8 @@ struct opt launch_place_opts[] = {
      .max = RANKS_MOST - 1,
      .arg = "I",
      .help = "with --nodes: number of this host, from 0"},
-    {.name = "master",
-     .env = "ACCEL_MASTER",
-     .type = OPT_STRING,
-     .addr = &master,
-     .arg = "HOST:PORT",
-     .help = "where rank 0 waits for the other hosts"},
-    {.name = "key-file",
-     .env = "ACCEL_KEY_FILE",
-     .type = OPT_STRING,
-     .addr = &key_file,
-     .arg = "FILE",
-     .help = "secret of the run, made by allreduce-ring keygen"},
+    ROW_MASTER(&master),
+    ROW_KEY_FILE(&key_file),
     {.name = "rank-from",
      .type = OPT_CHOICE,
      .addr = &from,

@@ -1,6 +1,7 @@
 /* allreduce-ring: the options that say how to join, and keygen. */
 #include "allreduce-ring.h"
 
+#include "rows.h"
 #include "util/err.h"
 
 #include <stdio.h>
@@ -55,18 +56,8 @@ struct opt ring_join_opts[] = {
      .addr = &rdzv,
      .arg = "PATH|@NAME",
      .help = "socket where the ranks of this host meet"},
-    {.name = "master",
-     .env = "ACCEL_MASTER",
-     .type = OPT_STRING,
-     .addr = &master,
-     .arg = "HOST:PORT",
-     .help = "where rank 0 waits for the other hosts"},
-    {.name = "key-file",
-     .env = "ACCEL_KEY_FILE",
-     .type = OPT_STRING,
-     .addr = &key_file,
-     .arg = "FILE",
-     .help = "secret of the run, made by keygen, the same on all hosts"},
+    ROW_MASTER(&master),
+    ROW_KEY_FILE(&key_file),
     {.name = "bind",
      .env = "ACCEL_BIND",
      .type = OPT_STRING,

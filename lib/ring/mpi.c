@@ -16,10 +16,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CHUNK 4096    /* elements added at a time */
-#define LOOKS 2000    /* at messages before it sleeps between looks */
-#define END_MS 10000  /* for the others to come to the end, too */
-#define TICK_MS 100   /* between looks at an abort */
+#define CHUNK 4096   /* elements added at a time */
+#define LOOKS 2000   /* at messages before it sleeps between looks */
+#define END_MS 10000 /* for the others to come to the end, too */
+#define TICK_MS 100  /* between looks at an abort */
 #define WHY_BYTES 300
 
 enum tag {
@@ -310,8 +310,9 @@ static int check_place(const struct shm *s)
     const char *world = getenv("OMPI_COMM_WORLD_SIZE");
 
     if (!getenv("PMIX_RANK"))
-        return err_set(ERR_UNAVAILABLE, "--engine mpi: not started by Open "
-                                        "MPI: mpirun -n %d ...",
+        return err_set(ERR_UNAVAILABLE,
+                       "--engine mpi: not started by Open "
+                       "MPI: mpirun -n %d ...",
                        s->world);
     if (rank && world &&
         (strtol(rank, NULL, 10) != s->rank ||
