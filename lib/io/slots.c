@@ -1,5 +1,7 @@
 #include "io/slots.h"
 
+#include "io/ctl.h"
+
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -44,6 +46,31 @@ int slots_place(struct slots *s, int64_t bucket, size_t bytes, size_t *offset)
     }
     *offset = slot->offset;
     return 0;
+}
+
+bool slots_allowed(void)
+{
+    const char *text = getenv(CTL_SLOTS_ENV);
+
+    return !text || strcmp(text, "off") != 0;
+}
+
+int slots_offered(const struct frame *hello, struct slots_offer *o)
+{
+    int64_t fd, arena, sums, room;
+
+    if (!frame_meta(hello, "slots"))
+        return 0;
+    if (frame_meta_int(hello, "slots", &fd) < 0 ||
+        frame_meta_int(hello, "slots.arena", &arena) < 0 ||
+        frame_meta_int(hello, "slots.sums", &sums) < 0 ||
+        frame_meta_int(hello, "slots.room", &room) < 0)
+        return -1;
+    if (fd < 0 || fd > INT32_MAX || arena < 0 || sums < 0 || room < 0)
+        return err_set(ERR_DATA, "hello: memory that cannot be");
+    *o = (struct slots_offer){(int)fd, (uint64_t)arena, (uint64_t)sums,
+                              (uint64_t)room};
+    return 1;
 }
 
 static int check_offer(const struct slots_offer *o)

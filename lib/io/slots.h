@@ -10,15 +10,18 @@
  *
  *	struct slots s;
  *	slots_init(&s, room);
- *	slots_map(&s, &offer)                   worker: what the ring offered
+ *	slots_offered(&hello, &offer)           worker: what the ring offers
+ *	slots_map(&s, &offer)
  *	slots_place(&s, bucket, bytes, &at)     both: for each bucket, in order
  *	slots_release(&s);
  */
 #ifndef IO_SLOTS_H
 #define IO_SLOTS_H
 
+#include "io/frame.h"
 #include "util/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,6 +44,10 @@ struct slots_offer {
     uint64_t arena, sums, room; /* bytes, whole pages */
 };
 
+/* Not if the environment says off (ctl.h). */
+bool slots_allowed(void);
+/* What the hello of a ring offers: 1, 0 if nothing, ERR_DATA. */
+int slots_offered(const struct frame *hello, struct slots_offer *o) MUST_CHECK;
 void slots_init(struct slots *s, size_t room);
 void slots_release(struct slots *s);
 /*

@@ -468,8 +468,7 @@ static int start(struct ring *g)
     const struct ring_options *o = g->o;
     const struct ranks *r = &o->join.ranks;
     const char *bytes = getenv("MILLRACE_PIPE_BYTES"); /* for tests */
-    const char *slots = getenv(CTL_SLOTS_ENV);
-    bool share = !slots || strcmp(slots, "off") != 0;
+    bool share = slots_allowed();
     struct serve_plane p;
     struct child_options c = {.argv = o->argv, .ranks = r};
     sigset_t old;

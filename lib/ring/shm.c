@@ -22,11 +22,14 @@
 #define CHUNK 8192       /* elements added at a time: 32 KiB */
 /* Looks before a wait sleeps: some 10 us. */
 #define LOOKS 200
+#define CAUSE_MS 2000
 
-enum {
-    RUNNING,
-    LEAVING,
-    ABORTED
+/* Of those who abort at the same time; the first to publish counts. */
+#define CAUSES 16
+
+struct cause {
+    int32_t class, origin;
+    char text[2048];
 };
 
 struct shm_head {
@@ -35,9 +38,9 @@ struct shm_head {
     struct roster roster;
     int16_t index[SHM_RANKS]; /* among the local ranks, or -1 */
     int16_t local[SHM_RANKS];
-    _Atomic uint32_t state;
-    int32_t class, origin;
-    char text[2048];
+    _Atomic uint32_t n_causes; /* begun */
+    _Atomic uint32_t aborted;  /* 1 + the cause that counts, 0: none */
+    struct cause cause[CAUSES];
 };
 
 static size_t round_up(size_t n)
@@ -497,37 +500,41 @@ bool shm_add_slice(const struct shm *s, size_t offset, uint64_t n)
 bool shm_abort(const struct shm *s, enum err_class c, int origin,
                const char *text)
 {
-    static const struct timespec moment = {0, 100000000};
     struct shm_head *h = s->head;
-    uint32_t expected = RUNNING;
+    struct cause *cause;
+    uint32_t none = 0, i;
 
-    if (!atomic_compare_exchange_strong(&h->state, &expected, LEAVING)) {
-        if (expected == ABORTED)
-            return false;
-        /* Another is writing the cause, or was killed while it did. */
-        nanosleep(&moment, NULL);
-        if (shm_aborted(s))
-            return false;
-    }
-    h->class = c;
-    h->origin = origin;
-    snprintf(h->text, sizeof(h->text), "%s", text);
-    atomic_store_explicit(&h->state, ABORTED, memory_order_release);
+    if (shm_aborted(s))
+        return false;
+    i = atomic_fetch_add(&h->n_causes, 1);
+    cause = &h->cause[i % CAUSES];
+    /* So many write a cause now that one of them is heard soon. */
+    if (i >= CAUSES && shm_wait_abort(s, CAUSE_MS) < 0)
+        return false;
+    /* Written whole before it is published: whoever is killed or slow here is
+     * in nobody's way. */
+    cause->class = c;
+    cause->origin = origin;
+    snprintf(cause->text, sizeof(cause->text), "%s", text);
+    if (!atomic_compare_exchange_strong(&h->aborted, &none, i % CAUSES + 1))
+        return false;
     ring_bell(s);
     return true;
 }
 
 bool shm_aborted(const struct shm *s)
 {
-    return atomic_load_explicit(&s->head->state, memory_order_acquire) ==
-           ABORTED;
+    return atomic_load_explicit(&s->head->aborted, memory_order_acquire) != 0;
 }
 
 enum err_class shm_cause(const struct shm *s, int *origin, const char **text)
 {
+    const struct cause *c =
+        &s->head->cause[(atomic_load(&s->head->aborted) - 1) % CAUSES];
+
     if (origin)
-        *origin = s->head->origin;
+        *origin = c->origin;
     if (text)
-        *text = s->head->text;
-    return (enum err_class)s->head->class;
+        *text = c->text;
+    return (enum err_class)c->class;
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,7 @@ struct pipe_comm {
     bool answered;
     bool stopping; /* the writer ends when its queue is empty */
     int running;   /* threads */
+    int copying;   /* of them */
     bool failed;
     enum err_class class;
     char text[2048];
@@ -83,8 +85,7 @@ struct pipe_comm {
 };
 
 /* Those whose threads could not be ended; kept until the process ends. */
-static struct pipe_comm *stuck;
-static pthread_mutex_t stuck_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct pipe_comm *_Atomic stuck;
 
 static struct pipe_comm *self(struct comm *c)
 {
@@ -109,12 +110,9 @@ static void fail(struct pipe_comm *p)
 static void deadline_in(struct timespec *t, int64_t ms)
 {
     clock_gettime(CLOCK_MONOTONIC, t);
+    ms += t->tv_nsec / 1000000;
     t->tv_sec += (time_t)(ms / 1000);
-    t->tv_nsec += (long)(ms % 1000) * 1000000;
-    if (t->tv_nsec >= 1000000000) {
-        t->tv_nsec -= 1000000000;
-        t->tv_sec++;
-    }
+    t->tv_nsec = (long)(ms % 1000) * 1000000;
 }
 
 /* Wait under the lock; false once the deadline (NULL: none) has passed. */
@@ -125,12 +123,30 @@ static bool wait_until(struct pipe_comm *p, const struct timespec *deadline)
     return pthread_cond_timedwait(&p->wake, &p->lock, deadline) != ETIMEDOUT;
 }
 
-static void thread_ends(struct pipe_comm *p)
+/* A thread has ended, or a copy. */
+static void one_less(struct pipe_comm *p, int *count)
 {
     pthread_mutex_lock(&p->lock);
-    p->running--;
+    --*count;
     pthread_cond_broadcast(&p->wake);
     pthread_mutex_unlock(&p->lock);
+}
+
+/* Numbers to or from the shared memory. Not once the run has failed: its owner
+ * may take the caller's memory away, and waits only for a copy that has begun. */
+static int copy(struct pipe_comm *p, void *to, const void *from, int64_t n)
+{
+    bool go;
+
+    pthread_mutex_lock(&p->lock);
+    go = !p->failed;
+    p->copying += go;
+    pthread_mutex_unlock(&p->lock);
+    if (!go)
+        return err_give(p->class, p->text);
+    memcpy(to, from, (size_t)n * sizeof(float));
+    one_less(p, &p->copying);
+    return 0;
 }
 
 /* ---- writer */
@@ -151,9 +167,9 @@ static int write_bucket(struct pipe_comm *p, struct frame_writer *w,
                                 {"n", text[2]},
                                 {"step", text[3]}};
 
-    if (slot)
-        memcpy(p->slots.arena + r->at + (size_t)r->first * sizeof(float),
-               r->data, (size_t)r->count * sizeof(float));
+    if (slot &&
+        copy(p, p->slots.arena + r->at + r->first * 4, r->data, r->count) < 0)
+        return -1;
     snprintf(text[0], sizeof(text[0]), "%" PRId64, r->at);
     snprintf(text[1], sizeof(text[1]), "%d", r->bucket);
     snprintf(text[2], sizeof(text[2]), "%" PRId64, r->whole);
@@ -165,11 +181,11 @@ static int write_request(struct pipe_comm *p, struct frame_writer *w,
                          const struct request *r)
 {
     static const char *const ops[] = {"sum", "min", "max"};
-    const char *slots = getenv(CTL_SLOTS_ENV);
     char a[24], b[24];
-    struct frame_pair hello[] = {{"layout", p->layout}, {"proto", CTL_PROTO},
-                                 {"recipe", p->recipe}, {"role", "worker"},
-                                 {"samples", a},        {"slots", "1"}};
+    struct frame_pair hello[] = {
+        {"layout", p->layout}, {"proto", CTL_PROTO},
+        {"recipe", p->recipe}, {"role", "worker"},
+        {"samples", a},        {"slots", slots_allowed() ? "1" : "0"}};
     struct frame_pair reduce = {"op", ops[r->bucket % 3]};
     struct frame_pair bcast[] = {{"bytes", b}, {"name", r->name}, {"root", a}};
     struct frame_pair barrier = {"name", r->name};
@@ -181,8 +197,6 @@ static int write_request(struct pipe_comm *p, struct frame_writer *w,
     switch (r->kind) {
     case HELLO:
         snprintf(a, sizeof(a), "%" PRId64, p->samples);
-        if (slots && strcmp(slots, "off") == 0)
-            hello[5].value = "0";
         return frame_write(w, CTL_HELLO, hello, 6, NULL, 0, 0);
     case GRAD:
     case SCATTER:
@@ -248,7 +262,7 @@ static void *run_writer(void *arg)
     if (bad)
         wait_for_reason(p);
     frame_writer_release(&w);
-    thread_ends(p);
+    one_less(p, &p->running);
     return NULL;
 }
 
@@ -303,10 +317,9 @@ static int take_sum(struct pipe_comm *p, struct frame_stream *s,
     if (frame_meta_int(f, "finite", &finite) < 0 ||
         find_bucket(p, f, &i, &b) < 0)
         return -1;
-    if (b->at >= 0)
-        memcpy(b->sum, p->slots.sums + b->at + (size_t)b->first * sizeof(float),
-               (size_t)b->numel * sizeof(float));
-    else if (frame_data(s, f, i, b->sum) < 0)
+    if ((b->at >= 0
+             ? copy(p, b->sum, p->slots.sums + b->at + b->first * 4, b->numel)
+             : frame_data(s, f, i, b->sum)) < 0)
         return -1;
     pthread_mutex_lock(&p->lock);
     b->state = SUMMED;
@@ -319,24 +332,14 @@ static int take_sum(struct pipe_comm *p, struct frame_stream *s,
 /* What cannot be shared goes through the pipe. */
 static int take_offer(struct pipe_comm *p, const struct frame *f)
 {
-    int64_t fd, arena, sums, room;
     struct slots_offer o;
+    int r = slots_offered(f, &o);
 
-    if (!frame_meta(f, "slots"))
-        return 0;
-    if (frame_meta_int(f, "slots", &fd) < 0 ||
-        frame_meta_int(f, "slots.arena", &arena) < 0 ||
-        frame_meta_int(f, "slots.sums", &sums) < 0 ||
-        frame_meta_int(f, "slots.room", &room) < 0)
-        return -1;
-    if (fd < 0 || fd > INT32_MAX || arena < 0 || sums < 0 || room < 0)
-        return err_set(ERR_DATA, "hello: memory that cannot be");
-    o = (struct slots_offer){(int)fd, (uint64_t)arena, (uint64_t)sums,
-                             (uint64_t)room};
-    if (slots_map(&p->slots, &o) < 0 || fd_cloexec(o.fd) < 0)
+    if (r <= 0)
+        return r;
+    p->c.shares = slots_map(&p->slots, &o) == 0 && fd_cloexec(o.fd) == 0;
+    if (!p->c.shares)
         note("gradients go through the pipe: %s", err_text());
-    else
-        p->c.shares = true;
     return 0;
 }
 
@@ -441,7 +444,7 @@ static void *run_reader(void *arg)
         fail(p);
     }
     frame_release(&f);
-    thread_ends(p);
+    one_less(p, &p->running);
     return NULL;
 }
 
@@ -630,16 +633,16 @@ static void pipe_free(struct comm *c)
     while (p->running && wait_until(p, &t))
         continue;
     running = p->running;
+    p->failed |= running > 0;
+    while (p->copying)
+        wait_until(p, NULL);
     pthread_mutex_unlock(&p->lock);
     /* A thread that is stuck in a pipe goes with the process, and its memory
      * with it; the run has failed then. */
     if (running) {
         pthread_detach(p->reader);
         pthread_detach(p->writer);
-        pthread_mutex_lock(&stuck_lock);
-        p->next = stuck;
-        stuck = p;
-        pthread_mutex_unlock(&stuck_lock);
+        p->next = atomic_exchange(&stuck, p);
         return;
     }
     pthread_join(p->reader, NULL);

@@ -219,6 +219,55 @@ static void test_counts(void)
     shm_release(&s);
 }
 
+#define ABORTERS 40
+
+struct aborter {
+    pthread_t thread;
+    const struct shm *s;
+    int number, first, torn;
+};
+
+static void *give_up(void *p)
+{
+    struct aborter *a = p;
+    const char *text;
+    char words[1500], want[1500];
+    int origin;
+
+    memset(words, 'a' + a->number % 26, sizeof(words) - 1);
+    words[sizeof(words) - 1] = 0;
+    a->first = shm_abort(a->s, (enum err_class)(ERR_DATA + a->number % 5),
+                         a->number, words);
+    a->torn = (int)shm_cause(a->s, &origin, &text) != ERR_DATA + origin % 5;
+    memset(want, 'a' + origin % 26, sizeof(want) - 1);
+    want[sizeof(want) - 1] = 0;
+    a->torn |= strcmp(text, want) != 0;
+    return NULL;
+}
+
+/* More than there are places for causes, all at once. */
+static void test_many_aborts(void)
+{
+    struct aborter a[ABORTERS];
+    struct shm s = SHM_INIT;
+    int first = 0, torn = 0;
+
+    if (shm_create(&s, 2) < 0)
+        die();
+    for (int i = 0; i < ABORTERS; i++) {
+        a[i] = (struct aborter){.s = &s, .number = i};
+        pthread_create(&a[i].thread, NULL, give_up, &a[i]);
+    }
+    for (int i = 0; i < ABORTERS; i++) {
+        pthread_join(a[i].thread, NULL);
+        first += a[i].first;
+        torn += a[i].torn;
+    }
+    is_int(first, 1, "of many who abort at once one is the first");
+    is_int(torn, 0, "and all see its cause, whole");
+    shm_release(&s);
+}
+
 int main(void)
 {
     for (int world = 1; world <= 4; world++)
@@ -226,6 +275,7 @@ int main(void)
     test_slices();
     test_finite();
     test_abort();
+    test_many_aborts();
     test_memory();
     test_counts();
     return done_testing();
