@@ -142,7 +142,7 @@ done
 # ---- training goes on where it was
 
 . "$TOP/t/lib/train.sh"
-EPOCHS=4 make_data
+EPOCHS=8 make_data
 
 # train DIR [OPTION]...: two hosts of two ranks
 train() {
@@ -177,6 +177,41 @@ train cut
 finish_all
 is "$status" ' 0 0 0 0' 'started again'
 equal whole cut 'cut off and started again'
+network_down
+
+# The same by launchers that try again: nobody types anything.
+# launch NODE: the ranks of that host in the background
+launch() {
+	ip netns exec "$net$1" env ACCEL_KEY_FILE="$PWD/key" OMP_NUM_THREADS=1 \
+		"$BIN/accel-launch" -n 2 --nodes 2 --node "$1" --master 10.77.0.1:29500 \
+		--retries 30 -- sh -c "
+			'$BIN/imgshard' feed shards/train.json -c '$CONFIG' --train --threads 1 \
+				--from tried/ckpt |
+			'$ring' --timeout 60 -- '$BIN/accel-worker' train -c '$CONFIG' -o tried \
+				-e $ENGINE -t 1 --save-every 2it --log-every 1" >"out.$1" 2>"err.$1" &
+	pids="$pids $!"
+}
+network_up 2 1 2
+pids=
+launch 0
+launch 1
+i=0
+while [ ! -d tried/ckpt/step-000000004 ] && [ $i -lt 300 ]; do
+	sleep 0.1
+	i=$((i + 1))
+done
+echo 'cut 1' >&9
+i=0
+while ! grep -q 'restart 1' err.0 && [ $i -lt 300 ]; do
+	sleep 0.1
+	i=$((i + 1))
+done
+like "$(cat err.0)" 'host .* at 10.77.0.2 .*lost' 'a host is cut off under its launcher: it is named'
+echo 'join 1' >&9
+finish_all
+is "$status" ' 0 0' 'the launchers start the run again when it is back'
+like "$(cat err.0)" 'resuming from step [1-9]' 'from its checkpoint'
+equal whole tried 'cut off and tried again'
 network_down
 none_left "*$PWD*" 'nothing is left'
 done_testing
