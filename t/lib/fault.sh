@@ -80,7 +80,7 @@ hurt() {
     wrong=
     printf '%s\n' "$status" | grep -Eqx -e "${2:-[1-9].*}" || wrong="status $status;"
     [ "$status" != 124 ] || wrong='hangs;'
-    grep -q "${3:-}" hurt.err || wrong="$wrong says nothing of \"$3\";"
+    grep -Eq -e "${3:-}" hurt.err || wrong="$wrong says nothing of \"$3\";"
     wrong="$wrong$(sound hurt)"
     wrong="$wrong$(RING=$PATIENT again hurt)"
     is "$wrong" '' "$1" || tap_comment "$(head -n 20 hurt.first)"

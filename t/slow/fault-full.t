@@ -16,7 +16,20 @@ done
 hurt full:rank0:step8:phase=file.rename 0 'state.json: .*earlier ones are kept'
 hurt full:rank0:step8:phase=ckpt.rename 74 'metrics.jsonl'
 OPTIONS='--timeout 2'
-hurt stop:rank1:step5:phase=feed.batch 76 'stdin: .*deadline passed'
+hurt stop:rank1:step5:phase=feed.batch 76 'stdin: .*deadline passed|no answer for 2 s'
+OPTIONS=
+
+# A pipe that stays open and says nothing more.
+feed alone > alone.sft 2> /dev/null
+mkfifo held
+exec 8<> held
+head -c $(($(wc -c < alone.sft) / 2)) alone.sft >&8 &
+status=0
+timeout -k 5 60 "$BIN/accel-worker" train -c "$CONFIG" -e "$ENGINE" -t 1 --timeout 2 \
+    < held > alone.out 2> alone.err || status=$?
+exec 8>&-
+is $status 76 'one worker alone, whose batches stop in the middle'
+like "$(tail -n 1 alone.err)" 'stdin: .*deadline passed' 'says so'
 
 # export FAULT STATUS: over a file that is there
 export_hurt() {
