@@ -1,10 +1,12 @@
 """Median rate of training steps of a torchvision model on made-up images.
 
-usage: torch_train.py MODEL SIZE BATCH fp32|bf16 STEPS THREADS
+usage: torch_train.py MODEL SIZE BATCH fp32|bf16 STEPS THREADS eager|compile
 One JSON line, like `accel-worker bench`. Images are floats already; memory
 order is channels-last, which is PyTorch's fast path on CPUs.
 """
 import json
+import os
+import resource
 import statistics
 import sys
 import time
@@ -12,7 +14,17 @@ import time
 import torch
 import torchvision
 
-model_name, size, batch, precision, steps, threads = sys.argv[1:7]
+
+
+def age():
+    """Seconds since this process was started."""
+    with open("/proc/self/stat") as stat, open("/proc/uptime") as uptime:
+        ticks = int(stat.read().rsplit(")", 1)[1].split()[19])
+        return (float(uptime.read().split()[0]) -
+                ticks / os.sysconf("SC_CLK_TCK"))
+
+
+model_name, size, batch, precision, steps, threads, how = sys.argv[1:8]
 size, batch, steps = int(size), int(batch), int(steps)
 torch.set_num_threads(int(threads))
 torch.manual_seed(0)
@@ -24,6 +36,8 @@ optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9,
 images = torch.randn(batch, 3, size, size).to(
     memory_format=torch.channels_last)
 labels = torch.randint(0, 1000, (batch,))
+if how == "compile":
+    model = torch.compile(model)
 
 
 def step():
@@ -41,6 +55,10 @@ for i in range(-2, steps):
     step()
     if i >= 0:
         times.append(time.perf_counter() - begin)
+    elif i == -2:
+        first = age()
 ms = statistics.median(times) * 1e3
-print(json.dumps({"ms": ms, "img_s": batch / ms * 1e3,
+print(json.dumps({"ms": ms, "img_s": batch / ms * 1e3, "first_s": first,
+                  "peak_rss": resource.getrusage(
+                      resource.RUSAGE_SELF).ru_maxrss * 1024,
                   "torch": torch.__version__}, separators=(",", ":")))
