@@ -1,4 +1,4 @@
-/* ckpt-merge: one file of a checkpoint. */
+/* ckpt-merge: one file of a checkpoint; strip, the same without --all. */
 #include "ckpt-merge.h"
 
 static char *output;
@@ -11,6 +11,12 @@ struct opt ckpt_merge_join_opts[] = {
      .type = OPT_FLAG,
      .addr = &all,
      .help = "keep what belongs to the training, too: momentum, average"},
+    MODEL_EMA(ema),
+    OPT_END,
+};
+
+struct opt ckpt_merge_strip_opts[] = {
+    MODEL_OUTPUT(output),
     MODEL_EMA(ema),
     OPT_END,
 };

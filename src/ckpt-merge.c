@@ -1,4 +1,4 @@
-/* ckpt-merge - join, verify, list, compare and average checkpoints:
+/* ckpt-merge - join, verify, list, compare, average and convert checkpoints:
  * ckpt-merge(1). */
 #include "ckpt-merge.h"
 
@@ -43,7 +43,27 @@ static const struct command commands[] = {
      .n_fixed = 1,
      .max_operands = -1,
      .run = ckpt_merge_cast},
-    /* convert comes here */
+    {.name = "strip",
+     .operands = "DIR|FILE...",
+     .help = "the model alone, without what belongs to the training",
+     .opts = ckpt_merge_strip_opts,
+     .n_fixed = 1,
+     .max_operands = -1,
+     .run = ckpt_merge_join},
+    {.name = "reshard",
+     .operands = "DIR",
+     .help = "a checkpoint as another number of ranks would have written it",
+     .opts = ckpt_merge_reshard_opts,
+     .n_fixed = 1,
+     .max_operands = 1,
+     .run = ckpt_merge_reshard},
+    {.name = "convert",
+     .operands = "DIR|FILE...",
+     .help = "join, under the names of another program",
+     .opts = ckpt_merge_convert_opts,
+     .n_fixed = 1,
+     .max_operands = -1,
+     .run = ckpt_merge_convert},
     {0},
 };
 

@@ -85,8 +85,12 @@ enum place {
 int place_of(const char *operand, char **dir) MUST_CHECK;
 
 extern struct opt ckpt_merge_join_opts[], ckpt_merge_ls_opts[];
+extern struct opt ckpt_merge_strip_opts[], ckpt_merge_reshard_opts[];
+extern struct opt ckpt_merge_convert_opts[];
 extern struct opt ckpt_merge_average_opts[], ckpt_merge_cast_opts[];
 int ckpt_merge_join(const struct command *c, int argc, char **argv);
+int ckpt_merge_reshard(const struct command *c, int argc, char **argv);
+int ckpt_merge_convert(const struct command *c, int argc, char **argv);
 int ckpt_merge_verify(const struct command *c, int argc, char **argv);
 int ckpt_merge_ls(const struct command *c, int argc, char **argv);
 int ckpt_merge_average(const struct command *c, int argc, char **argv);
