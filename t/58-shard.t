@@ -69,9 +69,11 @@ all="SOLVER.CLIP_NORM 20 SOLVER.DECAY_NORM false SOLVER.EMA true \
 SOLVER.EMA_STEPS 3 SOLVER.EMA_DECAY 0.999"
 # shellcheck disable=SC2086
 for n in 2 4; do
-    ranks $n plain$n "" $all
+    # the wider network has several buckets
+    width=$([ $n = 2 ] && echo MODEL.WIDTH 20)
+    ranks $n plain$n "" $all $width
     is $? 0 "$n ranks without shards"
-    ranks $n shard$n "--shard-optim" $all
+    ranks $n shard$n "--shard-optim" $all $width
     is $? 0 "$n ranks with shards" || tap_comment "$(cat shard$n.err)"
     same_files plain$n shard$n "$n ranks"
     is "$(norms shard$n)" "$(norms plain$n)" "$n ranks: losses and norms"
