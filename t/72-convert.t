@@ -27,7 +27,7 @@ for n in 1 2 5 9; do
     make_step want$n 16 $n
     is "$(cd to$n/ckpt/step-000000016 && echo rank-*)" \
         "$(cd want$n/ckpt/step-000000016 && echo rank-*)" 'their names'
-    for f in want$n/ckpt/step-000000016/rank-*; do
+    for f in "want$n"/ckpt/step-000000016/rank-*; do
         cmp "$f" "to$n/${f#*/}"
     done > cmp.out 2>&1
     is "$(cat cmp.out)" '' 'the bytes that so many ranks write'
