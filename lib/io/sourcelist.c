@@ -43,18 +43,21 @@ void source_spell(const struct source *src, const char *text, size_t n,
                   struct buf *b)
 {
     static const char hex[] = "0123456789ABCDEF";
+    char *begin = buf_reserve(b, 3 * n), *to = begin;
 
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)text[i];
 
         if (src->spelled && (!is_plain(c) || c == '+')) {
-            char code[3] = {'+', hex[c >> 4], hex[c & 15]};
-
-            buf_add(b, code, sizeof(code));
+            *to++ = '+';
+            *to++ = hex[c >> 4];
+            *to++ = hex[c & 15];
         } else {
-            buf_addch(b, is_plain(c) ? (char)c : '_');
+            *to++ = is_plain(c) ? (char)c : '_';
         }
     }
+    *to = 0;
+    b->len += (size_t)(to - begin);
 }
 
 /* How much of a name belongs to the key. */
@@ -209,18 +212,17 @@ struct walk {
     const char *prefix, *name, *end;
 };
 
-/* Spelled keys are in the order of what they spell. */
 static unsigned char step(struct walk *w)
 {
-    unsigned char c;
-
     if (*w->prefix)
-        c = (unsigned char)*w->prefix++;
-    else if (w->name < w->end)
-        c = (unsigned char)*w->name++;
-    else
-        return 0;
-    return is_plain(c) || sorting->spelled ? c : '_';
+        return (unsigned char)*w->prefix++;
+    return w->name < w->end ? (unsigned char)*w->name++ : 0;
+}
+
+/* Spelled keys are in the order of what they spell. */
+static unsigned char in_key(unsigned char c)
+{
+    return !c || is_plain(c) || sorting->spelled ? c : '_';
 }
 
 static struct walk walk_of(const struct source_file *f)
@@ -250,6 +252,10 @@ static int by_key(const void *a, const void *b)
     do {
         c = step(&v);
         d = step(&w);
+        if (c != d) {
+            c = in_key(c);
+            d = in_key(d);
+        }
     } while (c == d && c);
     return (c > d) - (c < d);
 }
