@@ -148,9 +148,13 @@ bool load_add(struct load *l, const struct source *src, size_t number)
 
 void load_reset(struct load *l)
 {
-    for (int i = 0; i < l->n; i++)
-        if (l->item[i].image.cap + l->item[i].tar.cap > 4 * LOAD_BYTES)
-            item_release(&l->item[i]);
+    size_t kept = 0;
+
+    for (int i = 0; i < LOAD_FILES; i++)
+        kept +=
+            l->item[i].image.cap + l->item[i].tar.cap + l->item[i].spare.cap;
+    for (int i = 0; i < LOAD_FILES && kept > 4 * LOAD_BYTES; i++)
+        item_release(&l->item[i]);
     l->n = 0;
     l->bytes = 0;
 }

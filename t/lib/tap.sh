@@ -12,6 +12,10 @@ set -u
 LC_ALL=C
 export LC_ALL
 unset CDPATH RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE
+# nor is a test a rank of the job that it may be run in
+unset ACCEL_RANK ACCEL_WORLD_SIZE OMPI_COMM_WORLD_RANK OMPI_COMM_WORLD_SIZE \
+	PMIX_RANK PMI_RANK PMI_SIZE MV2_COMM_WORLD_RANK MV2_COMM_WORLD_SIZE \
+	SLURM_PROCID SLURM_NTASKS SLURM_STEP_NUM_TASKS
 
 TOP=$(cd "${TOP:-$(dirname "$0")/..}" && pwd) || exit 1
 BIN=$(cd "${BIN:-$TOP/bin}" && pwd) || exit 1

@@ -3,7 +3,8 @@
 # Python's tarfile finds, and DALI reads shards by them. Needs Python with Pillow
 # and numpy (PEER_PYTHON), and one with nvidia.dali (DALI_PYTHON, default the
 # same); a GPU is not needed.
-. "${TOP:-$(dirname "$0")/../..}/t/lib/tap.sh"
+TOP=${TOP:-$(dirname "$0")/../..}
+. "$TOP/t/lib/tap.sh"
 I=$BIN/imgshard
 PY=${PEER_PYTHON:-python3}
 DALI=${DALI_PYTHON:-$PY}

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Pixels of pack --raw beside Pillow's, and names of 200 bytes in WebDataset.
 # Needs Python with Pillow and numpy; webdataset for its part (PEER_PYTHON).
-. "${TOP:-$(dirname "$0")/../..}/t/lib/tap.sh"
+TOP=${TOP:-$(dirname "$0")/../..}
+. "$TOP/t/lib/tap.sh"
 PY=${PEER_PYTHON:-python3}
 "$PY" -c 'import PIL, numpy' 2>/dev/null || skip_all 'peer: no Pillow'
 I=$BIN/imgshard

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Batches of a detector beside Pillow and numpy: every pixel, every box.
 # Needs Python with Pillow and numpy (PEER_PYTHON).
-. "${TOP:-$(dirname "$0")/../..}/t/lib/tap.sh"
+TOP=${TOP:-$(dirname "$0")/../..}
+. "$TOP/t/lib/tap.sh"
 PY=${PEER_PYTHON:-python3}
 "$PY" -c 'import PIL, numpy' 2>/dev/null || skip_all 'peer: no Pillow'
 

@@ -2,7 +2,8 @@
 # Pixels beside Pillow, live: real photographs, made-up extremes, odd and damaged
 # files of all kinds. Files that Pillow refuses are refused here, and the other
 # way round. Needs Python with Pillow and numpy (PEER_PYTHON).
-. "${TOP:-$(dirname "$0")/../..}/t/lib/tap.sh"
+TOP=${TOP:-$(dirname "$0")/../..}
+. "$TOP/t/lib/tap.sh"
 PY=${PEER_PYTHON:-python3}
 "$PY" -c 'import PIL, numpy' 2>/dev/null || skip_all 'peer: no Pillow'
 
