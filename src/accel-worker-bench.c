@@ -1,6 +1,8 @@
-/* accel-worker bench: training speed on synthetic images of one rank. */
+/* accel-worker bench: training speed on synthetic images, of one rank or of those
+ * of allreduce-ring. */
 #include "accel-worker.h"
 
+#include "io/ctl.h"
 #include "io/recipe.h"
 #include "train/comm.h"
 #include "train/step.h"
@@ -10,6 +12,7 @@
 #include "util/rng.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,20 +71,50 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Seconds of each step, and of its wait for other ranks. */
+struct times {
+    double *step, *wait, first;
+    int64_t n; /* so far */
+};
+
 static int one(struct step *s, struct classifier *m,
-               const struct input_batch *b, float *logits, double *t)
+               const struct input_batch *b, float *logits, struct times *t)
 {
-    struct step_result res;
+    struct step_result res = {.comm_s = 0};
     double t0 = clock_s();
     int r = o.forward ? classifier_predict(m, &b->image, logits)
                       : step_batch(s, b, 1e-3, &res);
 
-    *t = clock_s() - t0;
+    if (t->n >= 0) {
+        t->step[t->n] = clock_s() - t0;
+        t->wait[t->n] = res.comm_s;
+    }
+    t->n++;
     return r;
 }
 
-static void report(struct engine *e, const double *t, int64_t n, double first)
+static int join(struct comm **c, const struct params *ps)
 {
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    char layout[33], digest[33];
+
+    if (o.forward || !comm_available()) {
+        *c = comm_null();
+        return 0;
+    }
+    /* A ring that is gone is an error that can be told. */
+    if (sigaction(SIGPIPE, &ignore, NULL) < 0)
+        return err_sys(ERR_SYSTEM, "sigaction");
+    params_layout(ps, layout);
+    recipe_digest(&recipe, digest);
+    *c = comm_pipe(CTL_FD_IN, CTL_FD_OUT, layout, digest, 0, 600000);
+    return *c ? 0 : -1;
+}
+
+static void report(struct engine *e, const struct times *times, int64_t n,
+                   int world)
+{
+    const double *t = times->step;
     json_t *j = json_object();
     struct buf b = BUF_INIT;
     struct rusage u;
@@ -99,8 +132,12 @@ static void report(struct engine *e, const double *t, int64_t n, double first)
     json_object_set_new(j, "size", json_integer(recipe.size));
     json_add_real(j, "ms", t[o.steps / 2] * 1e3);
     json_add_real(j, "best_ms", t[0] * 1e3);
-    json_add_real(j, "img_s", (double)n / t[o.steps / 2]);
-    json_add_real(j, "first_s", first);
+    json_add_real(j, "img_s", (double)(n * world) / t[o.steps / 2]);
+    json_add_real(j, "first_s", times->first);
+    if (world > 1) {
+        json_object_set_new(j, "ranks", json_integer(world));
+        json_add_real(j, "wait_ms", times->wait[o.steps / 2] * 1e3);
+    }
     json_object_set_new(j, "engine_bytes", json_integer((json_int_t)peak));
     json_object_set_new(j, "peak_rss", json_integer(u.ru_maxrss * 1024));
     json_canonical(&b, j);
@@ -111,38 +148,48 @@ static void report(struct engine *e, const double *t, int64_t n, double first)
 
 static int run_bench(struct engine *e, struct classifier *m, int64_t n)
 {
-    struct comm *comm = comm_null();
+    struct comm *comm = NULL;
     struct step s;
     struct input_batch b;
-    double *t = xcalloc((size_t)o.steps + 1, sizeof *t), ignored;
-    double start = clock_s(), first = 0;
+    struct times t = {.n = -o.warm};
+    double start = clock_s();
     float *logits = NULL;
-    int64_t i;
     int r = -1;
 
     memset(&s, 0, sizeof s);
+    t.step = xcalloc((size_t)o.steps + 1, sizeof *t.step);
+    t.wait = xcalloc((size_t)o.steps + 1, sizeof *t.wait);
     synthetic(&b, n, m->classes);
     logits = xcalloc((size_t)(n * m->classes), sizeof *logits);
     if (params_fresh(&m->params, (uint64_t)recipe.seed) < 0 ||
+        join(&comm, &m->params) < 0 ||
         (!o.forward && step_init(&s, m, comm, &recipe, false) < 0))
         goto out;
-    for (i = -o.warm; i < o.steps; i++) {
-        if (one(&s, m, &b, logits, i < 0 ? &ignored : &t[i]) < 0)
+    b.rows = n * comm->world;
+    while (t.n < o.steps) {
+        if (one(&s, m, &b, logits, &t) < 0)
             goto out;
-        if (first == 0)
-            first = clock_s() - start;
+        if (t.first == 0)
+            t.first = clock_s() - start;
     }
-    qsort(t, (size_t)o.steps, sizeof *t, ascending);
-    report(e, t, n, first);
+    if (comm_end(comm) < 0)
+        goto out;
+    qsort(t.step, (size_t)o.steps, sizeof *t.step, ascending);
+    qsort(t.wait, (size_t)o.steps, sizeof *t.wait, ascending);
+    if (comm->rank == 0)
+        report(e, &t, n, comm->world);
     r = 0;
 out:
+    if (r < 0 && comm)
+        comm_abort(comm);
     if (!o.forward)
         step_release(&s);
     comm_free(comm);
     free(b.image.data);
     free(b.label);
     free(logits);
-    free(t);
+    free(t.step);
+    free(t.wait);
     return r;
 }
 

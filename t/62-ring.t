@@ -73,6 +73,19 @@ is "$(cat out)" '0 0 1 6,7' 'in the environment'
 echo data | "$ring" -- cat >out 2>err
 is "$(cat out)" data 'stdin and stdout pass through'
 
+# The worker's own bench, as ranks.
+plain=$w
+printf '#!/bin/sh\nexec "%s" bench -c "%s" -e ref -t 1 -n 2 --warm 0 %s\n' \
+	"$BIN/accel-worker" "$TOP/configs/resnet18-demo.yaml" \
+	'MODEL.WIDTH 8 INPUT.SIZE 32 SOLVER.BATCH 2' >bench
+chmod +x bench
+w=./bench
+pair --
+w=$plain
+is "$s0 $s1" '0 0' 'two ranks of accel-worker bench'
+like "$(cat out0)" '"ranks":2,.*"wait_ms":[0-9]' 'rank 0 says how long they wait'
+is "$(cat out1)" '' 'and rank 1 nothing'
+
 # ---- something dies
 
 for how in kill:76:137 exit3:76:3 exit65:65:65 abort:65:65 close:76:76; do
