@@ -78,6 +78,23 @@ for n in 2 4; do
     same_files plain$n shard$n "$n ranks"
     is "$(norms shard$n)" "$(norms plain$n)" "$n ranks: losses and norms"
 done
+# norms of whole layers from parts of them: equal but for the order of sums
+lars="SOLVER.OPTIMIZER lars SOLVER.LARS_ETA 0.01 SOLVER.BASE_LR 2"
+# shellcheck disable=SC2086
+{
+    ranks 2 lars "" $lars
+    ranks 2 larsshard "--shard-optim" $lars
+    is $? 0 'LARS with shards'
+    norms lars > a
+    norms larsshard > b
+    is "$(jq -n '[inputs] | map(.[1]) | length as $n |
+        [range($n / 2)] as $i | ([.[]] | .[:$n / 2]) as $a | .[$n / 2:] as $b |
+        [$n, ($i | all(($a[.] / $b[.] - 1) | fabs < 1e-4))]' -c a b)" \
+        '[16,true]' 'and without: the same losses' ||
+        tap_comment "$(cat a b | tr '\n' ' ')"
+    "$BIN/ckpt-merge" diff -q lars plain2 > /dev/null 2>&1
+    is $? 1 'which are not those of SGD'
+}
 "$BIN/ckpt-merge" verify shard4 > out 2>&1
 is $? 0 'the checkpoint verifies'
 # shellcheck disable=SC2086

@@ -36,6 +36,10 @@ enum recipe_sched {
     SCHED_COSINE,
     SCHED_POLY
 };
+enum recipe_optimizer {
+    OPTIMIZER_SGD,
+    OPTIMIZER_LARS
+};
 enum recipe_warmup {
     WARMUP_LINEAR,
     WARMUP_CONSTANT
@@ -85,12 +89,14 @@ struct recipe {
     bool group_shapes;          /* DATALOADER.ASPECT_RATIO_GROUPING */
     bool filter_empty;          /* DATALOADER.FILTER_EMPTY_ANNOTATIONS */
     /* SOLVER */
-    double epochs; /* SOLVER.EPOCHS (whole or fractional) */
-    int64_t batch; /* SOLVER.BATCH global */
-    int64_t micro; /* SOLVER.MICRO 0: derived */
-    int64_t accum; /* SOLVER.ACCUM 0: derived, or 1 */
-    int tail;      /* SOLVER.TAIL wrap|drop|exact */
-    double lr;     /* SOLVER.BASE_LR, for the global batch */
+    double epochs;   /* SOLVER.EPOCHS (whole or fractional) */
+    int64_t batch;   /* SOLVER.BATCH global */
+    int64_t micro;   /* SOLVER.MICRO 0: derived */
+    int64_t accum;   /* SOLVER.ACCUM 0: derived, or 1 */
+    int tail;        /* SOLVER.TAIL wrap|drop|exact */
+    double lr;       /* SOLVER.BASE_LR, for the global batch */
+    int optimizer;   /* SOLVER.OPTIMIZER sgd|lars */
+    double lars_eta; /* SOLVER.LARS_ETA */
     double momentum, weight_decay;
     bool nesterov;
     bool decay_norm, decay_bias; /* SOLVER.DECAY_NORM, _BIAS */

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import (CosineAnnealingLR, LinearLR, MultiStepLR,
-                                      SequentialLR)
+                                      PolynomialLR, SequentialLR)
 from peer import batches, check
 import json
 
@@ -69,6 +69,33 @@ def groups(model):
     ids = {id(p) for p in plain}
     return [{"params": [p for p in model.parameters() if id(p) not in ids]},
             {"params": plain, "weight_decay": 0}]
+
+
+def layerwise(model, eta=0.01, decay=1e-3):
+    """What LARC(clip=False) does to gradients before torch's SGD."""
+    for p in model.parameters():
+        if p.dim() > 1:
+            w, g = p.detach().norm(), p.grad.norm()
+            p.grad += decay * p.detach()
+            p.grad *= eta * w / (g + decay * w + 1e-8)
+
+
+def lars_loop(model):
+    sgd = torch.optim.SGD([{"params": [p], "weight_decay":
+                            0 if p.dim() > 1 else 1e-3}
+                           for p in model.parameters()], 2.0, 0.9)
+    rate = PolynomialLR(sgd, 50, power=2)
+    losses = []
+    for meta, t in batches("batches"):
+        x, label, _ = micro(meta, t)
+        loss = cross_entropy(model(x), label)
+        sgd.zero_grad()
+        loss.backward()
+        layerwise(model)
+        sgd.step()
+        rate.step()
+        losses.append(loss.item())
+    return losses
 
 
 def sgd_loop(model):
@@ -125,7 +152,8 @@ what, depth, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 torch.manual_seed(0)
 model = load(depth)
 start = {n: p.detach().clone() for n, p in model.named_parameters()}
-losses = (accelerate_loop if what == "Accelerate" else sgd_loop)(model)
+loop = {"SGD": sgd_loop, "LARS": lars_loop, "Accelerate": accelerate_loop}
+losses = loop[what](model)
 what = "resnet%d and %s, %d steps: " % (depth, what, steps)
 log = [json.loads(l) for l in open("run/metrics.jsonl")]
 mine = [l["loss"] for l in log if l.get("phase") == "train"]
@@ -170,6 +198,8 @@ both() {
 both SGD 18 50 SOLVER.EPOCHS 5 SOLVER.NESTEROV true SOLVER.DECAY_NORM false \
 	SOLVER.DECAY_BIAS false SOLVER.LABEL_SMOOTHING 0.1 SOLVER.SCHED cosine \
 	SOLVER.WARMUP_EPOCHS 1 SOLVER.WARMUP_FACTOR 0.1 SOLVER.WARMUP_SHIFT true
+both LARS 18 50 SOLVER.EPOCHS 5 SOLVER.OPTIMIZER lars SOLVER.LARS_ETA 0.01 \
+	SOLVER.BASE_LR 2 SOLVER.SCHED poly SOLVER.POLY_POWER 2
 if "$PY" -c 'import accelerate' 2>/dev/null; then
 	both Accelerate 18 10 SOLVER.EPOCHS 1 SOLVER.ACCUM 2 \
 		SOLVER.CLIP_NORM 1.0 SOLVER.SCHED step SOLVER.GAMMA 0.5 \
