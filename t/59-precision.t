@@ -18,7 +18,6 @@ done
 [ -f "$BIN/engine-cpu.so" ] || {
     skip 1 'engine: no engine-cpu.so'
     done_testing
-    exit
 }
 bench cpu fp16
 is $? 69 'cpu refuses fp16'
