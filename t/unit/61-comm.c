@@ -285,6 +285,12 @@ static void small_pipe(int p[2])
 
 static int shared; /* ranks that share memory with their workers */
 
+/* Engines of the rings; the second does not tell slices from whole buckets. */
+static int add_whole(struct plane *p, uint32_t k, bool *finite);
+static struct engine adds_only;
+static const struct engine *engine = &engine_shm;
+static struct host *adding;
+
 static void host_start(struct host *h)
 {
     int in[2], out[2];
@@ -301,7 +307,7 @@ static void host_start(struct host *h)
         h->fd_out[r] = in[1];
         if (engine_shm.open(&h->plane[r], &h->shm[r], NULL) < 0)
             die();
-        p = (struct serve_plane){&h->shm[r], &engine_shm, h->plane[r],
+        p = (struct serve_plane){&h->shm[r], engine, h->plane[r],
                                  r < shared ? h->shm[0].fd[SHM_DATA] : -1};
         if (serve_start(&h->serve[r], &p, in[0], out[1]) < 0)
             die();
@@ -376,6 +382,67 @@ static void keep_error(struct rank *k)
 
 /* Many buckets posted before one is waited for: far more than the pipes hold
  * in both directions. */
+/* The plane is that of engine_shm: which rank's tells where it is kept. */
+static int add_whole(struct plane *p, uint32_t k, bool *finite)
+{
+    for (int r = 0; r < WORLD; r++)
+        if (adding->plane[r] == p) {
+            const struct shm_op *op = shm_op(&adding->shm[r], r, k);
+
+            *finite = shm_add_slice(&adding->shm[r], op->offset, op->count);
+        }
+    return 0;
+}
+
+static void slices(struct rank *k)
+{
+    static const int64_t sizes[] = {1000, 16, 1, 0};
+    float g[1000], want[1000];
+    int64_t a, b;
+
+    if (join(k, "l", 20000) < 0) {
+        k->bad++;
+        return;
+    }
+    for (int s = 0; s < 4; s++) {
+        ctl_slice(sizes[s], k->c->share, WORLD, &a, &b);
+        for (int64_t i = 0; i < sizes[s]; i++) {
+            g[i] = i % 3 ? (float)(i + k->rank) : -0.0f;
+            want[i] = i % 3 ? (float)(2 * i + 1) : -0.0f;
+        }
+        k->bad += comm_start_slices(k->c, COMM_SCATTER, s, g, sizes[s]) < 0 ||
+                  comm_wait(k->c, s) < 0 ||
+                  memcmp(g + a, want + a, (size_t)(b - a) * sizeof(*g)) != 0;
+        k->bad += comm_start_slices(k->c, COMM_GATHER, s, g, sizes[s]) < 0 ||
+                  comm_wait(k->c, s) < 0 ||
+                  memcmp(g, want, (size_t)sizes[s] * sizeof(*g)) != 0;
+    }
+    k->bad += comm_end(k->c) < 0;
+    comm_free(k->c);
+}
+
+static void test_slices(void)
+{
+    static struct host h;
+    struct rank k[WORLD];
+
+    adds_only = engine_shm;
+    adds_only.add = add_whole;
+    adds_only.shards = false;
+    adding = &h;
+    for (int only = 0; only < 2; only++)
+        for (shared = 0; shared <= WORLD; shared++) {
+            engine = only ? &adds_only : &engine_shm;
+            host_start(&h);
+            both(&h, k, slices);
+            is_int(k[0].bad + k[1].bad, 0, "slices, %d share memory%s", shared,
+                   only ? ", of an engine that only adds" : "");
+            ok(host_stop(&h, 0), "the ring's threads end");
+        }
+    shared = 1;
+    engine = &engine_shm;
+}
+
 static void all_operations(struct rank *k)
 {
     float *g[MANY];
@@ -589,6 +656,7 @@ int main(int argc, char **argv)
     sigaction(SIGPIPE, &a, NULL);
     test_null();
     test_two();
+    test_slices();
     test_deadline();
     test_dead_ring();
     return done_testing();
