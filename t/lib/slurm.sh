@@ -55,7 +55,8 @@ PartitionName=high Nodes=n1,n2 MaxTime=INFINITE State=UP PriorityTier=2 PreemptM
 EOF
 	SLURM_CONF=$slurm/slurm.conf
 	export SLURM_CONF
-	trap 'slurm_stop; tap_leave' EXIT
+	# shellcheck disable=SC2154
+	trap 'slurm_left=$?; slurm_stop; (exit $slurm_left); tap_leave' EXIT
 	{
 		munged --key-file="$slurm/munge.key" --socket="$slurm/munge/sock" \
 			--pid-file="$slurm/munge/pid" --log-file="$slurm/munge/log" \
