@@ -24,30 +24,37 @@ static void refused(void)
 static void check_file(struct source *src, const struct shard_set *s, size_t i,
                        const uint8_t *data, size_t size)
 {
-    static struct buf image, json;
+    static struct buf image, json, key, last;
     const struct source_file *f = &src->file[i];
+    const struct source_place *at = &src->place[f->place - 1];
     int32_t classes = s->n_classes ? (int32_t)s->n_classes : src->numbers;
 
-    for (const char *p = f->key; *p || p == f->key; p++)
+    buf_reset(&last);
+    buf_add(&last, key.data, key.len);
+    buf_reset(&key);
+    source_key(src, i, &key);
+    for (const char *p = key.data; *p || p == key.data; p++)
         if (!strchr("_/+-", *p ? *p : ' ') &&
             !((*p | 32) >= 'a' && (*p | 32) <= 'z') &&
             !(*p >= '0' && *p <= '9'))
-            BUG("key \"%s\"", f->key);
+            BUG("key \"%s\"", key.data);
     if (f->label < -1 || f->label >= classes)
         BUG("label %d of %d", (int)f->label, (int)classes);
-    if (i && !src->sequential && strcmp(f[-1].key, f->key) >= 0)
-        BUG("\"%s\" behind \"%s\"", f->key, f[-1].key);
+    if (i &&
+        (src->sequential || src->spelled ? !strcmp(last.data, key.data)
+                                         : strcmp(last.data, key.data) >= 0))
+        BUG("\"%s\" behind \"%s\"", key.data, last.data);
     buf_reset(&image);
     buf_reset(&json);
     if (source_read(src, i, &image, &json) < 0) {
         refused();
         return;
     }
-    if (image.len != f->size || json.len != f->json_size)
+    if (image.len != at->size || json.len != at->json_size)
         BUG("%zu bytes", image.len);
     if (!src->sequential &&
-        (f->offset > size || image.len > size - f->offset ||
-         memcmp(image.data, data + f->offset, image.len) != 0))
+        (at->offset > size || image.len > size - at->offset ||
+         memcmp(image.data, data + at->offset, image.len) != 0))
         BUG("other bytes than those of the archive");
 }
 
