@@ -9,6 +9,9 @@
 #
 #	PEER_DEPTHS='18 34 50 101 152' PEER_SIZE=224 make test-peer
 #
+# Above 64 pixels logits, loss and buffers are judged; distances of gradients, and
+# those of PyTorch, are only told (resnets.py says why).
+#
 # PyTorch's own fp32 has two distances from float64, for its order of summation
 # follows the layout of memory. In channels_last ("nhwc"), which is our layout
 # too, its convolutions add all channels in one chain; in its other layout
