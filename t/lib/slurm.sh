@@ -96,13 +96,12 @@ slurm_state() {
 slurm_field() {
 	scontrol -o show job "$1" 2>/dev/null | tr ' ' '\n' | sed -n "s/^$2=//p"
 }
-# slurm_wait JOB: until it has ended; a job that is queued again starts at once
+# slurm_wait JOB: until it has ended; a job that is queued again starts some seconds later
 slurm_wait() {
 	slurm_tries=600
 	while [ $slurm_tries -gt 0 ]; do
 		case $(slurm_state "$1") in
 		COMPLETED | FAILED | CANCELLED | TIMEOUT | NODE_FAIL) return 0 ;;
-		PENDING) scontrol update jobid="$1" StartTime=now >/dev/null 2>&1 ;;
 		esac
 		slurm_tries=$((slurm_tries - 1))
 		sleep 0.2

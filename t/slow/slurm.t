@@ -102,7 +102,7 @@ stopped() {
 		tries=$((tries - 1))
 		sleep 0.1
 	done
-	like "$(checkpoints "$1")" '^step-00000000[2-9] ' "$1: is committed"
+	like "$(checkpoints "$1")" '^step-00000000[1-9] ' "$1: is committed"
 }
 submit batch
 ended batch 0
