@@ -58,7 +58,8 @@ LDFLAGS = -pthread -Wl,--as-needed $(FLAGS_$(FLAVOUR))
 LAYERS = util tensor io vision engine nn model train ring eval
 # A program is a file of src/ with a main; src/NAME-*.c belong to it.
 MAINS = $(patsubst src/%.c,%,$(shell grep -l '^int main' src/*.c))
-PLUGINS = $(if $(HAVE_DNNL),engine-cpu.so) $(if $(HAVE_MPI),ring-mpi.so)
+PLUGINS = $(if $(HAVE_DNNL),engine-cpu.so) $(if $(HAVE_CUDA),engine-cuda.so) \
+	$(if $(HAVE_MPI),ring-mpi.so)
 
 # Libraries of ours that each program links, lowest last.
 LINK_imgshard = vision io tensor util
@@ -150,9 +151,71 @@ $(B)/ring-mpi.so: $(OBJ)/pic/lib/ring/mpi/plugin.o
 	$(call say,LD $@)
 	$(Q)$(CC) -shared $(LDFLAGS) -Wl,--no-undefined -o $@ $^ $(MPI_LIBS)
 
+# The cuda engine: kernels by nvcc, one intermediate code for all cards named
+# (the first in the list, kept for newer ones), the rest by the C compiler; cuDNN
+# is opened at run time. Kernels do not depend on the flavour. Products are rounded
+# before they are added, as in all engines; memory is what kernels wait for.
+CUDA_ARCH = $(CUDA_ARCHS)# of the cards: 90 is compute capability 9.0
+empty :=
+comma := ,
+NVCC = $(CUDA_HOME)/bin/nvcc
+NVCC_FLAGS = -O3 -std=c++17 -fmad=false -Ilib -gencode arch=compute_$(firstword $(CUDA_ARCH)),code=[$(subst \
+	$(empty) ,$(comma),compute_$(firstword $(CUDA_ARCH)) $(CUDA_ARCH:%=sm_%))] \
+	-Xptxas -warn-spills,-Werror -Xcompiler \
+	-fPIC,-fvisibility=hidden,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics
+CUDA_CU = $(sort $(wildcard lib/engine/cuda/*.cu))
+CUDA_C = $(sort $(wildcard lib/engine/cuda/*.c lib/tensor/*.c) \
+	lib/util/err.c lib/util/utf8.c lib/util/buf.c)
+CUDA_CFLAGS = -isystem $(CUDA_HOME)/include \
+	-DCUDA_LIBDIR='"$(CUDA_HOME)/lib64"' -DCUDA_OLDEST=$(firstword $(CUDA_ARCH))
+$(OBJ)/lib/engine/cuda/%.o $(OBJ)/pic/lib/engine/cuda/%.o $(OBJ)/t/gpu/%.o \
+	$(OBJ)/pic/t/hostgpu/%.o: private ALL_CFLAGS += $(CUDA_CFLAGS)
+bin/.obj/cuda/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(NVCC) $(NVCC_FLAGS)' > $@.new
+	@cmp -s $@.new $@ && rm -f $@.new || mv $@.new $@
+bin/.obj/cuda/%.o: lib/engine/cuda/%.cu bin/.obj/cuda/flags
+	$(call say,NVCC $<)
+	$(Q)$(NVCC) $(NVCC_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
+$(B)/engine-cuda.so: $(CUDA_CU:lib/engine/cuda/%.cu=bin/.obj/cuda/%.o) \
+		$(call obj_of,pic/,$(CUDA_C))
+	@mkdir -p $(@D)
+	$(call say,LD $@)
+	$(Q)$(CC) -shared $(LDFLAGS) -fopenmp -Wl,--no-undefined -o $@ $^ \
+	    -L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt -lm
+
+# The same engine on the host, for tests: kernels as fibers, a runtime and a
+# cuDNN of ours (t/hostgpu).
+HOSTGPU = $(B)/t/hostgpu
+HOSTGPU_CXX = $(if $(filter clang,$(CC)),clang++,g++) -x c++ -std=c++17 -O1 -g -Ilib \
+	-fPIC -fvisibility=hidden -ffp-contract=off -fno-exceptions -fno-rtti \
+	-fno-threadsafe-statics -MMD -MP -Wall -Werror $(FLAGS_$(FLAVOUR)) \
+	$(if $(filter clang,$(CC)),-Wno-sometimes-uninitialized,-Wno-maybe-uninitialized)
+$(OBJ)/hostgpu/%.o: lib/engine/cuda/%.cu t/hostgpu/fibers.h $(OBJ)/flags
+	@mkdir -p $(@D)
+	$(call say,CXX $< on the host)
+	$(Q)$(HOSTGPU_CXX) -include t/hostgpu/fibers.h -c -o $@ $<
+$(HOSTGPU)/libhostgpu.so: $(OBJ)/pic/t/hostgpu/cudart.o
+	@mkdir -p $(@D)
+	$(Q)$(CC) -shared $(LDFLAGS) -Wl,-soname,$(@F) -o $@ $^
+$(HOSTGPU)/libcudnn.so.9: $(OBJ)/pic/t/hostgpu/cudnn.o $(addprefix \
+		$(OBJ)/pic/lib/,tensor/dtype.o util/err.o util/utf8.o util/buf.o) $(HOSTGPU)/libhostgpu.so
+	$(Q)$(CC) -shared $(LDFLAGS) -Wl,--no-undefined -Wl,-rpath,'$$ORIGIN' -o $@ $^ -lm
+$(HOSTGPU)/engine-cuda.so: $(CUDA_CU:lib/engine/cuda/%.cu=$(OBJ)/hostgpu/%.o) \
+		$(call obj_of,pic/,$(CUDA_C)) $(HOSTGPU)/libhostgpu.so $(HOSTGPU)/libcudnn.so.9
+	$(call say,LD $@)
+	$(Q)$(CC) -shared $(LDFLAGS) -fopenmp -Wl,--no-undefined -Wl,-rpath,'$$ORIGIN' \
+	    -o $@ $(filter-out %/libcudnn.so.9,$^) -ldl -lm
+
 # ---- tests
 
-UNIT = $(patsubst t/unit/%.c,$(B)/t/%.t,$(sort $(wildcard t/unit/*.c)))
+UNIT = $(patsubst t/unit/%.c,$(B)/t/%.t,$(sort $(wildcard t/unit/*.c))) \
+	$(if $(HAVE_CUDA),$(patsubst t/gpu/%.c,$(B)/t/%.t,$(sort $(wildcard t/gpu/*.c))))
+$(B)/t/%.t: $(OBJ)/t/gpu/%.o $(addprefix $(OBJ)/lib/engine/cuda/,\
+		cuconvgraph.o cugraph.o cudnnlib.o) $(foreach l,$(LINK_test),$(OBJ)/lib$(l).a)
+	@mkdir -p $(@D)
+	$(call say,LD $@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(foreach l,$(LINK_test),$(LIBS_$(l)))
 $(B)/t/%.t: $(OBJ)/t/unit/%.o $(foreach l,$(LINK_test),$(OBJ)/lib$(l).a)
 	@mkdir -p $(@D)
 	$(call say,LD $@)

@@ -52,9 +52,10 @@ only zlib 'lib/io/\(digest\|gz\)\.c'
 only openssl 'lib/io/digest\.c'
 only sodium 'lib/\(util/hash\|ring/crypt\)\.c'
 only cuda 'lib/engine/cuda/'
+only cudnn 'lib/engine/cuda/'
 
 bad=$(find lib -name '*.h' | while IFS= read -r h; do
-    n=$(grep -rl "include \"${h#lib/}\"" lib src t --include='*.[ch]' | grep -vc "^$h\$")
+    n=$(grep -rl "include \"${h#lib/}\"" lib src t --include='*.[ch]' --include='*.cu' | grep -vc "^$h\$")
     [ "$n" -gt 0 ] || echo "$h"
 done)
 is "$bad" "" "no header without a user"

@@ -13,7 +13,8 @@ check-all:
 C_FILES = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 SH_FILES = $(shell git ls-files '*.sh' '*.t' tools/deps .ci/run 2>/dev/null)
 TIDY_FILES = $(filter lib/%.c src/%.c,$(filter-out %.isa.c \
-	$(if $(HAVE_MPI),,lib/ring/mpi/%),$(C_FILES)))
+	$(if $(HAVE_MPI),,lib/ring/mpi/%) $(if $(HAVE_CUDA),,lib/engine/cuda/%),\
+	$(C_FILES)))
 
 lint: lint-format lint-sh lint-man lint-cppcheck lint-tidy
 .PHONY: lint lint-format lint-sh lint-man lint-cppcheck lint-tidy
@@ -30,7 +31,8 @@ lint-cppcheck:
 lint-tidy:
 	printf '%s\n' $(TIDY_FILES) | xargs -P2 -n8 sh -c 'clang-tidy --quiet "$$@" \
 	    -- -std=c11 -D_POSIX_C_SOURCE=200809L -D_GNU_SOURCE -Ilib -Isrc \
-	    $(patsubst -I%,-isystem %,$(MPI_CFLAGS)) -DMILLRACE_VERSION=\"0\"' tidy
+	    $(patsubst -I%,-isystem %,$(MPI_CFLAGS)) \
+	    $(if $(HAVE_CUDA),-isystem $(CUDA_HOME)/include) -DMILLRACE_VERSION=\"0\"' tidy
 format:
 	clang-format -i $(C_FILES)
 

@@ -34,7 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ENGINE_ABI 3
+#define ENGINE_ABI 4
 
 struct engine; /* an open device */
 
@@ -44,6 +44,7 @@ struct engine_config {
     const char *dir;    /* where plugins are looked for first; NULL: none */
     const char *trace;  /* path of a trace of every call; NULL: none */
     bool deterministic; /* only kernels whose bits are repeatable */
+    bool tf32;          /* cuda: fp32 products rounded to 10 bits, fast */
     int level;          /* 'B', 'C' or 0: richest fused forms to offer */
 };
 

@@ -6,6 +6,8 @@
  * test, and on the engine and dtype under test. Random data is judged by the
  * squared error over the square of what is expected; whole numbers must come
  * out bit for bit. Outputs begin as NaN, so what is not written is seen.
+ *
+ * usage: 30-ops.t [ENGINE [DIR [DTYPE]]]    only that engine, its plugin in DIR
  */
 #include "lib/tap.h"
 
@@ -368,7 +370,8 @@ static void judge(struct engine *e, int i, enum dtype dt, bool whole)
        worst);
 }
 
-static void judge_engine(struct engine *e)
+/* In all dtypes, or in one, "F16". */
+static void judge_engine(struct engine *e, const char *only)
 {
     static const enum dtype all[] = {DT_F32, DT_F64, DT_BF16, DT_F16};
     int i, j;
@@ -376,6 +379,8 @@ static void judge_engine(struct engine *e)
     for (j = 0; j < COUNT(all); j++) {
         bool half = dtype_size(all[j]) == 2;
 
+        if (only && strcmp(only, dtype_name(all[j])) != 0)
+            continue;
         if (engine_precision(e, all[j]) < 0) {
             printf("# %s\n", err_text());
             continue;
@@ -518,24 +523,29 @@ static void special(struct engine *e)
     special_sums(e);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     struct engine_config config = {.device = -1, .deterministic = true};
+    const char *name = argc > 1 ? argv[1] : "cpu";
     struct engine *e;
 
-    config.dir = tap_env("BIN", "bin");
+    config.dir = argc > 2 ? argv[2] : tap_env("BIN", "bin");
     /* Threads that spin between small loops are slow on a busy machine. */
     setenv("OMP_WAIT_POLICY", "passive", 0);
     verbosity = -1;
     if (engine_open(&oracle, "ref", &config) < 0)
         die();
-    judge_engine(oracle);
-    special(oracle);
-    if (engine_open(&e, "cpu", &config) < 0) {
+    if (argc < 2) {
+        judge_engine(oracle, NULL);
+        special(oracle);
+    }
+    if (engine_open(&e, name, &config) < 0) {
+        if (argc > 1)
+            die();
         skip(1, "onednn: no cpu engine here");
         printf("# %s\n", err_text());
     } else {
-        judge_engine(e);
+        judge_engine(e, argc > 3 ? argv[3] : NULL);
         special(e);
         engine_close(e);
     }

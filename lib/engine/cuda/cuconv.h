@@ -1,0 +1,29 @@
+/*
+ * cuconv.h - a convolution as a graph of cuDNN.
+ *
+ * Kept apart from the device, so that the plans of any card can be made without
+ * one (gpu-engine 2.2). Channels of x that are no multiple of what the engines
+ * for halves take are the library's own business: it pads in its workspace.
+ */
+#ifndef ENGINE_CUDA_CUCONV_H
+#define ENGINE_CUDA_CUCONV_H
+
+#include "engine/cuda/cugraph.h"
+
+/* Names of the tensors in a run. */
+enum cuconv_uid {
+    CUCONV_X = 1,
+    CUCONV_W,
+    CUCONV_Y
+};
+
+/* The dtype in which the gradient of weights comes out of a plan. */
+enum dtype cuconv_wgrad_type(const struct conv_desc *d);
+/* Graph (kept until the plan is released) and plan of a description. */
+int cuconv_make(const struct cudnn *lib, const struct conv_desc *d,
+                const struct cuplan_want *want, struct cugraph *g,
+                struct cuplan *plan) MUST_CHECK;
+/* Does level B have the form? */
+bool cuconv_has(const struct conv_desc *d);
+
+#endif

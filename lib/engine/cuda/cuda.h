@@ -1,0 +1,66 @@
+/*
+ * cuda.h - what the files of the cuda engine share: the device and its parts.
+ *
+ * One device, one stream, in order. cuprobe.c says whether there is one that this
+ * build serves; cudev.c holds memory, queue and the table; cuconv.c makes plans
+ * of cuDNN (cugraph.h) for convolutions; the .cu files run the kernels (cuk.h).
+ * What is offered is level B of gpu-engine: single convolutions, everything else
+ * by our kernels. The richer forms of level C would be further cases of
+ * cuda_conv_available and of the graph in cuconv.c; a graph of the whole step and
+ * NCCL would stand beside the stream in struct cuda.
+ *
+ * Errors of the runtime become err_set sentences by cuda_check.
+ */
+#ifndef ENGINE_CUDA_CUDA_H
+#define ENGINE_CUDA_CUDA_H
+
+#include "engine/cuda/cudnnlib.h"
+#include "engine/cuda/cuk.h"
+#include "engine/engine.h"
+
+#include <cuda_runtime_api.h>
+
+#define CUDA_MARKS 64
+/* Uploads go through pinned memory, in pieces; a piece is filled while the one
+ * before it travels. */
+#define CUDA_STAGES 4
+#define CUDA_STAGE ((size_t)4 << 20)
+#define CUDA_WORKSPACE ((size_t)256 << 20) /* of a cuDNN plan, at most */
+
+struct cuda {
+    int device;
+    int capability; /* 90: 9.0 */
+    char name[80];
+    cudaStream_t stream;
+    cudaEvent_t mark[CUDA_MARKS];
+    struct {
+        void *p;
+        cudaEvent_t sent;
+        bool busy;
+    } stage[CUDA_STAGES];
+    int next_stage;
+    struct cuk kernels;
+    struct cudnn lib;
+    cudnnHandle_t handle;
+    bool deterministic, tf32;
+};
+
+/* 0, or -1 and ERR_UNAVAILABLE "what: the runtime's words". */
+int cuda_check(cudaError_t e, const char *what) MUST_CHECK;
+
+/* cuprobe.c: the number of devices, or -1 and why there is none to use. */
+int cuda_devices(void) MUST_CHECK;
+/* Is the device of a kind that this build has code for? name has 80 bytes. */
+int cuda_device_fits(int device, char *name, int *capability) MUST_CHECK;
+
+/* cuconv.c: entries of the table. */
+int cuda_conv_available(void *dev, const struct conv_desc *d);
+int cuda_conv_plan(void *dev, const struct conv_desc *d,
+                   struct conv_plan **plan, struct conv_needs *needs);
+int cuda_conv_pack(void *dev, struct conv_plan *plan, const void *weights,
+                   void *packed);
+int cuda_conv_run(void *dev, struct conv_plan *plan, const struct conv_args *a);
+void cuda_conv_free(void *dev, struct conv_plan *plan);
+const char *cuda_conv_name(void *dev, struct conv_plan *plan);
+
+#endif

@@ -1,0 +1,306 @@
+/* The cuda engine's table: opening, memory, the queue, kernels. */
+#include "engine/cuda/cuda.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- can it be used here */
+
+static int dev_score(char *why, size_t n)
+{
+    struct cudnn lib;
+    char name[80];
+    int capability;
+
+    if (cuda_devices() < 0 || cuda_device_fits(0, name, &capability) < 0 ||
+        cudnn_open(&lib) < 0) {
+        snprintf(why, n, "%s", err_text());
+        return 0;
+    }
+    return 100;
+}
+
+static void dev_last_error(enum err_class *c, const char **text)
+{
+    *c = err_code();
+    *text = err_text();
+}
+
+/* ---- opening */
+
+static void dev_close(void *dev)
+{
+    struct cuda *c = dev;
+    int i;
+
+    if (!c)
+        return;
+    if (c->stream)
+        cudaStreamSynchronize(c->stream);
+    if (c->handle)
+        c->lib.Destroy(c->handle);
+    for (i = 0; i < CUDA_MARKS; i++)
+        if (c->mark[i])
+            cudaEventDestroy(c->mark[i]);
+    for (i = 0; i < CUDA_STAGES; i++) {
+        if (c->stage[i].sent)
+            cudaEventDestroy(c->stage[i].sent);
+        if (c->stage[i].p)
+            cudaFreeHost(c->stage[i].p);
+    }
+    if (c->kernels.work)
+        cudaFree(c->kernels.work);
+    if (c->stream)
+        cudaStreamDestroy(c->stream);
+    free(c);
+}
+
+static int choose_device(struct cuda *c, int wanted)
+{
+    int n = cuda_devices();
+
+    if (n < 0)
+        return -1;
+    c->device = wanted < 0 ? 0 : wanted;
+    if (c->device >= n)
+        return err_set(ERR_UNAVAILABLE, "device %d: there %s %d", wanted,
+                       n == 1 ? "is" : "are", n);
+    if (cuda_device_fits(c->device, c->name, &c->capability) < 0)
+        return -1;
+    return cuda_check(cudaSetDevice(c->device), "device");
+}
+
+static int make_queue(struct cuda *c)
+{
+    int i;
+
+    if (cuda_check(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking),
+                   "stream") < 0)
+        return -1;
+    for (i = 0; i < CUDA_MARKS; i++)
+        if (cuda_check(
+                cudaEventCreateWithFlags(&c->mark[i], cudaEventDisableTiming),
+                "event") < 0)
+            return -1;
+    for (i = 0; i < CUDA_STAGES; i++)
+        if (cuda_check(cudaEventCreateWithFlags(&c->stage[i].sent,
+                                                cudaEventDisableTiming),
+                       "event") < 0 ||
+            cuda_check(cudaMallocHost(&c->stage[i].p, CUDA_STAGE),
+                       "pinned memory") < 0)
+            return -1;
+    if (cuda_check(cudaMalloc(&c->kernels.work, CUK_WORK), "memory") < 0)
+        return -1;
+    c->kernels.work_bytes = CUK_WORK;
+    c->kernels.stream = c->stream;
+    return 0;
+}
+
+static int dev_open(const struct engine_config *config, void **dev)
+{
+    struct cuda *c = xcalloc(1, sizeof *c);
+
+    c->deterministic = config->deterministic;
+    c->tf32 = config->tf32;
+    if (cudnn_open(&c->lib) < 0 || choose_device(c, config->device) < 0 ||
+        make_queue(c) < 0 ||
+        cudnn_check(&c->lib, c->lib.Create(&c->handle), "open") < 0 ||
+        cudnn_check(&c->lib, c->lib.SetStream(c->handle, c->stream), "stream") <
+            0) {
+        dev_close(c);
+        return -1;
+    }
+    *dev = c;
+    return 0;
+}
+
+static void dev_describe(void *dev, char *text, size_t n)
+{
+    struct cuda *c = dev;
+    size_t v = c->lib.GetVersion();
+    int driver = 0;
+
+    if (cudaDriverGetVersion(&driver) != cudaSuccess)
+        driver = 0;
+    snprintf(text, n,
+             "cuda: device %d %s (%d.%d), CUDA %d.%d on driver %d.%d, cuDNN "
+             "%zu.%zu.%zu%s",
+             c->device, c->name, c->capability / 10, c->capability % 10,
+             CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10, driver / 1000,
+             driver % 1000 / 10, v / 10000, v / 100 % 100, v % 100,
+             c->tf32 ? ", fp32 as TF32" : "");
+}
+
+static int dev_precision(void *dev, enum dtype t, char *why, size_t n)
+{
+    struct cuda *c = dev;
+
+    if (n > 0)
+        why[0] = 0;
+    if (t == DT_F32 || t == DT_F16 || (t == DT_BF16 && c->capability >= 80))
+        return 2;
+    if (t == DT_BF16)
+        snprintf(why, n, "compute capability 8.0 is needed, %s has %d.%d",
+                 c->name, c->capability / 10, c->capability % 10);
+    else
+        snprintf(why, n, "only engine ref computes in %s", dtype_name(t));
+    return 0;
+}
+
+/* ---- memory */
+
+static int dev_alloc(void *dev, size_t bytes, void **p)
+{
+    size_t left = 0, all = 0;
+    cudaError_t e = cudaMalloc(p, bytes);
+
+    (void)dev;
+    if (e != cudaErrorMemoryAllocation)
+        return cuda_check(e, "memory");
+    cudaGetLastError(); /* it stays otherwise */
+    if (cudaMemGetInfo(&left, &all) != cudaSuccess)
+        left = 0;
+    return err_set(ERR_SYSTEM,
+                   "memory: %zu MB wanted, %zu of %zu MB are free: a smaller "
+                   "micro-batch takes less",
+                   bytes >> 20, left >> 20, all >> 20);
+}
+
+static void dev_free(void *dev, void *p)
+{
+    (void)dev;
+    cudaFree(p); /* waits for what uses it */
+}
+
+/* The source may be written over when this returns. */
+static int dev_upload(void *dev, void *dst, const void *src, size_t n)
+{
+    struct cuda *c = dev;
+    size_t at, len;
+    int i;
+
+    for (at = 0; at < n; at += len) {
+        i = c->next_stage;
+        len = n - at < CUDA_STAGE ? n - at : CUDA_STAGE;
+        if (c->stage[i].busy &&
+            cuda_check(cudaEventSynchronize(c->stage[i].sent), "upload") < 0)
+            return -1;
+        memcpy(c->stage[i].p, (const char *)src + at, len);
+        if (cuda_check(cudaMemcpyAsync((char *)dst + at, c->stage[i].p, len,
+                                       cudaMemcpyHostToDevice, c->stream),
+                       "upload") < 0 ||
+            cuda_check(cudaEventRecord(c->stage[i].sent, c->stream), "upload") <
+                0)
+            return -1;
+        c->stage[i].busy = true;
+        c->next_stage = (i + 1) % CUDA_STAGES;
+    }
+    return 0;
+}
+
+static int dev_download(void *dev, void *dst, const void *src, size_t n)
+{
+    struct cuda *c = dev;
+
+    if (cuda_check(
+            cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToHost, c->stream),
+            "download") < 0)
+        return -1;
+    return cuda_check(cudaStreamSynchronize(c->stream), "download");
+}
+
+static int dev_copy(void *dev, void *dst, const void *src, size_t n)
+{
+    struct cuda *c = dev;
+
+    return cuda_check(
+        cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToDevice, c->stream),
+        "copy");
+}
+
+static int dev_fill(void *dev, void *dst, int byte, size_t n)
+{
+    struct cuda *c = dev;
+
+    return cuda_check(cudaMemsetAsync(dst, byte, n, c->stream), "fill");
+}
+
+/* ---- the queue */
+
+static int dev_mark(void *dev, int mark)
+{
+    struct cuda *c = dev;
+
+    return cuda_check(cudaEventRecord(c->mark[mark], c->stream), "mark");
+}
+
+static int dev_passed(void *dev, int mark)
+{
+    struct cuda *c = dev;
+    cudaError_t e = cudaEventQuery(c->mark[mark]);
+
+    if (e == cudaErrorNotReady)
+        return 0;
+    return cuda_check(e, "mark") < 0 ? -1 : 1;
+}
+
+static int dev_finish(void *dev)
+{
+    struct cuda *c = dev;
+
+    return cuda_check(cudaStreamSynchronize(c->stream), "finish");
+}
+
+/* ---- kernels */
+
+static int dev_run(void *dev, enum kernel k, const void *args)
+{
+    static int (*const file[])(const struct cuk *, enum kernel,
+                               const void *) = {cuk_norm, cuk_elem, cuk_pool,
+                                                cuk_loss};
+    struct cuda *c = dev;
+    int i, r = -1;
+
+    for (i = 0; i < 4 && r < 0; i++)
+        r = file[i](&c->kernels, k, args);
+    if (r < 0)
+        return err_set(ERR_INTERNAL, "kernel %d: not there", (int)k);
+    return cuda_check((cudaError_t)r, "launch");
+}
+
+static const struct engine_ops ops = {
+    .abi = ENGINE_ABI,
+    .name = "cuda",
+    .score = dev_score,
+    .open = dev_open,
+    .close = dev_close,
+    .describe = dev_describe,
+    .last_error = dev_last_error,
+    .precision = dev_precision,
+    .host_memory = false,
+    .alloc = dev_alloc,
+    .free = dev_free,
+    .upload = dev_upload,
+    .download = dev_download,
+    .copy = dev_copy,
+    .fill = dev_fill,
+    .mark = dev_mark,
+    .passed = dev_passed,
+    .finish = dev_finish,
+    .conv_available = cuda_conv_available,
+    .conv_plan = cuda_conv_plan,
+    .conv_pack = cuda_conv_pack,
+    .conv_run = cuda_conv_run,
+    .conv_free = cuda_conv_free,
+    .conv_name = cuda_conv_name,
+    .run = dev_run,
+};
+
+/* The symbol looked for: ENGINE_SYMBOL. */
+__attribute__((visibility("default"))) engine_entry millrace_engine;
+
+const struct engine_ops *millrace_engine(void)
+{
+    return &ops;
+}

@@ -1,0 +1,77 @@
+/*
+ * cugraph.h - cuDNN operation graphs from C, and the choice of a plan.
+ *
+ * A graph is built from tensors and operations; what is made belongs to it. The
+ * first thing that goes wrong stays, so calls need no check until cugraph_plan.
+ * A plan comes from cuDNN's heuristics: the first engine that is deterministic,
+ * keeps the wanted arithmetic and the cap on workspace, and is there compiled; if
+ * there is none, one that cuDNN compiles now. No GPU is needed where a
+ * description of one is given instead of a handle (gpu-engine 2.2).
+ *
+ *	struct cugraph g;
+ *	cugraph_init(&g, &lib);
+ *	x = cugraph_tensor(&g, 1, DT_F16, shape); ...
+ *	cugraph_conv(&g, CONV_FORWARD, stride, pad, x, w, y);
+ *	if (cugraph_plan(&g, &want, &plan) < 0) ...
+ *	cugraph_release(&g); ... cuplan_run(&plan, handle, uids, address, 3, work);
+ *	cuplan_release(&plan);
+ *
+ * Fused forms (prologues, statistics: level C) are further operations here.
+ */
+#ifndef ENGINE_CUDA_CUGRAPH_H
+#define ENGINE_CUDA_CUGRAPH_H
+
+#include "engine/cuda/cudnnlib.h"
+#include "engine/engine.h"
+
+#include <stdint.h>
+
+#define CUGRAPH_DESCRIPTORS 32
+#define CUGRAPH_OPS 8
+
+struct cugraph {
+    const struct cudnn *lib;
+    cudnnBackendDescriptor_t own[CUGRAPH_DESCRIPTORS];
+    int n_own;
+    cudnnBackendDescriptor_t op[CUGRAPH_OPS];
+    int n_ops;
+    bool failed; /* err_set was called */
+};
+
+struct cuplan_want {
+    cudnnHandle_t handle;            /* of the device, or NULL: */
+    cudnnBackendDescriptor_t device; /* of a description */
+    bool exact;                      /* fp32 as it is: no TF32 */
+    bool repeatable;                 /* only engines whose bits are */
+    size_t workspace;                /* bytes, at most */
+};
+
+struct cuplan {
+    const struct cudnn *lib;
+    cudnnBackendDescriptor_t plan, config;
+    size_t workspace; /* bytes, for the time of a run */
+    int engine;       /* cuDNN's number */
+    int candidates;   /* that were acceptable */
+    bool compiled;    /* at run time */
+};
+
+void cugraph_init(struct cugraph *g, const struct cudnn *lib);
+void cugraph_release(struct cugraph *g);
+/* Of [n,h,w,c] in memory (weights [k,r,s,c]); uid names it in a run. */
+cudnnBackendDescriptor_t cugraph_tensor(struct cugraph *g, int64_t uid,
+                                        enum dtype t, const int64_t nhwc[4]);
+/* FORWARD y from x, w; DGRAD x from y, w; WGRAD w from x, y; fp32 sums. */
+void cugraph_conv(struct cugraph *g, enum conv_kind kind, int64_t stride,
+                  int64_t pad, cudnnBackendDescriptor_t x,
+                  cudnnBackendDescriptor_t w, cudnnBackendDescriptor_t y);
+/* ERR_UNAVAILABLE: no engine has all that is wanted. */
+int cugraph_plan(struct cugraph *g, const struct cuplan_want *want,
+                 struct cuplan *plan) MUST_CHECK;
+
+/* Enqueue on the stream of the handle; n tensors by their uids. */
+int cuplan_run(const struct cuplan *p, cudnnHandle_t handle,
+               const int64_t *uids, void **address, int n,
+               void *workspace) MUST_CHECK;
+void cuplan_release(struct cuplan *p);
+
+#endif

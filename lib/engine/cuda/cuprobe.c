@@ -1,0 +1,77 @@
+#include "engine/cuda/cuda.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The oldest card that the kernels were compiled for: 75. */
+#ifndef CUDA_OLDEST
+#    define CUDA_OLDEST 75
+#endif
+
+int cuda_check(cudaError_t e, const char *what)
+{
+    if (e == cudaSuccess)
+        return 0;
+    return err_set(ERR_UNAVAILABLE, "%s: %s (CUDA error %d)", what,
+                   cudaGetErrorString(e), (int)e);
+}
+
+/* The driver that a CUDA version came with: 13.0 needs 580. */
+static const char *driver_of(int version)
+{
+    return version / 1000 == 13   ? "580"
+           : version / 1000 == 12 ? "525"
+                                  : "a newer one";
+}
+
+int cuda_devices(void)
+{
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    int n = 0, driver = 0, r;
+    cudaError_t e = cudaGetDeviceCount(&n);
+
+    if (e == cudaSuccess && n > 0)
+        return n;
+    cudaGetLastError(); /* it stays otherwise */
+    if (cudaDriverGetVersion(&driver) != cudaSuccess)
+        driver = 0;
+    if (driver == 0)
+        r = err_set(ERR_UNAVAILABLE, "no NVIDIA driver on this host");
+    else if (e == cudaErrorInsufficientDriver)
+        r = err_set(ERR_UNAVAILABLE,
+                    "driver supports CUDA %d.%d, this build needs %d.%d "
+                    "(driver %s or newer)",
+                    driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000,
+                    CUDART_VERSION % 1000 / 10, driver_of(CUDART_VERSION));
+    else if (e == cudaSuccess || e == cudaErrorNoDevice)
+        r = err_set(ERR_UNAVAILABLE,
+                    "driver sees no GPU (CUDA_VISIBLE_DEVICES%s%s)",
+                    visible ? "=" : " is not set", visible ? visible : "");
+    else
+        r = cuda_check(e, "looking for devices");
+    return r;
+}
+
+int cuda_device_fits(int device, char *name, int *capability)
+{
+    struct cudaDeviceProp p;
+    int major = 0, minor = 0;
+
+    if (cuda_check(cudaGetDeviceProperties(&p, device), "device") < 0 ||
+        cuda_check(cudaDeviceGetAttribute(
+                       &major, cudaDevAttrComputeCapabilityMajor, device),
+                   "device") < 0 ||
+        cuda_check(cudaDeviceGetAttribute(
+                       &minor, cudaDevAttrComputeCapabilityMinor, device),
+                   "device") < 0)
+        return -1;
+    snprintf(name, 80, "%.79s", p.name);
+    *capability = 10 * major + minor;
+    if (*capability < CUDA_OLDEST)
+        return err_set(ERR_UNAVAILABLE,
+                       "GPU %d (%s) has compute capability %d.%d, this build "
+                       "has code for %d.%d and newer (make CUDA_ARCH=%d)",
+                       device, name, major, minor, CUDA_OLDEST / 10,
+                       CUDA_OLDEST % 10, *capability);
+    return 0;
+}

@@ -1,0 +1,238 @@
+/* Kernels that work element by element. */
+#include "engine/cuda/gpu.h"
+#include "engine/kern/elem.h"
+#include "engine/kern/sgd.h"
+
+#define MOST 4096 /* blocks: more than run at once on any card */
+
+/* ---- flat: packs, and the elements behind the last one by themselves */
+
+/* y[i] = f(i, up to three numbers); f has a member operator. */
+template <class T, class Y, int V, class F>
+__global__ void __launch_bounds__(GPU_BLOCK)
+    k_flat(const T *x0, const T *x1, const T *x2, Y *y, int64_t n, F f)
+{
+    typedef gpu_pack<T, V> in;
+    typedef gpu_pack<Y, V> result;
+    int64_t packs = n / V, i, at;
+
+    for (i = gpu_thread(); i < packs; i += gpu_threads()) {
+        in a = ((const in *)x0)[i], b = a, c = a;
+        result r;
+
+        if (x1)
+            b = ((const in *)x1)[i];
+        if (x2)
+            c = ((const in *)x2)[i];
+        GPU_UNROLL
+        for (int j = 0; j < V; j++)
+            gpu_to(&r.e[j], f(gpu_of(a.e[j]), x1 ? gpu_of(b.e[j]) : 0.0f,
+                              x2 ? gpu_of(c.e[j]) : 0.0f));
+        ((result *)y)[i] = r;
+    }
+    at = packs * V + gpu_thread();
+    if (at < n)
+        gpu_to(&y[at], f(gpu_of(x0[at]), x1 ? gpu_of(x1[at]) : 0.0f,
+                         x2 ? gpu_of(x2[at]) : 0.0f));
+}
+
+template <class T, class Y, class F>
+static void flat(const struct cuk *l, const void *x0, const void *x1,
+                 const void *x2, void *y, int64_t n, F f)
+{
+    const int wide =
+        gpu_wide<T>::n < gpu_wide<Y>::n ? gpu_wide<T>::n : gpu_wide<Y>::n;
+    const T *a = (const T *)x0, *b = (const T *)x1, *c = (const T *)x2;
+
+    if (gpu_aligned(x0) && gpu_aligned(x1) && gpu_aligned(x2) &&
+        gpu_aligned(y))
+        GPU_LAUNCH_FLAT((k_flat<T, Y, wide, F>),
+                        gpu_blocks((n + wide - 1) / wide, MOST), l, a, b, c,
+                        (Y *)y, n, f);
+    else
+        GPU_LAUNCH_FLAT((k_flat<T, Y, 1, F>), gpu_blocks(n, MOST), l, a, b, c,
+                        (Y *)y, n, f);
+}
+
+struct f_same {
+    __device__ float operator()(float a, float, float) const
+    {
+        return a;
+    }
+};
+struct f_add {
+    __device__ float operator()(float a, float b, float) const
+    {
+        return a + b;
+    }
+};
+struct f_relu {
+    __device__ float operator()(float a, float, float) const
+    {
+        return kern_relu_at(a);
+    }
+};
+struct f_relu_grad {
+    __device__ float operator()(float y, float dy0, float dy1) const
+    {
+        return kern_relu_grad_at(y, dy0 + dy1);
+    }
+};
+
+static void cast(const struct cuk *l, const struct kern_cast *a)
+{
+    GPU_TYPE(a->from, T,
+             GPU_TYPE(a->to, Y, flat<T, Y>(l, a->x, NULL, NULL, a->y, a->n,
+                                           f_same())));
+}
+
+static void add(const struct cuk *l, const struct kern_add *a)
+{
+    GPU_TYPE(a->dt, T,
+             flat<T, T>(l, a->a, a->b, NULL, a->y, a->n, f_add()));
+}
+
+static void relu(const struct cuk *l, const struct kern_relu *a)
+{
+    GPU_TYPE(a->dt, T,
+             flat<T, T>(l, a->x, NULL, NULL, a->y, a->n, f_relu()));
+}
+
+static void relu_grad(const struct cuk *l, const struct kern_relu_grad *a)
+{
+    GPU_TYPE(a->dt, T,
+             flat<T, T>(l, a->y, a->dy0, a->dy1, a->dx, a->n, f_relu_grad()));
+}
+
+/* ---- pictures */
+
+/* Pixel `at` of picture i, normalised and erased. */
+static __device__ void pixel(const struct kern_image &a, int64_t i, int64_t at,
+                             float *y)
+{
+    const uint8_t *x = a.x + (i * a.h * a.w + at) * a.c;
+    bool erased =
+        a.erase && kern_inside(a.erase + 4 * i, at / a.w, at % a.w);
+
+    GPU_UNROLL
+    for (int ch = 0; ch < 4; ch++)
+        y[ch] = ch >= a.c || erased
+                    ? 0.0f
+                    : kern_image_at((float)x[ch], a.mul[ch], a.add[ch]);
+}
+
+/* Are whole pictures changed? Without that a pixel needs no division. */
+template <class T>
+__global__ void __launch_bounds__(GPU_BLOCK) k_image(struct kern_image a)
+{
+    int64_t size = a.h * a.w, row;
+
+    for (row = gpu_thread(); row < a.rows; row += gpu_threads()) {
+        T *to = (T *)a.y + row * a.cy;
+        float y[4], other[4];
+
+        if (size == 0) {
+            pixel(a, 0, row, y);
+        } else {
+            int64_t i = row / size, at = row % size, n = a.rows / size;
+            bool cut = kern_inside(a.box, at / a.w, at % a.w);
+
+            pixel(a, i, at, y);
+            if (cut || a.mix > 0)
+                pixel(a, (i + n - 1) % n, at, other);
+            GPU_UNROLL
+            for (int ch = 0; ch < 4; ch++) {
+                if (cut)
+                    y[ch] = other[ch];
+                else if (a.mix > 0)
+                    y[ch] = kern_mixed(y[ch], other[ch], (float)(1 - a.mix),
+                                       (float)a.mix);
+            }
+        }
+        for (int ch = 0; ch < a.cy; ch++)
+            gpu_to(&to[ch], ch < 4 ? y[ch] : 0.0f);
+    }
+}
+
+static void image(const struct cuk *l, const struct kern_image *given)
+{
+    struct kern_image a = *given;
+
+    if (a.h == 0)
+        a.erase = NULL;
+    GPU_TYPE(a.dt, T,
+             GPU_LAUNCH_FLAT((k_image<T>), gpu_blocks(a.rows, MOST), l, a));
+}
+
+/* ---- parameters */
+
+__global__ void __launch_bounds__(GPU_BLOCK) k_sgd(struct kern_sgd a)
+{
+    float *w = (float *)a.w, *m = (float *)a.m;
+    const float *g = (const float *)a.g;
+    int64_t i;
+
+    for (i = gpu_thread(); i < a.n; i += gpu_threads())
+        kern_sgd_at(&a, g[i], &w[i], &m[i]);
+}
+
+__global__ void __launch_bounds__(GPU_BLOCK) k_ema(struct kern_ema a)
+{
+    float *avg = (float *)a.avg;
+    const float *w = (const float *)a.w;
+    int64_t i;
+
+    for (i = gpu_thread(); i < a.n; i += gpu_threads())
+        avg[i] = kern_ema_at(&a, avg[i], w[i]);
+}
+
+template <class T>
+__global__ void __launch_bounds__(GPU_BLOCK) k_gather(struct cuk_gather a)
+{
+    const T *x = (const T *)a.x;
+    float *dw = (float *)a.dw;
+    int64_t i;
+
+    for (i = gpu_thread(); i < a.n; i += gpu_threads())
+        dw[i] = gpu_of(x[i]) + (a.accumulate ? dw[i] : 0.0f);
+}
+
+extern "C" int cuk_gather(const struct cuk *l, const struct cuk_gather *a)
+{
+    GPU_TYPE(a->dt, T,
+             GPU_LAUNCH_FLAT((k_gather<T>), gpu_blocks(a->n, MOST), l, *a));
+    return GPU_LAST_ERROR();
+}
+
+extern "C" int cuk_elem(const struct cuk *l, enum kernel k, const void *args)
+{
+    const struct kern_sgd *sgd = (const struct kern_sgd *)args;
+    const struct kern_ema *ema = (const struct kern_ema *)args;
+
+    switch (k) {
+    case KERN_IMAGE:
+        image(l, (const struct kern_image *)args);
+        break;
+    case KERN_CAST:
+        cast(l, (const struct kern_cast *)args);
+        break;
+    case KERN_ADD:
+        add(l, (const struct kern_add *)args);
+        break;
+    case KERN_RELU:
+        relu(l, (const struct kern_relu *)args);
+        break;
+    case KERN_RELU_GRAD:
+        relu_grad(l, (const struct kern_relu_grad *)args);
+        break;
+    case KERN_SGD:
+        GPU_LAUNCH_FLAT(k_sgd, gpu_blocks(sgd->n, MOST), l, *sgd);
+        break;
+    case KERN_EMA:
+        GPU_LAUNCH_FLAT(k_ema, gpu_blocks(ema->n, MOST), l, *ema);
+        break;
+    default:
+        return -1;
+    }
+    return GPU_LAST_ERROR();
+}

@@ -1,0 +1,559 @@
+/*
+ * Batch normalisation, and sums over columns.
+ *
+ * A thread stays with V channels and goes down the rows, so what belongs to a
+ * channel is loaded once. Of each array several rows are asked for before the
+ * first is used: the speed is that of memory.
+ */
+#include "engine/cuda/gpu.h"
+#include "engine/kern/elem.h"
+#include "engine/kern/norm.h"
+
+#define MOST 2112 /* blocks of a pass without sums */
+#define SUMS 3    /* sums of a pass, at most */
+#define AHEAD 2   /* rows asked for at once, where registers allow */
+
+/* ---- passes over rows */
+
+/* Packs of one array, of the rows row, row + step, ...; zero where it ends. */
+template <class T, int V, int N>
+static __device__ __forceinline__ void rows_of(const void *p, const gpu_grid &g,
+                                               const gpu_place &at,
+                                               int64_t row,
+                                               gpu_pack<T, V> (&to)[N])
+{
+    GPU_UNROLL
+    for (int u = 0; u < N; u++) {
+        int64_t i = row + u * at.step;
+
+        if (p && i < g.rows)
+            to[u] = ((const gpu_pack<T, V> *)p)[i * g.groups + at.group];
+    }
+}
+
+template <class T, int V>
+__global__ void __launch_bounds__(GPU_BLOCK)
+    k_apply(struct kern_norm_apply a, gpu_grid g)
+{
+    gpu_place at = gpu_here(g);
+    gpu_pack<T, V> x[AHEAD], r[AHEAD], y;
+    float s[V], b[V], rs[V], rb[V];
+    int64_t row;
+
+    if (!at.on)
+        return;
+    gpu_vector<V>(a.scale, at.group * V, 1.0f, s);
+    gpu_vector<V>(a.bias, at.group * V, 0.0f, b);
+    gpu_vector<V>(a.rscale, at.group * V, 1.0f, rs);
+    gpu_vector<V>(a.rbias, at.group * V, 0.0f, rb);
+    for (row = at.row; row < g.rows; row += AHEAD * at.step) {
+        rows_of(a.x, g, at, row, x);
+        rows_of(a.r, g, at, row, r);
+        GPU_UNROLL
+        for (int u = 0; u < AHEAD; u++) {
+            if (row + u * at.step >= g.rows)
+                break;
+            GPU_UNROLL
+            for (int j = 0; j < V; j++) {
+                float v = kern_norm_apply_at(gpu_of(x[u].e[j]), s[j], b[j]);
+
+                if (a.r)
+                    v += kern_norm_apply_at(gpu_of(r[u].e[j]), rs[j], rb[j]);
+                gpu_to(&y.e[j], a.relu ? kern_relu_at(v) : v);
+            }
+            ((gpu_pack<T, V> *)
+                 a.y)[(row + u * at.step) * g.groups + at.group] = y;
+        }
+    }
+}
+
+/* dz of one element, where it is present. */
+template <class T>
+static __device__ __forceinline__ float dz_of(const void *y, T yv, float dz)
+{
+    return y ? kern_relu_grad_at(gpu_of(yv), dz) : dz;
+}
+
+template <class T, int V>
+__global__ void __launch_bounds__(GPU_BLOCK)
+    k_grad_apply(struct kern_norm_grad_apply a, gpu_grid g)
+{
+    gpu_place at = gpu_here(g);
+    gpu_pack<T, V> d0[AHEAD], d1[AHEAD], y[AHEAD], x[AHEAD], dx;
+    float ca[V], cb[V], ck[V];
+    int64_t row;
+
+    if (!at.on)
+        return;
+    gpu_vector<V>(a.a, at.group * V, 1.0f, ca);
+    gpu_vector<V>(a.b, at.group * V, 0.0f, cb);
+    gpu_vector<V>(a.k, at.group * V, 0.0f, ck);
+    for (row = at.row; row < g.rows; row += AHEAD * at.step) {
+        rows_of(a.dy0, g, at, row, d0);
+        rows_of(a.dy1, g, at, row, d1);
+        rows_of(a.y, g, at, row, y);
+        rows_of(a.x, g, at, row, x);
+        GPU_UNROLL
+        for (int u = 0; u < AHEAD; u++) {
+            if (row + u * at.step >= g.rows)
+                break;
+            GPU_UNROLL
+            for (int j = 0; j < V; j++) {
+                float dz = gpu_of(d0[u].e[j]);
+
+                if (a.dy1)
+                    dz += gpu_of(d1[u].e[j]);
+                dz = dz_of(a.y, y[u].e[j], dz);
+                gpu_to(&dx.e[j], a.x ? kern_norm_grad_at(dz, gpu_of(x[u].e[j]),
+                                                         ca[j], cb[j], ck[j])
+                                     : ca[j] * dz);
+            }
+            ((gpu_pack<T, V> *)
+                 a.dx)[(row + u * at.step) * g.groups + at.group] = dx;
+        }
+    }
+}
+
+/* ---- sums: partial ones of a block, [blocks][sums][c] of fp32 */
+
+/* Each thread's V numbers, over the threads of a column; then to part. */
+template <int V>
+static __device__ void column_sum(const gpu_grid &g, const gpu_place &at,
+                                  const float *mine, float *part)
+{
+    __shared__ float s[GPU_BLOCK * V];
+    int t = (int)threadIdx.x, i, j;
+
+    __syncthreads(); /* the last sum has been read */
+    GPU_UNROLL
+    for (j = 0; j < V; j++)
+        s[j * GPU_BLOCK + t] = at.on ? mine[j] : 0.0f;
+    __syncthreads();
+    if (!at.on || at.down != 0)
+        return;
+    GPU_UNROLL
+    for (j = 0; j < V; j++) {
+        float sum = 0;
+
+        for (i = 0; i < g.down; i++)
+            sum += s[j * GPU_BLOCK + t + i * g.across];
+        part[at.group * V + j] = sum;
+    }
+}
+
+/* out[s][c] = factor*(out if accumulate) + sum over blocks of part[b][s][c] */
+struct final_sums {
+    const float *part;
+    float *out[SUMS];
+    int blocks, n_sums, c;
+    bool accumulate;
+};
+
+/* 32 channels a block, eight pieces of their partial sums. */
+__global__ void __launch_bounds__(GPU_BLOCK) k_final_sums(struct final_sums a)
+{
+    __shared__ float s[GPU_BLOCK];
+    int ch = (int)(blockIdx.x * 32 + threadIdx.x % 32);
+    int sum = (int)blockIdx.y, piece = (int)threadIdx.x / 32, i;
+    float v = 0;
+
+    for (i = piece; ch < a.c && i < a.blocks; i += GPU_BLOCK / 32)
+        v += a.part[((int64_t)i * a.n_sums + sum) * a.c + ch];
+    s[threadIdx.x] = v;
+    __syncthreads();
+    if (piece != 0 || ch >= a.c)
+        return;
+    for (i = 1; i < GPU_BLOCK / 32; i++)
+        v += s[(unsigned)i * 32 + threadIdx.x];
+    a.out[sum][ch] = a.accumulate ? a.out[sum][ch] + v : v;
+}
+
+static void final_sums(const struct cuk *l, const struct final_sums *a)
+{
+    dim3 grid((unsigned)(a->c + 31) / 32, (unsigned)a->n_sums);
+
+    GPU_LAUNCH(k_final_sums, grid, l, *a);
+}
+
+/* Blocks of a pass with sums: enough to fill a card, few enough that the
+ * partial sums are small beside what is read. */
+static gpu_grid sum_rows(const struct cuk *l, int64_t rows, int64_t c, int v,
+                         int n_sums)
+{
+    int64_t most = 270336 / c;
+    int64_t fit = (int64_t)(l->work_bytes / sizeof(float)) / (c * n_sums);
+
+    most = most < 264 ? 264 : most > 1056 ? 1056 : most;
+    return gpu_rows(rows, c, v, most < fit ? most : fit, 8);
+}
+
+template <class T, int V>
+__global__ void __launch_bounds__(GPU_BLOCK)
+    k_colsum(struct kern_colsum a, gpu_grid g, float *part)
+{
+    gpu_place at = gpu_here(g);
+    gpu_pack<T, V> x[AHEAD];
+    float sum[V];
+    int64_t row;
+
+    GPU_UNROLL
+    for (int j = 0; j < V; j++)
+        sum[j] = 0;
+    for (row = at.row; at.on && row < g.rows; row += AHEAD * at.step) {
+        rows_of(a.x, g, at, row, x);
+        GPU_UNROLL
+        for (int u = 0; u < AHEAD; u++) {
+            GPU_UNROLL
+            for (int j = 0; j < V; j++)
+                if (row + u * at.step < g.rows)
+                    sum[j] += gpu_of(x[u].e[j]);
+        }
+    }
+    column_sum<V>(g, at, sum, part + (int64_t)blockIdx.x * a.c);
+}
+
+template <class T, int V>
+__global__ void __launch_bounds__(GPU_BLOCK)
+    k_grad_sums(struct kern_norm_grad_sums a, gpu_grid g, float *part)
+{
+    gpu_place at = gpu_here(g);
+    gpu_pack<T, V> d0[1], d1[1], y[1], x[1], r[1], dz;
+    float s1[V], s2[V], s3[V], mean[V], inv[V], rmean[V], rinv[V];
+    int64_t row;
+
+    GPU_UNROLL
+    for (int j = 0; j < V; j++)
+        s1[j] = s2[j] = s3[j] = 0;
+    if (at.on) {
+        gpu_vector<V>(a.mean, at.group * V, 0.0f, mean);
+        gpu_vector<V>(a.invstd, at.group * V, 0.0f, inv);
+        gpu_vector<V>(a.rmean, at.group * V, 0.0f, rmean);
+        gpu_vector<V>(a.rinvstd, at.group * V, 0.0f, rinv);
+    }
+    for (row = at.row; at.on && row < g.rows; row += at.step) {
+        rows_of(a.dy0, g, at, row, d0);
+        rows_of(a.dy1, g, at, row, d1);
+        rows_of(a.y, g, at, row, y);
+        rows_of(a.x, g, at, row, x);
+        rows_of(a.rx, g, at, row, r);
+        GPU_UNROLL
+        for (int j = 0; j < V; j++) {
+            float d = gpu_of(d0[0].e[j]);
+
+            if (a.dy1)
+                d += gpu_of(d1[0].e[j]);
+            d = dz_of(a.y, y[0].e[j], d);
+            gpu_to(&dz.e[j], d);
+            s1[j] += d;
+            s2[j] += d * kern_norm_xhat(gpu_of(x[0].e[j]), mean[j], inv[j]);
+            if (a.rx)
+                s3[j] +=
+                    d * kern_norm_xhat(gpu_of(r[0].e[j]), rmean[j], rinv[j]);
+        }
+        if (a.dz)
+            ((gpu_pack<T, V> *)a.dz)[row * g.groups + at.group] = dz;
+    }
+    part += (int64_t)blockIdx.x * (a.rx ? 3 : 2) * a.c;
+    column_sum<V>(g, at, s1, part);
+    column_sum<V>(g, at, s2, part + a.c);
+    if (a.rx)
+        column_sum<V>(g, at, s3, part + 2 * a.c);
+}
+
+/* ---- mean and variance: sums shifted by the thread's first element, joined
+ * as pairs of (mean, sum of squares about it). All means are counted from the
+ * channel's first element, so that they are small; source: Chan, Golub,
+ * LeVeque, Updating formulae and a pairwise algorithm for computing sample
+ * variances, 1979 */
+
+struct moments {
+    float n, mean, m2;
+};
+
+static __device__ __forceinline__ moments join(moments a, moments b)
+{
+    float n = a.n + b.n, d = b.mean - a.mean;
+
+    if (b.n == 0)
+        return a;
+    a.mean += d * (b.n / n);
+    a.m2 += b.m2 + d * d * (a.n * b.n / n);
+    a.n = n;
+    return a;
+}
+
+/* The rows that thread `down` of a block sees. */
+static __device__ __forceinline__ float rows_seen(const gpu_grid &g,
+                                                  int64_t block, int64_t blocks,
+                                                  int down)
+{
+    int64_t first = block * g.down + down, step = blocks * g.down;
+
+    return first < g.rows ? (float)((g.rows - first - 1) / step + 1) : 0.0f;
+}
+
+template <int V>
+static __device__ void column_moments(const gpu_grid &g, const gpu_place &at,
+                                      const float *mean, const float *m2,
+                                      float *part, int c)
+{
+    __shared__ float s[2][GPU_BLOCK];
+    int t = (int)threadIdx.x;
+
+    for (int j = 0; j < V; j++) {
+        __syncthreads(); /* the last channel has been read */
+        s[0][t] = at.on ? mean[j] : 0.0f;
+        s[1][t] = at.on ? m2[j] : 0.0f;
+        __syncthreads();
+        if (at.on && at.down == 0) {
+            moments sum = {0, 0, 0};
+
+            for (int i = 0; i < g.down; i++) {
+                moments b = {rows_seen(g, blockIdx.x, gridDim.x, i),
+                             s[0][t + i * g.across], s[1][t + i * g.across]};
+
+                sum = join(sum, b);
+            }
+            part[at.group * V + j] = sum.mean;
+            part[c + at.group * V + j] = sum.m2;
+        }
+    }
+}
+
+template <class T, int V>
+__global__ void __launch_bounds__(GPU_BLOCK)
+    k_stats(struct kern_norm_stats a, gpu_grid g, float *part)
+{
+    gpu_place at = gpu_here(g);
+    gpu_pack<T, V> x[AHEAD], zero;
+    float shift[V], s1[V], s2[V];
+    float n = rows_seen(g, blockIdx.x, gridDim.x, at.down);
+    int64_t row;
+
+    GPU_UNROLL
+    for (int j = 0; j < V; j++)
+        shift[j] = s1[j] = s2[j] = 0;
+    for (row = at.row; at.on && row < g.rows; row += AHEAD * at.step) {
+        rows_of(a.x, g, at, row, x);
+        GPU_UNROLL
+        for (int j = 0; j < V; j++)
+            shift[j] = row == at.row ? gpu_of(x[0].e[j]) : shift[j];
+        GPU_UNROLL
+        for (int u = 0; u < AHEAD; u++) {
+            GPU_UNROLL
+            for (int j = 0; j < V; j++) {
+                float d = gpu_of(x[u].e[j]) - shift[j];
+
+                if (row + u * at.step < g.rows) {
+                    s1[j] += d;
+                    s2[j] += d * d;
+                }
+            }
+        }
+    }
+    zero = ((const gpu_pack<T, V> *)a.x)[at.on ? at.group : 0];
+    GPU_UNROLL
+    for (int j = 0; j < V; j++) {
+        float d = n > 0 ? s1[j] / n : 0.0f;
+
+        s2[j] = s2[j] - s1[j] * d;
+        s2[j] = s2[j] > 0 || s2[j] != s2[j] ? s2[j] : 0.0f;
+        s1[j] = shift[j] - gpu_of(zero.e[j]) + d;
+    }
+    column_moments<V>(g, at, s1, s2, part + (int64_t)blockIdx.x * 2 * a.c,
+                      (int)a.c);
+}
+
+/* 32 channels a block, eight pieces of the blocks' moments. */
+template <class T>
+__global__ void __launch_bounds__(GPU_BLOCK)
+    k_final_stats(struct kern_norm_stats a, gpu_grid g, const float *part)
+{
+    __shared__ float s[3][GPU_BLOCK];
+    int64_t ch = (int64_t)blockIdx.x * 32 + threadIdx.x % 32;
+    int piece = (int)threadIdx.x / 32, blocks = (int)g.blocks.x, t;
+    moments sum = {0, 0, 0};
+
+    for (int i = piece; ch < a.c && i < blocks; i += GPU_BLOCK / 32) {
+        moments b = {0, part[2 * i * a.c + ch], part[(2 * i + 1) * a.c + ch]};
+
+        for (int d = 0; d < g.down; d++)
+            b.n += rows_seen(g, i, blocks, d);
+        sum = join(sum, b);
+    }
+    t = (int)threadIdx.x;
+    s[0][t] = sum.n;
+    s[1][t] = sum.mean;
+    s[2][t] = sum.m2;
+    __syncthreads();
+    if (piece != 0 || ch >= a.c)
+        return;
+    for (int i = t + 32; i < GPU_BLOCK; i += 32) {
+        moments b = {s[0][i], s[1][i], s[2][i]};
+
+        sum = join(sum, b);
+    }
+    ((float *)a.mean)[ch] = gpu_of(((const T *)a.x)[ch]) + sum.mean;
+    ((float *)a.var)[ch] = sum.m2 / sum.n;
+}
+
+/* ---- one number for each channel */
+
+__global__ void __launch_bounds__(GPU_BLOCK) k_final(struct kern_norm_final a)
+{
+    int64_t i = gpu_thread();
+    float mean, var, inv, *rm = (float *)a.running_mean,
+                          *rv = (float *)a.running_var;
+
+    if (i >= a.c)
+        return;
+    mean = ((const float *)a.mean)[i];
+    var = ((const float *)a.var)[i];
+    inv = kern_norm_invstd(var, (float)a.eps);
+    if (a.invstd)
+        ((float *)a.invstd)[i] = inv;
+    kern_norm_fold(mean, inv, ((const float *)a.gamma)[i],
+                   ((const float *)a.beta)[i], &((float *)a.scale)[i],
+                   &((float *)a.bias)[i]);
+    if (!rm)
+        return;
+    rm[i] = kern_norm_running(rm[i], mean, (float)a.momentum);
+    rv[i] = kern_norm_running(rv[i], kern_norm_unbiased(var, (float)a.rows),
+                              (float)a.momentum);
+}
+
+__global__ void __launch_bounds__(GPU_BLOCK)
+    k_grad_final(struct kern_norm_grad_final a)
+{
+    int64_t i = gpu_thread();
+    float s1, s2;
+
+    if (i >= a.c)
+        return;
+    s1 = ((const float *)a.s1)[i];
+    s2 = ((const float *)a.s2)[i];
+    if (a.dgamma)
+        ((float *)a.dgamma)[i] += s2;
+    if (a.dbeta)
+        ((float *)a.dbeta)[i] += s1;
+    kern_norm_grad_fold(s1, s2, ((const float *)a.mean)[i],
+                        ((const float *)a.invstd)[i],
+                        ((const float *)a.gamma)[i], (float)a.rows,
+                        &((float *)a.a)[i], &((float *)a.b)[i],
+                        &((float *)a.k)[i]);
+}
+
+/* ---- launches */
+
+template <class T> static bool wide(int64_t c, const void *const *p, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!gpu_aligned(p[i]))
+            return false;
+    return c % gpu_wide<T>::n == 0;
+}
+
+static void colsum(const struct cuk *l, const struct kern_colsum *a)
+{
+    const void *p[] = {a->x};
+    float *part = (float *)l->work;
+
+    GPU_TYPE(a->dt, T, GPU_PACK(wide<T>(a->c, p, 1), T, V, {
+                 gpu_grid g = sum_rows(l, a->rows, a->c, V, 1);
+                 struct final_sums f = {part, {(float *)a->out},
+                                        (int)g.blocks.x, 1, (int)a->c,
+                                        a->accumulate};
+
+                 GPU_LAUNCH((k_colsum<T, V>), g.blocks, l, *a, g, part);
+                 final_sums(l, &f);
+             }));
+}
+
+static void stats(const struct cuk *l, const struct kern_norm_stats *a)
+{
+    const void *p[] = {a->x};
+    float *part = (float *)l->work;
+    dim3 last((unsigned)((a->c + 31) / 32));
+
+    GPU_TYPE(a->dt, T, GPU_PACK(wide<T>(a->c, p, 1), T, V, {
+                 gpu_grid g = sum_rows(l, a->rows, a->c, V, 2);
+
+                 GPU_LAUNCH((k_stats<T, V>), g.blocks, l, *a, g, part);
+                 GPU_LAUNCH((k_final_stats<T>), last, l, *a, g, part);
+             }));
+}
+
+static void grad_sums(const struct cuk *l, const struct kern_norm_grad_sums *a)
+{
+    const void *p[] = {a->dy0, a->dy1, a->y, a->x, a->rx, a->dz};
+    int n = a->rx ? 3 : 2;
+    float *part = (float *)l->work;
+
+    GPU_TYPE(a->dt, T, GPU_PACK(wide<T>(a->c, p, 6), T, V, {
+                 gpu_grid g = sum_rows(l, a->rows, a->c, V, n);
+                 struct final_sums f = {part,
+                                        {(float *)a->s1, (float *)a->s2,
+                                         (float *)a->rs2},
+                                        (int)g.blocks.x, n, (int)a->c, false};
+
+                 GPU_LAUNCH((k_grad_sums<T, V>), g.blocks, l, *a, g, part);
+                 final_sums(l, &f);
+             }));
+}
+
+static void apply(const struct cuk *l, const struct kern_norm_apply *a)
+{
+    const void *p[] = {a->x, a->r, a->y};
+
+    GPU_TYPE(a->dt, T, GPU_PACK(wide<T>(a->c, p, 3), T, V, {
+                 gpu_grid g = gpu_rows(a->rows, a->c, V, MOST, AHEAD);
+
+                 GPU_LAUNCH_FLAT((k_apply<T, V>), g.blocks, l, *a, g);
+             }));
+}
+
+static void grad_apply(const struct cuk *l,
+                       const struct kern_norm_grad_apply *a)
+{
+    const void *p[] = {a->dy0, a->dy1, a->y, a->x, a->dx};
+
+    GPU_TYPE(a->dt, T, GPU_PACK(wide<T>(a->c, p, 5), T, V, {
+                 gpu_grid g = gpu_rows(a->rows, a->c, V, MOST, AHEAD);
+
+                 GPU_LAUNCH_FLAT((k_grad_apply<T, V>), g.blocks, l, *a, g);
+             }));
+}
+
+extern "C" int cuk_norm(const struct cuk *l, enum kernel k, const void *args)
+{
+    const struct kern_norm_final *f = (const struct kern_norm_final *)args;
+    const struct kern_norm_grad_final *gf =
+        (const struct kern_norm_grad_final *)args;
+
+    switch (k) {
+    case KERN_COLSUM:
+        colsum(l, (const struct kern_colsum *)args);
+        break;
+    case KERN_NORM_STATS:
+        stats(l, (const struct kern_norm_stats *)args);
+        break;
+    case KERN_NORM_FINAL:
+        GPU_LAUNCH_FLAT(k_final, gpu_blocks(f->c, INT32_MAX), l, *f);
+        break;
+    case KERN_NORM_APPLY:
+        apply(l, (const struct kern_norm_apply *)args);
+        break;
+    case KERN_NORM_GRAD_SUMS:
+        grad_sums(l, (const struct kern_norm_grad_sums *)args);
+        break;
+    case KERN_NORM_GRAD_FINAL:
+        GPU_LAUNCH_FLAT(k_grad_final, gpu_blocks(gf->c, INT32_MAX), l, *gf);
+        break;
+    case KERN_NORM_GRAD_APPLY:
+        grad_apply(l, (const struct kern_norm_grad_apply *)args);
+        break;
+    default:
+        return -1;
+    }
+    return GPU_LAST_ERROR();
+}

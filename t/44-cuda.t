@@ -1,0 +1,73 @@
+#!/bin/sh
+# The cuda engine without a GPU: what it says where it cannot serve; its kernels
+# and a whole training run on the host (t/hostgpu), where the device's memory is
+# out of reach for the program, as on a card. All dtypes: t/slow/44-cuda.t.
+. "${TOP:=$(cd "$(dirname "$0")/.." && pwd)}/t/lib/tap.sh"
+. "$TOP/t/lib/train.sh"
+
+host=$BIN/t/hostgpu
+[ -e "$host/engine-cuda.so" ] || skip_all "cuda: no toolkit to build the engine with"
+
+# ---- the plugin as it is
+if nvidia-smi > /dev/null 2>&1; then
+    skip 2 "none: there is a GPU here"
+else
+    expect_status 69 "no driver" "$BIN/accel-worker" init -e cuda -o x.safetensors MODEL.CLASSES 4
+    like "$(cat err)" '^accel-worker: cuda: no NVIDIA driver on this host$' "says so"
+fi
+
+# ---- what can be wrong, one sentence each
+# refused STATE SENTENCE
+refused() {
+    HOSTGPU=$1 expect_status 69 "$1" "$BIN/accel-worker" init -e cuda \
+        --engine-dir "$host" -o x.safetensors MODEL.CLASSES 4
+    like "$(cat err)" "$2" "$1: says so"
+}
+ENGINE_DIR=$host
+export ENGINE_DIR
+refused nodriver 'cuda: no NVIDIA driver on this host$'
+refused olddriver 'cuda: driver supports CUDA 11\.8, this build needs 1[23]\.[0-9]+ \(driver [0-9]+ or newer\)$'
+refused nogpu 'cuda: driver sees no GPU \(CUDA_VISIBLE_DEVICES is not set\)$'
+CUDA_VISIBLE_DEVICES=7 refused nogpu 'cuda: driver sees no GPU \(CUDA_VISIBLE_DEVICES=7\)$'
+refused oldgpu 'cuda: GPU 0 \(the host itself\) has compute capability 7\.0, this build has code for [0-9.]+ and newer \(make CUDA_ARCH=70\)$'
+mkdir broken
+echo no > broken/libcudnn.so.9
+ENGINE_DIR=$PWD/broken refused nothing 'cuda: cannot load .*broken/libcudnn.so.9: '
+HOSTGPU=nogpu "$BIN/accel-worker" init -v -e auto --engine-dir "$host" -o x.safetensors MODEL.CLASSES 4 2> err
+is $? 0 "auto takes another engine"
+like "$(cat err)" 'engine cuda: driver sees no GPU' "and says why"
+HOSTGPU=turing expect_status 69 "bf16 on a card of 7.5" "$BIN/accel-worker" bench -n 1 \
+    -e cuda --engine-dir "$host" SOLVER.PRECISION bf16
+like "$(cat err)" 'cuda: BF16: compute capability 8\.0 is needed, the host itself has 7\.5$' "says so"
+
+# ---- kernels
+"$BIN/t/30-ops.t" cuda "$host" F16 > ops 2>&1
+is $? 0 "kernels and convolutions in fp16"
+grep '^not ok' ops
+
+# ---- a run, with the device's memory guarded
+HOSTGPU_GUARD=1
+export HOSTGPU_GUARD
+EPOCHS=1
+make_data
+# losses DIR: of each step, rounded
+losses() { jq -r 'select(.phase == "train") | .loss * 1000 | round / 1000' "$1/metrics.jsonl"; }
+ENGINE=ref
+run plain
+is $? 0 "4 steps on ref"
+ENGINE="cuda --engine-dir $host"
+worker() {
+    worker_dir=$1
+    shift
+    "$BIN/accel-worker" train -c "$CONFIG" -o "$worker_dir" -e cuda --engine-dir "$host" "$@"
+}
+run ours
+is $? 0 "and on the kernels of cuda"
+is "$(losses ours)" "$(losses plain)" "with the same losses"
+run again
+equal ours again "twice the same bits"
+run half SOLVER.PRECISION fp16
+is $? 0 "in fp16"
+like "$(losses half)" "^[0-9.]+\$" "with a loss"
+
+done_testing

@@ -1,0 +1,388 @@
+/*
+ * cudnn.c - a libcudnn.so.9 for tests: the backend calls, with graphs of one
+ * convolution, computed in plain loops on the host from nothing but what the
+ * descriptors say. It proposes three engines: one that is not deterministic, one
+ * that wants more workspace than anybody has, and one that works, with a
+ * workspace that it spoils. FAKECUDNN=none: it proposes nothing.
+ */
+#include "tensor/dtype.h"
+
+/* What others call, in spite of the flags. */
+#pragma GCC visibility push(default)
+#include <cudnn.h>
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ATTRIBUTES 16
+#define WORKSPACE 1000
+
+struct attribute {
+    cudnnBackendAttributeName_t name;
+    cudnnBackendAttributeType_t type;
+    int64_t n;
+    int64_t v[8]; /* whatever it is, at most 64 bytes */
+};
+
+struct descriptor {
+    cudnnBackendDescriptorType_t type;
+    bool finalized;
+    int engine; /* of engines and their configurations */
+    int n;
+    struct attribute a[ATTRIBUTES];
+};
+
+void hostgpu_enter(void);
+void hostgpu_leave(void);
+
+static const char *last = "";
+
+static cudnnStatus_t no(cudnnStatus_t s, const char *why)
+{
+    last = why;
+    return s;
+}
+
+size_t cudnnGetVersion(void)
+{
+    return CUDNN_VERSION;
+}
+
+const char *cudnnGetErrorString(cudnnStatus_t s)
+{
+    return s == CUDNN_STATUS_SUCCESS ? "success" : "refused";
+}
+
+void cudnnGetLastErrorString(char *text, size_t n)
+{
+    snprintf(text, n, "%s", last);
+}
+
+cudnnStatus_t cudnnCreate(cudnnHandle_t *h)
+{
+    *h = calloc(1, sizeof(void *));
+    return *h ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_ALLOC_FAILED;
+}
+
+cudnnStatus_t cudnnDestroy(cudnnHandle_t h)
+{
+    free(h);
+    return CUDNN_STATUS_SUCCESS;
+}
+
+cudnnStatus_t cudnnSetStream(cudnnHandle_t h, cudaStream_t s)
+{
+    return h && s ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
+}
+
+/* ---- descriptors hold what they are given */
+
+cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t t,
+                                           cudnnBackendDescriptor_t *out)
+{
+    struct descriptor *d = calloc(1, sizeof *d);
+
+    if (!d)
+        return CUDNN_STATUS_ALLOC_FAILED;
+    d->type = t;
+    *out = d;
+    return CUDNN_STATUS_SUCCESS;
+}
+
+cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t d)
+{
+    if (d) {
+        memset(d, 0x5a, sizeof(struct descriptor)); /* seen if used again */
+        free(d);
+    }
+    return CUDNN_STATUS_SUCCESS;
+}
+
+static size_t size_of(cudnnBackendAttributeType_t t)
+{
+    switch (t) {
+    case CUDNN_TYPE_INT64:
+        return sizeof(int64_t);
+    case CUDNN_TYPE_VOID_PTR:
+    case CUDNN_TYPE_HANDLE:
+    case CUDNN_TYPE_BACKEND_DESCRIPTOR:
+        return sizeof(void *);
+    case CUDNN_TYPE_BOOLEAN:
+        return sizeof(bool);
+    default:
+        return 4; /* float and enumerations */
+    }
+}
+
+cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t desc,
+                                       cudnnBackendAttributeName_t name,
+                                       cudnnBackendAttributeType_t type,
+                                       int64_t n, const void *v)
+{
+    struct descriptor *d = desc;
+    struct attribute *a;
+
+    if (!d || d->finalized || d->n == ATTRIBUTES || n < 1 ||
+        (size_t)n * size_of(type) > sizeof a->v)
+        return no(CUDNN_STATUS_BAD_PARAM, "attribute");
+    a = &d->a[d->n++];
+    a->name = name;
+    a->type = type;
+    a->n = n;
+    memcpy(a->v, v, (size_t)n * size_of(type));
+    return CUDNN_STATUS_SUCCESS;
+}
+
+/* The attribute, or an end: a descriptor that lacks it is an error of ours. */
+static const void *get(const struct descriptor *d,
+                       cudnnBackendAttributeName_t name, int64_t n)
+{
+    int i;
+
+    for (i = 0; d && i < d->n; i++)
+        if (d->a[i].name == name && d->a[i].n == n)
+            return d->a[i].v;
+    fprintf(stderr, "cudnn: attribute %d of descriptor %d is missing\n",
+            (int)name, d ? (int)d->type : -1);
+    abort();
+}
+
+static const struct descriptor *of(const struct descriptor *d,
+                                   cudnnBackendAttributeName_t name)
+{
+    const struct descriptor *v;
+
+    memcpy(&v, get(d, name, 1), sizeof v);
+    if (!v->finalized)
+        abort();
+    return v;
+}
+
+cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t desc)
+{
+    struct descriptor *d = desc;
+    const struct descriptor *op;
+
+    if (!d || d->finalized)
+        return no(CUDNN_STATUS_BAD_PARAM, "finalize");
+    if (d->type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR) {
+        op = of(d, CUDNN_ATTR_OPERATIONGRAPH_OPS);
+        if (op->type !=
+                CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR &&
+            op->type !=
+                CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR &&
+            op->type !=
+                CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR)
+            return no(CUDNN_STATUS_NOT_SUPPORTED, "no such operation");
+    }
+    if (d->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)
+        d->engine = of(d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->engine;
+    d->finalized = true;
+    return CUDNN_STATUS_SUCCESS;
+}
+
+/* ---- three engines: 0 gives other bits every time, 1 wants a terabyte */
+
+static cudnnStatus_t results(const struct descriptor *h, int64_t max,
+                             int64_t *n, void *out)
+{
+    struct descriptor **c = out;
+    const char *e = getenv("FAKECUDNN");
+    int mode = *(const int *)get(h, CUDNN_ATTR_ENGINEHEUR_MODE, 1), i;
+
+    *n = mode == CUDNN_HEUR_MODE_A && !(e && strcmp(e, "none") == 0) ? 3 : 0;
+    for (i = 0; i < *n && i < max; i++) {
+        c[i]->engine = i;
+        c[i]->n = 1;
+        c[i]->a[0].name = CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH;
+        c[i]->a[0].n = 1;
+        memcpy(c[i]->a[0].v, get(h, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, 1),
+               8);
+        c[i]->finalized = true;
+    }
+    return CUDNN_STATUS_SUCCESS;
+}
+
+cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t desc,
+                                       cudnnBackendAttributeName_t name,
+                                       cudnnBackendAttributeType_t type,
+                                       int64_t max, int64_t *n, void *out)
+{
+    const struct descriptor *d = desc;
+    struct descriptor *engine;
+    int64_t v = 0;
+
+    if (!d)
+        return no(CUDNN_STATUS_BAD_PARAM, "nothing to read");
+    *n = 1;
+    switch (name) {
+    case CUDNN_ATTR_ENGINEHEUR_RESULTS:
+        return results(d, max, n, out);
+    case CUDNN_ATTR_ENGINECFG_ENGINE:
+        memcpy(&engine, out, sizeof engine);
+        engine->engine = d->engine;
+        return CUDNN_STATUS_SUCCESS;
+    case CUDNN_ATTR_ENGINE_NUMERICAL_NOTE:
+        *n = d->engine == 0;
+        *(int *)out = CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
+        return CUDNN_STATUS_SUCCESS;
+    case CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE:
+        *n = 0;
+        return CUDNN_STATUS_SUCCESS;
+    case CUDNN_ATTR_ENGINE_GLOBAL_INDEX:
+        v = d->engine;
+        break;
+    case CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE:
+        v = d->engine == 1 ? (int64_t)1 << 40 : WORKSPACE;
+        break;
+    default:
+        return no(CUDNN_STATUS_NOT_SUPPORTED, "no such attribute");
+    }
+    if (type != CUDNN_TYPE_INT64 || max < 1)
+        return no(CUDNN_STATUS_BAD_PARAM, "attribute type");
+    memcpy(out, &v, sizeof v);
+    return CUDNN_STATUS_SUCCESS;
+}
+
+/* ---- computing */
+
+struct tensor4 {
+    enum dtype t;
+    int64_t dim[4], stride[4]; /* as cuDNN counts: n, c, h, w */
+    void *p;
+    double *v; /* as numbers, by the strides */
+};
+
+static struct tensor4 tensor_of(const struct descriptor *d,
+                                const struct descriptor *pack)
+{
+    int type = *(const int *)get(d, CUDNN_ATTR_TENSOR_DATA_TYPE, 1);
+    const int64_t *uid = get(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, 3);
+    void *const *p = get(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, 3);
+    int64_t id, i, n;
+    struct tensor4 t = {0};
+
+    t.t = type == CUDNN_DATA_HALF       ? DT_F16
+          : type == CUDNN_DATA_BFLOAT16 ? DT_BF16
+                                        : DT_F32;
+    memcpy(t.dim, get(d, CUDNN_ATTR_TENSOR_DIMENSIONS, 4), sizeof t.dim);
+    memcpy(t.stride, get(d, CUDNN_ATTR_TENSOR_STRIDES, 4), sizeof t.stride);
+    memcpy(&id, get(d, CUDNN_ATTR_TENSOR_UNIQUE_ID, 1), sizeof id);
+    for (i = 0; i < 3; i++)
+        if (uid[i] == id)
+            t.p = p[i];
+    if (!t.p || (uintptr_t)t.p % 16) {
+        fprintf(stderr, "cudnn: tensor %d: no address, or no aligned one\n",
+                (int)id);
+        abort();
+    }
+    n = t.dim[0] * t.dim[1] * t.dim[2] * t.dim[3];
+    t.v = calloc((size_t)n, sizeof *t.v);
+    for (i = 0; i < n; i++)
+        t.v[i] = dtype_load(t.t, t.p, (size_t)i);
+    return t;
+}
+
+static double *at(const struct tensor4 *t, int64_t n, int64_t c, int64_t h,
+                  int64_t w)
+{
+    return &t->v[n * t->stride[0] + c * t->stride[1] + h * t->stride[2] +
+                 w * t->stride[3]];
+}
+
+struct windows {
+    int64_t stride[2], pad[2];
+};
+
+/* All products of a window's place with a weight; into is 0 y, 1 x, 2 w. */
+static void products(const struct windows *g, const struct tensor4 *x,
+                     const struct tensor4 *w, const struct tensor4 *y, int into)
+{
+    int64_t n, k, p, q, c, r, s;
+
+    for (n = 0; n < y->dim[0]; n++)
+        for (p = 0; p < y->dim[2]; p++)
+            for (q = 0; q < y->dim[3]; q++)
+                for (r = 0; r < w->dim[2]; r++)
+                    for (s = 0; s < w->dim[3]; s++) {
+                        int64_t h = p * g->stride[0] - g->pad[0] + r;
+                        int64_t v = q * g->stride[1] - g->pad[1] + s;
+
+                        if (h < 0 || v < 0 || h >= x->dim[2] || v >= x->dim[3])
+                            continue;
+                        for (k = 0; k < w->dim[0]; k++)
+                            for (c = 0; c < w->dim[1]; c++) {
+                                double *a = at(x, n, c, h, v);
+                                double *b = at(w, k, c, r, s);
+                                double *o = at(y, n, k, p, q);
+
+                                if (into == 0)
+                                    *o += *a * *b;
+                                else if (into == 1)
+                                    *a += *o * *b;
+                                else
+                                    *b += *a * *o;
+                            }
+                    }
+}
+
+static void convolve(const struct descriptor *op, const struct descriptor *pack)
+{
+    static const cudnnBackendAttributeName_t names[3][4] = {
+        {CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+         CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+         CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+         CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y},
+        {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY},
+        {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY}};
+    /* of the three tensors x, w, y the result */
+    static const int results_at[3] = {2, 0, 1}, into[3] = {0, 1, 2};
+    int kind =
+        op->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR ? 0
+        : op->type ==
+                CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR
+            ? 1
+            : 2;
+    const struct descriptor *conv = of(op, names[kind][0]);
+    struct tensor4 t[3], *result = &t[results_at[kind]];
+    struct windows g;
+    int64_t i, n;
+
+    memcpy(g.stride, get(conv, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, 2), 16);
+    memcpy(g.pad, get(conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, 2), 16);
+    for (i = 0; i < 3; i++)
+        t[i] = tensor_of(of(op, names[kind][i + 1]), pack);
+    n = result->dim[0] * result->dim[1] * result->dim[2] * result->dim[3];
+    memset(result->v, 0, (size_t)n * sizeof(double));
+    products(&g, &t[0], &t[1], &t[2], into[kind]);
+    for (i = 0; i < n; i++)
+        dtype_store(result->t, result->p, (size_t)i, result->v[i]);
+    for (i = 0; i < 3; i++)
+        free(t[i].v);
+}
+
+cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t p,
+                                  cudnnBackendDescriptor_t pack)
+{
+    const struct descriptor *plan = p, *config, *graph;
+    void *work;
+
+    if (!h || !plan || plan->engine != 2)
+        return no(CUDNN_STATUS_BAD_PARAM, "not a plan that can run");
+    config = of(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
+    graph = of(config, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
+    memcpy(&work, get(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, 1), sizeof work);
+    hostgpu_enter();
+    memset(work, 255, WORKSPACE);
+    convolve(of(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS), pack);
+    hostgpu_leave();
+    return CUDNN_STATUS_SUCCESS;
+}
