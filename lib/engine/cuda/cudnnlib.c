@@ -47,7 +47,7 @@ int cudnn_open(struct cudnn *c)
     }
     if (!c->dl)
         c->dl = open_in("");
-    if (!c->dl && CUDA_LIBDIR[0])
+    if (!c->dl && strlen(CUDA_LIBDIR) > 0)
         c->dl = open_in(CUDA_LIBDIR);
     if (!c->dl)
         return err_set(ERR_UNAVAILABLE,
