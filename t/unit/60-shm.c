@@ -232,13 +232,14 @@ static void *give_up(void *p)
     struct aborter *a = p;
     const char *text;
     char words[1500], want[1500];
-    int origin;
+    int origin, class;
 
     memset(words, 'a' + a->number % 26, sizeof(words) - 1);
     words[sizeof(words) - 1] = 0;
     a->first = shm_abort(a->s, (enum err_class)(ERR_DATA + a->number % 5),
                          a->number, words);
-    a->torn = (int)shm_cause(a->s, &origin, &text) != ERR_DATA + origin % 5;
+    class = (int)shm_cause(a->s, &origin, &text);
+    a->torn = class != ERR_DATA + origin % 5;
     memset(want, 'a' + origin % 26, sizeof(want) - 1);
     want[sizeof(want) - 1] = 0;
     a->torn |= strcmp(text, want) != 0;
