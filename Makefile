@@ -235,9 +235,12 @@ test check: tests
 .PHONY: test check
 test-slow: tests
 	BIN=$(abspath $(B)) TOP=$(CURDIR) $(PROVE) $(sort $(wildcard t/slow/*.t))
+# Matrices of faults and real schedulers: half an hour, and a quiet machine.
+test-long: tests
+	BIN=$(abspath $(B)) TOP=$(CURDIR) $(PROVE) -j1 $(sort $(wildcard t/long/*.t))
 test-peer: tests
 	BIN=$(abspath $(B)) TOP=$(CURDIR) $(PROVE) $(sort $(wildcard t/peer/*.t))
-.PHONY: test-slow test-peer
+.PHONY: test-slow test-long test-peer
 
 # Ratios to the peers; images for the second one: PHOTOS=FOLDER
 bench: all
@@ -274,7 +277,8 @@ help:
 	@echo 'goals:'
 	@echo '  all (default)   programs and plugins into bin/'
 	@echo '  test            build and run every test (T=FILE for one)'
-	@echo '  test-slow       the long tests'
+	@echo '  test-slow       longer tests: fuzzing, faults, hosts, launchers'
+	@echo '  test-long       the longest: matrices of faults, a real Slurm'
 	@echo '  test-peer       live comparison with PyTorch, Pillow (skips without)'
 	@echo '  check           the same as test'
 	@echo '  tests           build what the tests need'

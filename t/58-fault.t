@@ -1,6 +1,6 @@
 #!/bin/sh
 # Programs that are hurt at a moment of their own (lib/util/fault.h): some moments;
-# t/slow/fault-*.t has the others.
+# t/slow/fault-*.t and t/long have the others.
 . "${TOP:=$(cd "$(dirname "$0")/.." && pwd)}/t/lib/tap.sh"
 . "$TOP/t/lib/procs.sh"
 . "$TOP/t/lib/train.sh"
