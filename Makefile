@@ -225,7 +225,8 @@ $(OBJ)/t/%.o: private ALL_CFLAGS += -It
 FAULTY = accel-worker allreduce-ring accel-launch imgshard ckpt-merge
 $(foreach p,$(FAULTY),$(eval $(call \
 	program_rule,$(p),$(B)/t/faulty,$(OBJ)/t/lib/fault.o)))
-tests: all $(UNIT) $(FAULTY:%=$(B)/t/faulty/%)
+tests: all $(UNIT) $(FAULTY:%=$(B)/t/faulty/%) \
+	$(if $(HAVE_CUDA),$(HOSTGPU)/engine-cuda.so)
 .PHONY: tests
 
 PROVE = prove $(if $(VERBOSE),-v) -j2
