@@ -15,14 +15,7 @@ static struct {
     int64_t world, here, room;
 } o;
 
-struct opt fit_opts[] = {{.name = "world",
-                          .type = OPT_INT,
-                          .addr = &o.world,
-                          .def = "1",
-                          .min = 1,
-                          .max = 65536,
-                          .arg = "W",
-                          .help = "number of ranks"},
+struct opt fit_opts[] = {WORKER_WORLD_ROW(&o.world, "number of ranks"),
                          {.name = "here",
                           .type = OPT_INT,
                           .addr = &o.here,

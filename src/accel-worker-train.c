@@ -117,14 +117,7 @@ struct opt train_opts[] = {
      .max = 4294967295.0,
      .arg = "N",
      .help = "size of the data set, for --print-lr"},
-    {.name = "world",
-     .type = OPT_INT,
-     .addr = &o.world,
-     .def = "1",
-     .min = 1,
-     .max = 65536,
-     .arg = "W",
-     .help = "number of ranks, for --print-lr"},
+    WORKER_WORLD_ROW(&o.world, "number of ranks, for --print-lr"),
     WORKER_ENGINE_ROWS,
     OPT_END};
 

@@ -57,6 +57,13 @@ extern struct worker_engine worker_engine;
         .arg = "FILE", .help = "write every call of the engine to FILE"        \
     }
 
+/* What would be on so many ranks; where: int64_t * that gets the number. */
+#define WORKER_WORLD_ROW(where, text)                                          \
+    {                                                                          \
+        .name = "world", .type = OPT_INT, .addr = (where), .def = "1",         \
+        .min = 1, .max = 65536, .arg = "W", .help = (text)                     \
+    }
+
 extern struct opt train_opts[], predict_opts[], plan_opts[], describe_opts[],
     bench_opts[], init_opts[], fit_opts[];
 int worker_train(const struct command *c, int argc, char **argv);
