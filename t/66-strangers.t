@@ -51,9 +51,9 @@ if command -v perl >/dev/null; then
 		}
 		my @silent = map { IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $ARGV[0]) } 1..8;
 		knock("GET / HTTP/1.0\r\n\r\n" . "x" x 200);
-		knock("ARNG" . pack("v", 2) . "\0" x 200);' $port
+		knock("ARNG" . pack("v", 1) . "\0" x 200);' $port
 	like "$(cat err.0)" 'not an allreduce-ring: turned away' 'rubbish'
-	like "$(cat err.0)" 'protocol 2.0, here 1.0: turned away' 'another version'
+	like "$(cat err.0)" 'protocol 1.0, here 2.0: turned away' 'another version'
 else
 	skip 2 'perl'
 fi

@@ -9,12 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-_Static_assert(CRYPT_KEY == crypto_onetimeauth_KEYBYTES &&
-                   CRYPT_TAG == crypto_onetimeauth_BYTES &&
-                   CRYPT_TAG == crypto_aead_chacha20poly1305_ietf_ABYTES &&
-                   CRYPT_TAG == crypto_aead_aes256gcm_ABYTES &&
-                   CRYPT_KEY == crypto_aead_aes256gcm_KEYBYTES &&
-                   CRYPT_KEY == crypto_scalarmult_BYTES,
+_Static_assert(CRYPT_KEY == crypto_scalarmult_BYTES &&
+                   CRYPT_KEY >= crypto_generichash_KEYBYTES_MIN &&
+                   CRYPT_KEY <= crypto_generichash_KEYBYTES_MAX,
                "sizes of libsodium");
 _Static_assert(
     CRYPT_HEAD == crypto_secretstream_xchacha20poly1305_HEADERBYTES &&
@@ -110,7 +107,7 @@ void crypt_pair(unsigned char secret[CRYPT_KEY], unsigned char pub[CRYPT_KEY])
 int crypt_keys(const struct crypt_login *l, unsigned char tx[CRYPT_KEY],
                unsigned char rx[CRYPT_KEY], unsigned char hash[CRYPT_KEY])
 {
-    static const unsigned char label[] = "allreduce-ring 1";
+    static const unsigned char label[] = "allreduce-ring 2";
     crypto_generichash_state s;
     unsigned char z[CRYPT_KEY], both[2 * CRYPT_KEY];
 
@@ -145,6 +142,17 @@ void crypt_proof(const unsigned char key[CRYPT_KEY],
     for (int i = 0; i < 4; i++)
         text[CRYPT_KEY + 1 + i] = (unsigned char)(rank >> (8 * i));
     crypto_generichash(proof, CRYPT_KEY, text, sizeof(text), key, CRYPT_KEY);
+}
+
+void crypt_next(unsigned char key[CRYPT_KEY])
+{
+    static const unsigned char label[] = "next";
+    unsigned char next[CRYPT_KEY];
+
+    crypto_generichash(next, CRYPT_KEY, label, sizeof(label) - 1, key,
+                       CRYPT_KEY);
+    memcpy(key, next, CRYPT_KEY);
+    crypt_forget(next, sizeof(next));
 }
 
 bool crypt_equal(const void *a, const void *b, size_t n)
@@ -194,76 +202,5 @@ int crypt_pull(struct crypt_stream *c, const unsigned char *sealed, size_t n,
         crypto_secretstream_xchacha20poly1305_pull(
             state_of(c), plain, NULL, &tag, sealed, n, NULL, 0) != 0)
         return err_set(ERR_PEER, "sealed message: forged, changed or repeated");
-    return 0;
-}
-
-/* ---- data */
-
-static void nonce_of(const struct crypt_message *m, unsigned char nonce[12])
-{
-    memset(nonce, 0, 12);
-    for (int i = 0; i < 8; i++)
-        nonce[4 + i] = (unsigned char)(m->counter >> (8 * i));
-}
-
-bool crypt_aes(void)
-{
-    start_library();
-    return crypto_aead_aes256gcm_is_available() != 0;
-}
-
-/* The head is what GCM encrypts, and is not sent so; the data are its additional
- * data, which the tag is over, too. */
-static void tag_by_aes(const struct crypt_message *m,
-                       const unsigned char nonce[12], const void *data,
-                       size_t n, unsigned char tag[CRYPT_TAG])
-{
-    crypto_aead_aes256gcm_state s;
-    unsigned char sink[CRYPT_HEAD_MOST];
-
-    crypto_aead_aes256gcm_beforenm(&s, m->key);
-    crypto_aead_aes256gcm_encrypt_detached_afternm(
-        sink, tag, NULL, m->head, m->n_head, data, n, NULL, nonce, &s);
-    crypt_forget(&s, sizeof(s));
-}
-
-void crypt_tag(const struct crypt_message *m, const void *data, size_t n,
-               unsigned char tag[CRYPT_TAG])
-{
-    crypto_onetimeauth_state s;
-    unsigned char nonce[12], once[CRYPT_KEY];
-
-    nonce_of(m, nonce);
-    if (m->aes) {
-        tag_by_aes(m, nonce, data, n, tag);
-        return;
-    }
-    crypto_stream_chacha20_ietf(once, sizeof(once), nonce, m->key);
-    crypto_onetimeauth_init(&s, once);
-    crypto_onetimeauth_update(&s, m->head, m->n_head);
-    crypto_onetimeauth_update(&s, data, n);
-    crypto_onetimeauth_final(&s, tag);
-    crypt_forget(once, sizeof(once));
-}
-
-void crypt_seal(const struct crypt_message *m, const void *data, size_t n,
-                void *out, unsigned char tag[CRYPT_TAG])
-{
-    unsigned char nonce[12];
-
-    nonce_of(m, nonce);
-    crypto_aead_chacha20poly1305_ietf_encrypt_detached(
-        out, tag, NULL, data, n, m->head, m->n_head, NULL, nonce, m->key);
-}
-
-int crypt_open(const struct crypt_message *m, void *data, size_t n,
-               const unsigned char tag[CRYPT_TAG])
-{
-    unsigned char nonce[12];
-
-    nonce_of(m, nonce);
-    if (crypto_aead_chacha20poly1305_ietf_decrypt_detached(
-            data, NULL, data, n, tag, m->head, m->n_head, nonce, m->key) != 0)
-        return err_set(ERR_PEER, "data: forged or changed");
     return 0;
 }

@@ -7,7 +7,7 @@
  *
  *	h = BLAKE2b-256(key = shared; hello of the dialler || of the acceptor)
  *	z = X25519(own secret, public part of the peer)
- *	K = BLAKE2b-512(key = shared; z || h || "allreduce-ring 1")
+ *	K = BLAKE2b-512(key = shared; z || h || "allreduce-ring 2")
  *	first half of K: dialler -> acceptor, second half: the other way
  *	proof of a side = BLAKE2b-256(key = its sending key; h || role || rank)
  *
@@ -16,10 +16,8 @@
  * learnt later, what was recorded stays closed.
  *
  * Messages of the control plane are sealed by XChaCha20-Poly1305 streams, which
- * tell a message that is missing, repeated or changed. Data carry a tag made with
- * the sending key and the counter of the message: GMAC (AES-256-GCM over data
- * that stay readable) where all processors have instructions for it, else
- * Poly1305 with a one-time key; or they are encrypted, too (ChaCha20-Poly1305).
+ * tell a message that is missing, repeated or changed. What protects data is in
+ * guard.h. Here all is libsodium's.
  */
 #ifndef RING_CRYPT_H
 #define RING_CRYPT_H
@@ -31,7 +29,6 @@
 #include <stdint.h>
 
 #define CRYPT_KEY 32
-#define CRYPT_TAG 16
 #define CRYPT_NONCE 32
 #define CRYPT_HEAD 24  /* first bytes of a sealed stream */
 #define CRYPT_EXTRA 17 /* a sealed message is longer by this */
@@ -66,6 +63,9 @@ void crypt_proof(const unsigned char key[CRYPT_KEY],
                  const unsigned char hash[CRYPT_KEY], bool dial, uint32_t rank,
                  unsigned char proof[CRYPT_KEY]);
 bool crypt_equal(const void *a, const void *b, size_t n); /* constant time */
+/* The key after this one, from which this one cannot be had:
+ * BLAKE2b-256(key = key; "next"). */
+void crypt_next(unsigned char key[CRYPT_KEY]);
 
 /* ---- sealed streams of messages */
 
@@ -82,27 +82,5 @@ void crypt_push(struct crypt_stream *c, const void *plain, size_t n,
                 unsigned char *sealed);
 int crypt_pull(struct crypt_stream *c, const unsigned char *sealed, size_t n,
                void *plain) MUST_CHECK;
-
-/* ---- data */
-
-struct crypt_message {
-    const unsigned char *key; /* [CRYPT_KEY] of the direction */
-    uint64_t counter;         /* never twice with one key */
-    const void *head;
-    size_t n_head; /* at most CRYPT_HEAD_MOST */
-    bool aes;      /* GMAC in place of Poly1305; only where crypt_aes() */
-};
-#define CRYPT_HEAD_MOST 64
-/* Has this processor instructions for AES-GCM? */
-bool crypt_aes(void);
-/* The tag over head and data. */
-void crypt_tag(const struct crypt_message *m, const void *data, size_t n,
-               unsigned char tag[CRYPT_TAG]);
-/* Encrypt data to out; the tag is over both. */
-void crypt_seal(const struct crypt_message *m, const void *data, size_t n,
-                void *out, unsigned char tag[CRYPT_TAG]);
-/* Decrypt in place; ERR_PEER if the tag is wrong. */
-int crypt_open(const struct crypt_message *m, void *data, size_t n,
-               const unsigned char tag[CRYPT_TAG]) MUST_CHECK;
 
 #endif

@@ -70,70 +70,60 @@ void flow_open(struct flow *f, int fd, enum plane_protect protect,
                const unsigned char tx[CRYPT_KEY],
                const unsigned char rx[CRYPT_KEY])
 {
+    bool encrypts = protect == PROTECT_AEAD;
+
     memset(f, 0, sizeof(*f));
     f->fd = fd;
     f->protect = protect;
-    memcpy(f->tx.key, tx, CRYPT_KEY);
-    memcpy(f->rx.key, rx, CRYPT_KEY);
+    if (protect == PROTECT_NONE)
+        return;
+    f->tx.guard = guard_new(tx, encrypts, false);
+    f->rx.guard = guard_new(rx, encrypts, true);
 }
 
 void flow_close(struct flow *f)
 {
     if (f->fd >= 0)
         close(f->fd);
+    guard_free(f->tx.guard);
+    guard_free(f->rx.guard);
     free(f->sealed);
-    crypt_forget(f, sizeof(*f));
+    memset(f, 0, sizeof(*f));
     f->fd = -1;
 }
 
-static void begin(struct flow_way *w, void *data, size_t n, bool tag)
+static void begin(struct flow_way *w, void *data, size_t n)
 {
     w->v[0] = (struct iovec){w->head, FLOW_HEAD};
     w->v[1] = (struct iovec){data, n};
-    w->v[2] = (struct iovec){w->tag, CRYPT_TAG};
-    w->n = tag ? 3 : 2;
+    w->v[2] = (struct iovec){w->tag, GUARD_TAG};
+    w->n = w->guard ? 3 : 2;
     w->at = 0;
-}
-
-static struct crypt_message message(const struct flow *f,
-                                    const struct flow_way *w)
-{
-    return (struct crypt_message){.key = w->key,
-                                  .counter = w->counter,
-                                  .head = w->head,
-                                  .n_head = FLOW_HEAD,
-                                  .aes = f->protect == PROTECT_GMAC};
-}
-
-static bool tagged(const struct flow *f)
-{
-    return f->protect == PROTECT_MAC || f->protect == PROTECT_GMAC;
 }
 
 void flow_send_begin(struct flow *f, const struct flow_head *h, void *data)
 {
-    struct crypt_message m = message(f, &f->tx);
+    struct guard *g = f->tx.guard;
 
-    flow_head_write(h, f->tx.counter, f->tx.head);
-    if (tagged(f)) {
-        crypt_tag(&m, data, h->bytes, f->tx.tag);
-    } else if (f->protect == PROTECT_AEAD) {
-        if (f->sealed_bytes < h->bytes) {
-            f->sealed = xrealloc(f->sealed, h->bytes);
-            f->sealed_bytes = h->bytes;
-        }
-        crypt_seal(&m, data, h->bytes, f->sealed, f->tx.tag);
-        data = f->sealed;
+    flow_head_write(h, f->tx.counter++, f->tx.head);
+    if (f->protect == PROTECT_AEAD && f->sealed_bytes < h->bytes) {
+        f->sealed = xrealloc(f->sealed, h->bytes);
+        f->sealed_bytes = h->bytes;
     }
-    f->tx.counter++;
-    begin(&f->tx, data, h->bytes, f->protect != PROTECT_NONE);
+    if (g) {
+        guard_begin(g, f->tx.head, FLOW_HEAD);
+        guard_add(g, data, f->sealed, h->bytes);
+        guard_end(g, f->tx.tag);
+    }
+    begin(&f->tx, f->protect == PROTECT_AEAD ? f->sealed : data, h->bytes);
 }
 
 void flow_receive_begin(struct flow *f, const struct flow_head *h, void *data)
 {
     f->expected = *h;
     f->data = data;
-    begin(&f->rx, data, h->bytes, f->protect != PROTECT_NONE);
+    f->guarded = 0;
+    begin(&f->rx, data, h->bytes);
 }
 
 /* n more bytes of the message are through. */
@@ -179,19 +169,28 @@ int flow_send(struct flow *f)
     return r;
 }
 
-static int prove(struct flow *f)
+/* Another message may be shorter: look at the head as soon as it is there. */
+static int take_head(struct flow *f)
 {
-    struct crypt_message m = message(f, &f->rx);
-    unsigned char tag[CRYPT_TAG];
-
-    if (f->protect == PROTECT_AEAD)
-        return crypt_open(&m, f->data, f->expected.bytes, f->rx.tag);
-    if (tagged(f)) {
-        crypt_tag(&m, f->data, f->expected.bytes, tag);
-        if (!crypt_equal(tag, f->rx.tag, sizeof(tag)))
-            return err_set(ERR_PEER, "data: forged or changed");
+    if (flow_head_check(&f->expected, f->rx.counter, f->rx.head) < 0) {
+        f->mismatch = err_code() == ERR_CONFIG;
+        return -1;
     }
+    if (f->rx.guard)
+        guard_begin(f->rx.guard, f->rx.head, FLOW_HEAD);
     return 0;
+}
+
+/* What came of the data since last time, while it is in the caches. */
+static void guard_data(struct flow *f)
+{
+    size_t have = f->expected.bytes;
+    unsigned char *from = f->data + f->guarded;
+
+    if (f->rx.at == 1)
+        have -= f->rx.v[1].iov_len;
+    guard_add(f->rx.guard, from, from, have - f->guarded);
+    f->guarded = have;
 }
 
 int flow_receive(struct flow *f)
@@ -199,17 +198,13 @@ int flow_receive(struct flow *f)
     bool headless = f->rx.at == 0;
     int r = transfer(f->fd, &f->rx, false);
 
-    if (r < 0)
+    if (r < 0 || (headless && f->rx.at > 0 && take_head(f) < 0))
         return -1;
-    /* Another message may be shorter: look at the head as soon as it is there. */
-    if (headless && f->rx.at > 0 &&
-        flow_head_check(&f->expected, f->rx.counter, f->rx.head) < 0) {
-        f->mismatch = err_code() == ERR_CONFIG;
-        return -1;
-    }
+    if (f->rx.guard && f->rx.at > 0)
+        guard_data(f);
     if (r == 0)
         return 0;
-    if (prove(f) < 0)
+    if (f->rx.guard && guard_check(f->rx.guard, f->rx.tag) < 0)
         return -1;
     f->rx.counter++;
     f->rx.n = 0;

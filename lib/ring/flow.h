@@ -4,8 +4,9 @@
  * A message is a head of 48 bytes, the data, and a tag of 16 bytes. Both ends
  * know which message must come next, its length included: the receiver reads it
  * straight to its place, and a head that is not the expected one, or a wrong tag,
- * ends the run. The counter rises by one with each message of a direction; the
- * keys of a direction are used for nothing else (crypt.h).
+ * ends the run. The counter rises by one with each message of a direction
+ * (guard.h). What is received is added to the tag as it comes, while it is in the
+ * caches.
  *
  * head (little-endian): u32 "MARF", u8 type, u8 flags, u16 lane, u32 request,
  * u32 bucket, u32 segment, u32 data bytes, u64 elements of the bucket, u64 step,
@@ -14,7 +15,7 @@
 #ifndef RING_FLOW_H
 #define RING_FLOW_H
 
-#include "ring/crypt.h"
+#include "ring/guard.h"
 #include "ring/plane.h"
 #include "util/err.h"
 
@@ -39,11 +40,11 @@ struct flow_head {
 };
 
 struct flow_way {
-    unsigned char key[CRYPT_KEY];
+    struct guard *guard; /* NULL: data are not protected */
     uint64_t counter;
     struct iovec v[3];
     int n, at; /* pieces of the message under way, 0: none */
-    unsigned char head[FLOW_HEAD], tag[CRYPT_TAG];
+    unsigned char head[FLOW_HEAD], tag[GUARD_TAG];
 };
 
 struct flow {
@@ -51,7 +52,8 @@ struct flow {
     enum plane_protect protect;
     struct flow_way tx, rx;
     struct flow_head expected;
-    void *data;            /* where it goes */
+    unsigned char *data;   /* where it goes */
+    size_t guarded;        /* bytes of them that the guard has seen */
     unsigned char *sealed; /* of the message that is sent */
     size_t sealed_bytes;
     bool mismatch; /* the failure is a head that was not expected */

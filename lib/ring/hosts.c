@@ -327,14 +327,6 @@ static uint32_t count_lanes(const struct lobby *l, uint32_t least)
     return least * each < ROSTER_LANES ? least * each : ROSTER_LANES;
 }
 
-static bool all_aes(const struct lobby *l)
-{
-    for (int i = 0; i < l->n; i++)
-        if (!l->guest[i]->join.aes)
-            return false;
-    return l->a->self.aes;
-}
-
 /* Guests that are no hosts go; the others get the roster. */
 static int make_roster(struct lobby *l, struct roster *r)
 {
@@ -356,8 +348,6 @@ static int make_roster(struct lobby *l, struct roster *r)
     r->world = l->a->self.world;
     r->wire = l->a->self.wire;
     r->protect = l->a->self.protect;
-    if (r->protect == PROTECT_MAC && all_aes(l))
-        r->protect = PROTECT_GMAC;
     crypt_random(r->salt, sizeof(r->salt));
     list_host(r, &l->a->self);
     for (int i = 0; i < l->n; i++)

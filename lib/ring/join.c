@@ -102,7 +102,6 @@ static void describe_self(struct msg_join *self, const struct join *j,
     self->streams = (uint32_t)o->streams;
     self->wire = (uint8_t)o->wire;
     self->protect = (uint8_t)o->protect;
-    self->aes = crypt_aes();
     self->n = (uint32_t)j->peers.n;
     for (int i = 0; i < j->peers.n; i++) {
         list[i][0] = j->peers.rank[i];

@@ -28,7 +28,6 @@ static void put_join(struct buf *b, const struct msg_join *j)
     put(b, j->streams, 4);
     put(b, j->wire, 1);
     put(b, j->protect, 1);
-    put(b, j->aes, 1);
     put(b, j->n, 4);
     for (uint32_t i = 0; i < j->n; i++) {
         put(b, j->rank[i], 4);
@@ -172,7 +171,6 @@ static void take_join(struct rest *r, struct msg_join *j)
     j->streams = take_count(r, ROSTER_LANES);
     j->wire = (uint8_t)take(r, 1);
     j->protect = (uint8_t)take(r, 1);
-    j->aes = (uint8_t)take(r, 1);
     j->n = take_count(r, ROSTER_RANKS);
     for (uint32_t i = 0; i < j->n; i++) {
         j->rank[i] = take32(r);

@@ -44,8 +44,7 @@ struct msg_join {
     struct roster_host host;
     uint32_t world, streams; /* streams 0: as many as help */
     uint8_t wire, protect;
-    uint8_t aes; /* 1: its processor has instructions for GMAC */
-    uint32_t n;  /* ranks of the host */
+    uint32_t n; /* ranks of the host */
     uint32_t rank[ROSTER_RANKS];
     uint16_t port[ROSTER_RANKS];
 };

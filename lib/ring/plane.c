@@ -4,8 +4,7 @@
 #include <string.h>
 
 const char *const plane_wire_name[WIRES] = {"f32", "bf16", "f16"};
-const char *const plane_protect_name[PROTECTS] = {"mac", "aead", "none",
-                                                  "mac (GMAC)"};
+const char *const plane_protect_name[PROTECTS] = {"mac", "aead", "none"};
 
 static const struct engine *const engines[] = {&engine_shm, &engine_tcp,
                                                &engine_mpi};

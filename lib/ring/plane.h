@@ -42,7 +42,6 @@ enum plane_protect {
     PROTECT_MAC,  /* a tag: cannot be changed or forged */
     PROTECT_AEAD, /* encrypted, too */
     PROTECT_NONE,
-    PROTECT_GMAC, /* PROTECT_MAC where all processors help with it */
     PROTECTS
 };
 extern const char *const plane_protect_name[PROTECTS];
