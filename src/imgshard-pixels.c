@@ -2,6 +2,7 @@
 #include "imgshard-pixels.h"
 
 #include "util/fdio.h"
+#include "util/signals.h"
 #include "util/work.h"
 
 #include <inttypes.h>
@@ -148,15 +149,20 @@ static void on_signal(int s)
 
 int pixels_begin(void)
 {
+    static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
     struct sigaction a = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};
     struct sigaction ignore = {.sa_handler = SIG_IGN};
+    size_t i;
 
     if (isatty(STDOUT_FILENO))
         return err_set(ERR_USAGE,
                        "stdout is a terminal: frames go to a pipe or a file");
     sigaction(SIGPIPE, &ignore, NULL);
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
+    for (i = 0; i < sizeof(ends) / sizeof(*ends); i++)
+        if (!signals_ignored(ends[i]))
+            sigaction(ends[i], &a, NULL);
+    /* "save and go on": what schedulers send to every process of a job */
+    sigaction(SIGUSR2, &ignore, NULL);
     fd_grow_pipe(STDOUT_FILENO);
     frame_writer_init(&pixels.out, STDOUT_FILENO, "stdout");
     return 0;

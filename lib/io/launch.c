@@ -151,7 +151,8 @@ static bool becomes_hollow(struct launch *l, int r, int status)
 {
     struct launch_rank *k = &l->rank[r];
 
-    if (!WIFSIGNALED(status) || !signals_stop(WTERMSIG(status)) ||
+    if (!WIFSIGNALED(status) ||
+        !(signals_stop(WTERMSIG(status)) || WTERMSIG(status) == SIGUSR2) ||
         l->stage != RUNNING || launch_hub_ring(&l->hub, r) == 0)
         return false;
     k->hollow = true;

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define POLL_MS 50     /* how often a wait looks at the stop flags */
@@ -29,6 +30,22 @@ struct input {
     enum err_class code;
     char *text;
 };
+
+/* The reading failed. A pipe that breaks off is a producer that was lost: another
+ * try may go well. A file that was cut stays so. */
+static int broken_off(const struct input *in)
+{
+    struct stat st;
+    char *text;
+
+    if (err_code() == ERR_IO && fstat(in->s.fd, &st) == 0 &&
+        (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode))) {
+        text = xstrdup(err_text());
+        err_give(ERR_PEER, text);
+        free(text);
+    }
+    return -1;
+}
 
 static int64_t number(const struct frame *f, const char *key)
 {
@@ -60,7 +77,7 @@ static int read_hello(struct input *in, struct input_hello *h)
     const char *task;
 
     if (r < 0)
-        return -1;
+        return broken_off(in);
     if (r == 0 || strcmp(frame_type(&in->f), "hello") != 0)
         return err_set(ERR_DATA, "%s: stream does not begin with hello",
                        in->s.name);
@@ -210,6 +227,7 @@ static void *reader(void *arg)
     pthread_mutex_lock(&in->lock);
     in->ended = r < 0 ? -1 : 1;
     if (r < 0) {
+        broken_off(in);
         in->code = err_code();
         in->text = xstrdup(err_text());
     }
@@ -284,8 +302,10 @@ int input_ready(struct input *in, int stops)
     while (!r) {
         bool broken = !in->n_ring && in->ended < 0;
         bool stop = stop_flags() & stops;
-        if (in->n_ring || in->ended > 0 || (broken && !stop && left-- == 0))
+        if (in->n_ring || in->ended > 0)
             r = 1;
+        else if (broken && !stop && left-- == 0)
+            r = in->code == ERR_AGAIN ? 2 : 1;
         else if (stop)
             r = 2;
         else

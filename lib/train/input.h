@@ -63,13 +63,15 @@ int input_wait(int fd, const char *name, int stops,
 
 struct input;
 /* Reads hello. The descriptor stays the caller's. timeout_ms bounds every wait for
- * the producer, 0: for ever. */
+ * the producer, 0: for ever. A pipe whose writer is gone before its end frame is
+ * ERR_PEER, a file that was cut ERR_IO. */
 int input_open(struct input **in, int fd, const char *name, int64_t timeout_ms,
                struct input_hello *h) MUST_CHECK;
 /*
  * Until the next micro-batch or the end is there: 1; 2 when one of the stop
  * flags (stop.h) is up and it is not. A signal may go to the feeder as well and
- * reach it first: a stream that breaks off together with the flag is 2, too.
+ * reach it first: a stream that breaks off together with the flag is 2, too, and
+ * so is one whose producer says that it was stopped.
  */
 int input_ready(struct input *in, int stops);
 /* The next micro-batch: 1; 0 after the end frame; -1 on failure. */

@@ -405,15 +405,16 @@ static int after_step(struct run *t, struct step_result *res, int *flags)
     return profile_end(&t->profile, t->steps);
 }
 
-/* Wait for the data of the next step. A rank that is told to stop meanwhile
- * cannot leave the others alone in it: all begin the step, or none (*flags). */
+/* Wait for the data of the next step. A rank that is told to stop meanwhile, or
+ * whose producer of data was, cannot leave the others alone in it: all begin the
+ * step, or none (*flags). */
 static int wait_data(struct run *t, struct input *in, int *flags, double *took)
 {
     double begun = clock_s(), v[2] = {0, 0};
 
     if (input_ready(in, STOP_INT | STOP_TERM) == 2) {
         v[0] = stop_flags() & STOP_INT ? 1 : 0;
-        v[1] = stop_flags() & STOP_TERM ? 1 : 0;
+        v[1] = !v[0] || stop_flags() & STOP_TERM ? 1 : 0;
     }
     *took = clock_s() - begun;
     if (comm_reduce(t->comm, COMM_SUM, v, 2) < 0)

@@ -17,19 +17,24 @@ unset ACCEL_FAULT
 RANKS=2
 RING=    # options of allreduce-ring
 OPTIONS= # of accel-worker
+LAUNCH=  # of accel-launch
 PATIENT='--timeout 60'
 HASTY='--timeout 2'
+
+# rank_line DIR: what a rank runs
+rank_line() {
+    echo "'$FAULTY/imgshard' feed '$PWD/shards/train.json' -c '$CONFIG' --train \
+            --threads 1 --from '$PWD/$1/ckpt' |
+        '$FAULTY/allreduce-ring' $RING -- '$FAULTY/accel-worker' train -c '$CONFIG' \
+            -o '$PWD/$1' -e $ENGINE -t 1 --save-every 4it --log-every 1 $OPTIONS"
+}
 
 # job DIR: a run to its end, however that is, in $status; 124: it would not end
 job() {
     status=0
     # shellcheck disable=SC2086
-    timeout -k 5 90 "$FAULTY/accel-launch" -n $RANKS --grace 1 -- sh -c "
-        '$FAULTY/imgshard' feed '$PWD/shards/train.json' -c '$CONFIG' --train \
-            --threads 1 --from '$PWD/$1/ckpt' |
-        '$FAULTY/allreduce-ring' $RING -- '$FAULTY/accel-worker' train -c '$CONFIG' \
-            -o '$PWD/$1' -e $ENGINE -t 1 --save-every 4it --log-every 1 $OPTIONS" \
-        > "$1.out" 2> "$1.err" || status=$?
+    timeout -k 5 90 "$FAULTY/accel-launch" -n $RANKS --grace 1 $LAUNCH -- \
+        sh -c "$(rank_line "$1")" > "$1.out" 2> "$1.err" || status=$?
 }
 
 make_whole() {

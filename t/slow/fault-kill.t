@@ -24,8 +24,8 @@ for phase in join start add; do
     hurt kill:rank1:phase=ring.$phase 137 'rank 1'
 done
 hurt kill:rank1:phase=ring.leave 137 'rank 1'
-hurt kill:rank1:phase=feed.start 74 'rank 1'
-hurt kill:rank0:step5:phase=feed.batch 74 'rank 0'
+hurt kill:rank1:phase=feed.start 76 'rank 1'
+hurt kill:rank0:step5:phase=feed.batch 76 'rank 0'
 hurt kill:rank1:phase=feed.end 0
 hurt kill:phase=launch.start 137
 hurt kill:phase=launch.watch 137
