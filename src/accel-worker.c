@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct worker_engine worker_engine;
 
@@ -29,9 +30,15 @@ static int open_engine(struct engine **e)
                               .threads = (int)worker_engine.threads,
                               .dir = worker_engine.dir,
                               .trace = worker_engine.trace,
-                              .deterministic = true};
-    const char *local = getenv("LOCAL_RANK");
+                              .deterministic = true,
+                              .tf32 = worker_engine.tf32};
+    const char *local = getenv("LOCAL_RANK"), *level = worker_engine.level;
     char text[512];
+
+    if (level && strcmp(level, "B") != 0 && strcmp(level, "C") != 0)
+        return err_set(ERR_USAGE, "--engine-level: \"%s\": B or C is meant",
+                       level);
+    c.level = level ? level[0] : 0;
 
     if (c.device < 0 && local)
         c.device = (int)strtol(local, NULL, 10);

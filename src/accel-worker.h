@@ -13,9 +13,9 @@
 
 /* Rows that every command with an engine has. */
 struct worker_engine {
-    char *name, *dir, *trace;
+    char *name, *dir, *trace, *level;
     int64_t threads, device;
-    bool deterministic;
+    bool tf32;
 };
 extern struct worker_engine worker_engine;
 #define WORKER_ENGINE_ROWS                                                     \
@@ -52,6 +52,16 @@ extern struct worker_engine worker_engine;
          .max = 1024,                                                          \
          .arg = "N",                                                           \
          .help = "device among those visible; -1: by local rank"},             \
+        {.name = "engine-level",                                               \
+         .env = "ACCEL_ENGINE_LEVEL",                                          \
+         .type = OPT_STRING,                                                   \
+         .addr = &worker_engine.level,                                         \
+         .arg = "LEVEL",                                                       \
+         .help = "B: plain convolutions; C: with batch norms inside"},         \
+        {.name = "tf32",                                                       \
+         .type = OPT_FLAG,                                                     \
+         .addr = &worker_engine.tf32,                                          \
+         .help = "cuda: products of fp32 in 10 bits, faster"},                 \
     {                                                                          \
         .name = "trace", .type = OPT_STRING, .addr = &worker_engine.trace,     \
         .arg = "FILE", .help = "write every call of the engine to FILE"        \

@@ -171,6 +171,13 @@ bool engine_is_host(const struct engine *e)
     return e->b.ops->host_memory;
 }
 
+char engine_level(const struct engine *e)
+{
+    if (e->level)
+        return (char)e->level;
+    return e->b.ops->host_memory ? 'B' : 'C';
+}
+
 void engine_describe(struct engine *e, char *text, size_t n)
 {
     text[0] = 0;

@@ -34,7 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ENGINE_ABI 4
+#define ENGINE_ABI 5
 
 struct engine; /* an open device */
 
@@ -69,8 +69,9 @@ struct engine_config {
  *   EPI_ADD     DGRAD: out + add
  *   EPI_DACT    DGRAD: (out [+ add]) * (y > 0), y the saved activation
  *   EPI_BNSUMS1 DGRAD: EPI_DACT where y is recomputed from the input x of one
- *               batch norm, and the sums dbeta, dgamma of that norm
+ *               batch norm [+ residual], and the sums dbeta, dgamma of that norm
  *   EPI_BNSUMS2 the same for a residual sum of two batch norms
+ * EPI_DACT and EPI_BNSUMS add `add` if the description says so.
  * An engine need not have a form: conv_available answers. Every form is equal
  * to its decomposition into plain convolution and kernels; ref has all that are
  * implemented anywhere, by that decomposition.
@@ -101,6 +102,8 @@ struct conv_desc {
     enum conv_pro pro;
     enum conv_epi epi;
     bool relu;          /* the act of EPI_BIAS, EPI_ADD_BIAS is relu, not x */
+    bool add;           /* EPI_DACT, EPI_BNSUMS: args.add is there */
+    bool residual;      /* EPI_BNSUMS1: args.residual is there */
     enum dtype dtype;   /* of x, dy, z, add and of the packed weights */
     enum dtype out;     /* of out: dtype or param; WGRAD: param */
     enum dtype param;   /* of master weights, bias, sums: F32, F64 in ref */
@@ -111,6 +114,7 @@ struct conv_desc {
 /* Height and width of the output: (h + 2*pad - r)/stride + 1. */
 int64_t conv_p(const struct conv_desc *d);
 int64_t conv_q(const struct conv_desc *d);
+bool conv_same(const struct conv_desc *a, const struct conv_desc *b);
 /* Multiply-adds of one run. */
 double conv_macs(const struct conv_desc *d);
 
@@ -134,6 +138,7 @@ struct conv_args {
     const void *bias;                 /* [k] param */
     const void *add;                  /* like out */
     const void *y;                    /* EPI_DACT: like out */
+    const void *residual;             /* EPI_BNSUMS1: like out */
     void *sum, *sumsq;                /* EPI_STATS [k] param */
     /* EPI_BNSUMS1, 2: norms a (and b) over the channels c of dx */
     struct {
@@ -213,6 +218,9 @@ typedef void engine_watch_fn(void *arg, const char *call, const char *detail,
 void engine_watch(struct engine *e, engine_watch_fn *watch, void *arg);
 const char *engine_name(const struct engine *e);
 bool engine_is_host(const struct engine *e);
+/* 'C': fused forms are to be used where they are available; 'B': they are not.
+ * Unless config.level says, engines with memory of their own are at C. */
+char engine_level(const struct engine *e);
 void engine_describe(struct engine *e, char *text, size_t n);
 /* ERR_UNAVAILABLE if the dtype cannot be computed in here; warns if slow. */
 int engine_precision(struct engine *e, enum dtype t) MUST_CHECK;

@@ -175,7 +175,9 @@ int64_t call_windows(struct call *c, const char *name, int64_t n,
 static bool form_ok(const struct conv_desc *d)
 {
     if ((unsigned)d->pro > PRO_SBAR ||
-        (d->pro != PRO_NONE && d->kind == CONV_DGRAD))
+        (d->pro != PRO_NONE && d->kind == CONV_DGRAD) ||
+        (d->add && (d->epi < EPI_DACT || d->epi > EPI_BNSUMS2)) ||
+        (d->residual && d->epi != EPI_BNSUMS1))
         return false;
     switch (d->epi) {
     case EPI_NONE:
@@ -202,8 +204,9 @@ static void desc(struct call *c, const struct conv_desc *d, int64_t size[4])
     if ((unsigned)d->kind > CONV_WGRAD || !form_ok(d))
         call_refuse(c, ERR_INTERNAL, "prologue %d, epilogue %d: no such form",
                     (int)d->pro, (int)d->epi);
-    say(c, " pro %d epi %d%s", (int)d->pro, (int)d->epi,
-        d->relu ? " relu" : "");
+    say(c, " pro %d epi %d%s%s%s", (int)d->pro, (int)d->epi,
+        d->relu ? " relu" : "", d->add ? " add" : "",
+        d->residual ? " residual" : "");
     call_computed(c, "dtype", d->dtype, false);
     call_computed(c, "out", d->out, false);
     call_computed(c, "param", d->param, true);
@@ -240,6 +243,16 @@ int call_desc(struct call *c, const struct conv_desc *d, bool want_text)
     return c->failed ? -1 : 0;
 }
 
+/* An operand that is there if the description says so. */
+static void optional(struct call *c, const char *name, const void *p,
+                     bool there, int64_t n, enum dtype t)
+{
+    if (there)
+        call_operand(c, name, p, t, n, OP_IN);
+    else if (p)
+        call_refuse(c, ERR_INTERNAL, "%s is not in the description", name);
+}
+
 static void conv_epilogue(struct call *c, const struct conv_desc *d,
                           const struct conv_args *a, int64_t out)
 {
@@ -263,12 +276,13 @@ static void conv_epilogue(struct call *c, const struct conv_desc *d,
         call_operand(c, "add", a->add, t, out, OP_IN);
         break;
     case EPI_DACT:
-        call_operand(c, "add", a->add, t, out, OP_OPTIONAL);
+        optional(c, "add", a->add, d->add, out, t);
         call_operand(c, "y", a->y, t, out, OP_IN);
         break;
     case EPI_BNSUMS1:
     case EPI_BNSUMS2:
-        call_operand(c, "add", a->add, t, out, OP_OPTIONAL);
+        optional(c, "add", a->add, d->add, out, t);
+        optional(c, "residual", a->residual, d->residual, out, t);
         norms = d->epi == EPI_BNSUMS2 ? 2 : 1;
         for (b = 0; b < norms; b++) {
             call_operand(c, "bn.x", a->bn[b].x, d->dtype, out, OP_IN);

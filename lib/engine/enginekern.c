@@ -198,8 +198,15 @@ static void norm_final(struct call *c, const struct kern_norm_final *a)
     if (!(a->eps >= 0) || !(a->momentum >= 0 && a->momentum <= 1))
         call_refuse(c, ERR_INTERNAL, "eps %g, momentum %g: out of range",
                     a->eps, a->momentum);
-    call_operand(c, "mean", a->mean, pt, a->c, OP_IN);
-    call_operand(c, "var", a->var, pt, a->c, OP_IN);
+    together(c, "sum, sumsq", a->sum, a->sumsq);
+    if (a->sum) {
+        call_operand(c, "sum", a->sum, pt, a->c, OP_IN);
+        call_operand(c, "sumsq", a->sumsq, pt, a->c, OP_IN);
+        call_operand(c, "batch_mean", a->batch_mean, pt, a->c, OP_OUT);
+    } else {
+        call_operand(c, "mean", a->mean, pt, a->c, OP_IN);
+        call_operand(c, "var", a->var, pt, a->c, OP_IN);
+    }
     call_operand(c, "gamma", a->gamma, pt, a->c, OP_IN);
     call_operand(c, "beta", a->beta, pt, a->c, OP_IN);
     call_operand(c, "invstd", a->invstd, pt, a->c, OP_OUT | OP_OPTIONAL);

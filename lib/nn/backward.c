@@ -114,12 +114,47 @@ static void back_bias(struct plan *p, const struct node *nd,
     i->u.colsum.accumulate = true;
 }
 
+/* dgrad of step s, with the last contribution to the gradient of its input: what
+ * comes out is the gradient behind the relu of that norm's step, and its sums. */
+static int back_through_norm(struct plan *p, const struct step *s,
+                             struct step *norm, const struct conv_desc *d,
+                             int dy)
+{
+    const struct graph *g = p->g;
+    int add = d->add ? take_one(p, norm->out) : BUF_NONE, dz, k, node;
+    struct ins *i;
+
+    dz = lower_buf(p, val_bytes(&p->val[norm->out]));
+    i = lower_conv(p, d, g->node[s->node].weight);
+    if (!i)
+        return err_wrap("%s", node_name(&g->node[s->node]));
+    lower_ref(p, i, &i->u.conv.dy, dy);
+    lower_ref(p, i, &i->u.conv.out, dz);
+    lower_ref(p, i, &i->u.conv.add, add);
+    if (d->residual)
+        lower_ref(p, i, &i->u.conv.residual, p->val[norm->residual].buf);
+    for (k = 0; k < (d->epi == EPI_BNSUMS2 ? 2 : 1); k++) {
+        node = k ? norm->norm2 : norm->node;
+        lower_ref(p, i, &i->u.conv.bn[k].x, p->val[g->node[node].in[0]].buf);
+        lower_ref(p, i, &i->u.conv.bn[k].mean, norm->vec[k][NV_MEAN]);
+        lower_ref(p, i, &i->u.conv.bn[k].invstd, norm->vec[k][NV_INVSTD]);
+        i->u.conv.bn[k].gamma = param_w(g->ps, g->node[node].weight);
+        i->u.conv.bn[k].beta = param_w(g->ps, g->node[node].bias);
+        lower_ref(p, i, &i->u.conv.bn[k].dbeta, norm->vec[k][NV_S1]);
+        lower_ref(p, i, &i->u.conv.bn[k].dgamma, norm->vec[k][NV_S2]);
+    }
+    norm->summed = true;
+    give(p, norm->out, dz);
+    return 0;
+}
+
 /* CONV and LINEAR. */
 static int back_conv(struct plan *p, struct step *s)
 {
     const struct node *nd = &p->g->node[s->node];
     const struct val *v = &p->val[s->out], *x = &p->val[nd->in[0]];
     struct conv_desc d;
+    struct step *norm;
     struct ins *i;
     int dy = take_one(p, s->out), cast, dx;
 
@@ -135,18 +170,21 @@ static int back_conv(struct plan *p, struct step *s)
         dy = cast;
     }
     if (learns(p, nd->weight)) {
-        d = op_conv(nd, &x->s, CONV_WGRAD, x->dt, p->pt);
+        d = fused_desc(p, s, CONV_WGRAD);
         i = lower_conv(p, &d, -1);
         if (!i)
             return err_wrap("%s", node_name(nd));
-        lower_ref(p, i, &i->u.conv.x, x->buf);
+        lower_ref(p, i, &i->u.conv.x, fused_input(p, s)->buf);
         lower_ref(p, i, &i->u.conv.dy, dy);
+        fused_prologue(p, i, s);
         i->u.conv.out = param_grad(p, i, nd->weight);
         i->u.conv.accumulate = true;
     }
     if (!wanted(p, nd->in[0]))
         return 0;
-    d = op_conv(nd, &x->s, CONV_DGRAD, x->dt, p->pt);
+    norm = fused_dgrad(p, s, &d);
+    if (norm)
+        return back_through_norm(p, s, norm, &d, dy);
     dx = lower_buf(p, val_bytes(x));
     i = lower_conv(p, &d, nd->weight);
     if (!i)
@@ -246,9 +284,12 @@ static int back_norm(struct plan *p, struct step *s)
     bool pass = s->residual >= 0 && wanted(p, s->residual);
     int dz = BUF_NONE;
 
+    if (s->summed)
+        mask = false;
     if ((second || pass) && (mask || g.g1 != BUF_NONE))
         dz = mine(p, g) ? g.g0 : lower_buf(p, val_bytes(&p->val[s->out]));
-    norm_sums(p, s, g, dz);
+    if (!s->summed)
+        norm_sums(p, s, g, dz);
     if (dz != BUF_NONE) {
         g = (struct grads){dz, BUF_NONE};
         mask = false;
@@ -421,12 +462,30 @@ static void note_ready(struct plan *p)
     free(final);
 }
 
+/* The step has had its turn: its readings owe nothing any more. */
+static void settle(struct plan *p, const struct step *s)
+{
+    const struct node *nd = &p->g->node[s->node];
+    int j;
+
+    for (j = 0; j < nd->n_in; j++)
+        p->val[nd->in[j]].owed--;
+    if (s->norm2 >= 0)
+        p->val[p->g->node[s->norm2].in[0]].owed--;
+    if (s->residual >= 0)
+        p->val[s->residual].owed--;
+}
+
 int lower_backward(struct plan *p)
 {
     int i, j;
 
+    for (i = 0; i < p->g->n; i++)
+        p->val[i].owed = p->val[i].readers;
+    for (i = 0; i < p->g->n_outputs; i++)
+        p->val[p->g->output[i]].owed--;
     seed_outputs(p);
-    for (i = p->n_steps - 1; i >= 0; i--) {
+    for (i = p->n_steps - 1; i >= 0; settle(p, &p->step[i--])) {
         struct step *s = &p->step[i];
 
         if (!wanted(p, s->out) || p->val[s->out].n_grad == 0)

@@ -72,6 +72,7 @@ struct graph {
     int n_inputs, input[8];
     int n_outputs, output[8];
     bool sealed;
+    bool told_level; /* which forms of level C are not there */
     bool unfused; /* lower every node by itself; for tests, before any plan */
     struct plan_cache *cache;
 };

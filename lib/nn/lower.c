@@ -1,8 +1,7 @@
 /*
- * Nodes to steps to forward instructions. Richer forms of the engine (level C of
- * gpu-engine 2.5, folded norms in evaluation) belong here: fuse() would take
- * the chain and forward_conv()/forward_norm() emit the form where
- * engine_conv_available says yes.
+ * Nodes to steps to forward instructions. Which forms of convolutions are used at
+ * level C of gpu-engine 2.5 is decided in fused.c before. Folded norms in
+ * evaluation would belong here.
  */
 #include "nn/lower.h"
 
@@ -80,15 +79,6 @@ void lower_ref(struct plan *p, struct ins *i, const void *field, int buf)
         b->last = now;
 }
 
-static bool same_conv(const struct conv_desc *a, const struct conv_desc *b)
-{
-    return a->kind == b->kind && a->pro == b->pro && a->epi == b->epi &&
-           a->relu == b->relu && a->dtype == b->dtype && a->out == b->out &&
-           a->param == b->param && a->n == b->n && a->h == b->h &&
-           a->w == b->w && a->c == b->c && a->k == b->k && a->r == b->r &&
-           a->s == b->s && a->stride == b->stride && a->pad == b->pad;
-}
-
 struct ins *lower_conv(struct plan *p, const struct conv_desc *d, int weight)
 {
     struct conv_use *u;
@@ -96,7 +86,7 @@ struct ins *lower_conv(struct plan *p, const struct conv_desc *d, int weight)
     int c;
 
     for (c = 0; c < p->n_convs; c++)
-        if (same_conv(&p->conv[c].desc, d))
+        if (conv_same(&p->conv[c].desc, d))
             break;
     if (c == p->n_convs) {
         p->conv = xreallocarray(p->conv, (size_t)c + 1, sizeof *p->conv);
@@ -191,6 +181,7 @@ static void fuse(struct plan *p)
         s->node = s->out = i;
         s->add = s->relu = s->norm2 = s->residual = -1;
         s->index = BUF_NONE;
+        s->pro = s->stats_of[0] = s->stats_of[1] = -1;
         if (g->node[i].op == OP_NORM && !g->unfused)
             fuse_norm(g, &f, s);
         f.step_at[s->out] = n_found++;
@@ -250,6 +241,16 @@ static void count_readers(struct plan *p)
         p->val[i].left = p->val[i].readers;
 }
 
+struct step *lower_maker(const struct plan *p, int v)
+{
+    int i;
+
+    for (i = 0; i < p->n_steps; i++)
+        if (p->step[i].out == v)
+            return &p->step[i];
+    return NULL;
+}
+
 /* Value v of a step, now read. */
 static struct val *reading(struct plan *p, int v)
 {
@@ -265,7 +266,7 @@ static struct val *reading(struct plan *p, int v)
 static bool free_to_overwrite(const struct plan *p, int v)
 {
     const struct node *nd = &p->g->node[v];
-    int i;
+    const struct step *s;
 
     if (p->val[v].left > 0 || nd->op == OP_INPUT)
         return false;
@@ -273,11 +274,8 @@ static bool free_to_overwrite(const struct plan *p, int v)
         return true;
     if (p->val[v].readers > 1)
         return false;
-    for (i = 0; i < p->n_steps; i++)
-        if (p->step[i].out == v)
-            return p->step[i].relu < 0 &&
-                   p->g->node[p->step[i].node].op != OP_RELU;
-    return false;
+    s = lower_maker(p, v);
+    return s && s->relu < 0 && p->g->node[s->node].op != OP_RELU;
 }
 
 /* The buffer of the step's result: that of value over if it may go. */
@@ -347,12 +345,14 @@ static void add_bias(struct plan *p, const struct node *nd, struct val *v)
 static int forward_conv(struct plan *p, struct step *s)
 {
     const struct node *nd = &p->g->node[s->node];
-    struct val *v = &p->val[s->out], *x = reading(p, nd->in[0]);
-    struct conv_desc d = op_conv(nd, &x->s, CONV_FORWARD, x->dt, p->pt);
+    struct val *v = &p->val[s->out];
+    const struct val *x = fused_input(p, s);
+    struct conv_desc d = fused_desc(p, s, CONV_FORWARD);
     bool bias = nd->bias >= 0;
     struct ins *i;
     int y = result(p, s, -1), out = y;
 
+    reading(p, nd->in[0]);
     d.out = v->dt;
     if (bias) {
         d.epi = EPI_BIAS;
@@ -369,6 +369,13 @@ static int forward_conv(struct plan *p, struct step *s)
         return err_wrap("%s", node_name(nd));
     lower_ref(p, i, &i->u.conv.x, x->buf);
     lower_ref(p, i, &i->u.conv.out, out);
+    fused_prologue(p, i, s);
+    if (d.epi == EPI_STATS) {
+        const int *vec = p->step[s->stats_of[0]].vec[s->stats_of[1]];
+
+        lower_ref(p, i, &i->u.conv.sum, vec[NV_S1]);
+        lower_ref(p, i, &i->u.conv.sumsq, vec[NV_S2]);
+    }
     if (d.epi == EPI_BIAS)
         i->u.conv.bias = param_w(p->g->ps, nd->bias);
     if (out != y) {
@@ -384,21 +391,34 @@ static int forward_conv(struct plan *p, struct step *s)
     return 0;
 }
 
-/* Scale and bias of one norm, from the batch or from the running statistics. */
-static void norm_scale(struct plan *p, int node, int *vec)
+/* The vectors of a step's norms, which live as long as the plan. */
+static void norm_vectors(struct plan *p, struct step *s)
+{
+    bool train = p->key.train;
+    int which, k, node;
+
+    for (which = 0; which < 2; which++) {
+        node = which ? s->norm2 : s->node;
+        for (k = 0; k < NV_N && node >= 0; k++)
+            s->vec[which][k] =
+                train || k == NV_SCALE || k == NV_BIAS
+                    ? lower_buf_kept(p, (size_t)p->g->node[node].c *
+                                            dtype_size(p->pt))
+                    : BUF_NONE;
+    }
+}
+
+/* Scale and bias of one norm, from the batch or from the running statistics;
+ * sums: a convolution has left the sums of the values. */
+static void norm_scale(struct plan *p, int node, const int *vec, bool sums)
 {
     const struct node *nd = &p->g->node[node];
     const struct val *x = &p->val[nd->in[0]];
     const struct params *ps = p->g->ps;
     bool train = p->key.train;
     struct ins *i;
-    int k;
 
-    for (k = 0; k < NV_N; k++)
-        vec[k] = train || k == NV_SCALE || k == NV_BIAS
-                     ? lower_buf_kept(p, (size_t)nd->c * dtype_size(p->pt))
-                     : BUF_NONE;
-    if (train) {
+    if (train && !sums) {
         i = lower_kernel(p, KERN_NORM_STATS);
         lower_ref(p, i, &i->u.stats.x, x->buf);
         lower_ref(p, i, &i->u.stats.mean, vec[NV_MEAN]);
@@ -414,8 +434,14 @@ static void norm_scale(struct plan *p, int node, int *vec)
     if (train) {
         i->u.final.running_mean = param_buffer(ps, nd->mean);
         i->u.final.running_var = param_buffer(ps, nd->var);
-        lower_ref(p, i, &i->u.final.mean, vec[NV_MEAN]);
-        lower_ref(p, i, &i->u.final.var, vec[NV_VAR]);
+        if (sums) {
+            lower_ref(p, i, &i->u.final.sum, vec[NV_S1]);
+            lower_ref(p, i, &i->u.final.sumsq, vec[NV_S2]);
+            lower_ref(p, i, &i->u.final.batch_mean, vec[NV_MEAN]);
+        } else {
+            lower_ref(p, i, &i->u.final.mean, vec[NV_MEAN]);
+            lower_ref(p, i, &i->u.final.var, vec[NV_VAR]);
+        }
         lower_ref(p, i, &i->u.final.invstd, vec[NV_INVSTD]);
     }
     lower_ref(p, i, &i->u.final.scale, vec[NV_SCALE]);
@@ -436,9 +462,11 @@ static int forward_norm(struct plan *p, struct step *s)
     const struct val *x = reading(p, xi);
     struct ins *i;
 
-    norm_scale(p, s->node, s->vec[0]);
+    norm_scale(p, s->node, s->vec[0], s->from_sums[0]);
+    if (s->inside)
+        return 0;
     if (s->norm2 >= 0) {
-        norm_scale(p, s->norm2, s->vec[1]);
+        norm_scale(p, s->norm2, s->vec[1], s->from_sums[1]);
         r = reading(p, g->node[s->norm2].in[0])->buf;
     } else if (s->residual >= 0) {
         r = reading(p, s->residual)->buf;
@@ -552,6 +580,10 @@ int plan_lower(struct plan *p)
         return -1;
     fuse(p);
     count_readers(p);
+    for (i = 0; i < p->n_steps; i++)
+        if (g->node[p->step[i].node].op == OP_NORM)
+            norm_vectors(p, &p->step[i]);
+    fused_choose(p);
     for (i = 0; i < p->n_steps; i++) {
         j = p->n_ins;
         if (forward[g->node[p->step[i].node].op](p, &p->step[i]) < 0)
@@ -564,5 +596,8 @@ int plan_lower(struct plan *p)
         b = p->val[g->output[k]].buf;
         p->buf[b].last = INT_MAX; /* the caller reads it when it likes */
     }
-    return p->key.train ? lower_backward(p) : 0;
+    if (p->key.train && lower_backward(p) < 0)
+        return -1;
+    fused_tell(p);
+    return 0;
 }

@@ -133,6 +133,13 @@ struct step {
     int out;          /* node whose value this computes */
     int index;        /* maxpool: buffer of the indices */
     int vec[2][NV_N]; /* norm: buffers of the vectors of node and norm2 */
+    /* level C (fused.c) */
+    bool inside; /* norm: its one reader computes it from the norm's input */
+    bool
+        from_sums[2]; /* norm: S1, S2 hold sums of values, from a convolution */
+    bool summed;      /* norm: S1, S2 hold the gradient's sums, likewise */
+    int stats_of[2];  /* conv: step and norm of it that its sums go to, or -1 */
+    int pro;          /* conv: step of the norm inside its prologue, or -1 */
 };
 
 /* A value of the plan: of one node. */
@@ -144,6 +151,7 @@ struct val {
     int left;    /* of these, the ones to come while lowering */
     int grad[2]; /* contributions */
     int n_grad;
+    int owed; /* steps whose contributions are to come while going backward */
 };
 
 /* ---- the plan */
@@ -153,7 +161,10 @@ struct plan {
     struct engine *e;
     struct plan_key key;
     enum dtype pt;
-    struct val *val; /* one for each node */
+    bool fused; /* level C (fused.c): forms used, and not offered */
+    int forms, missing;
+    const struct node *first; /* that misses one */
+    struct val *val;          /* one for each node */
     int n_steps, n_bufs, n_ins, n_convs;
     struct step *step;
     struct buffer *buf;
@@ -175,7 +186,27 @@ int plan_lower(struct plan *p) MUST_CHECK;
 /* backward.c: the second half of it. */
 int lower_backward(struct plan *p) MUST_CHECK;
 
-/* For both: */
+/* fused.c: which steps take which form of level C; before anything is emitted. */
+void fused_choose(struct plan *p);
+/* Say once what is not there; after everything is emitted. */
+void fused_tell(struct plan *p);
+/* Description of a convolution step's kind in the form chosen for it. */
+struct conv_desc fused_desc(const struct plan *p, const struct step *s,
+                            enum conv_kind kind);
+/* The norm in the prologue of convolution step s; NULL: none. */
+const struct step *fused_pro(const struct plan *p, const struct step *s);
+/* The input of a convolution step: its value, or that of the norm's inside. */
+const struct val *fused_input(const struct plan *p, const struct step *s);
+/* The prologue's vectors. */
+void fused_prologue(struct plan *p, struct ins *i, const struct step *s);
+/* The form of dgrad of step s that is also the backward of the norm that made
+ * its input: that norm's step, with d set; NULL: there is none. */
+struct step *fused_dgrad(struct plan *p, const struct step *s,
+                         struct conv_desc *d);
+
+/* For all: */
+/* The step whose value is v. */
+struct step *lower_maker(const struct plan *p, int v);
 int lower_buf(struct plan *p, size_t bytes);
 /* Stays for the time of the plan. */
 int lower_buf_kept(struct plan *p, size_t bytes);

@@ -179,7 +179,8 @@ static bool c_conv_forward(struct run *r, int v)
     return true;
 }
 
-/* addend; relu of y, of a norm, of two norms, each with and without addend */
+/* addend; relu of y, of a norm, of two norms, of a norm and a residual, each with
+ * and without addend */
 static bool c_conv_dgrad(struct run *r, int v)
 {
     static const char *const names[2][2] = {{"dbeta", "dgamma"},
@@ -188,16 +189,19 @@ static bool c_conv_dgrad(struct run *r, int v)
     struct conv_desc d;
     int form, b, norms;
 
-    if (!conv_shape(r, v, 7, &d, &form))
+    if (!conv_shape(r, v, 9, &d, &form))
         return false;
     d.kind = CONV_DGRAD;
-    d.epi = form == 0  ? EPI_ADD
-            : form < 3 ? EPI_DACT
-            : form < 5 ? EPI_BNSUMS1
-                       : EPI_BNSUMS2;
-    norms = form < 3 ? 0 : form < 5 ? 1 : 2;
+    d.epi = form == 0              ? EPI_ADD
+            : form < 3             ? EPI_DACT
+            : form < 5 || form > 6 ? EPI_BNSUMS1
+                                   : EPI_BNSUMS2;
+    norms = form < 3 ? 0 : d.epi == EPI_BNSUMS1 ? 1 : 2;
+    d.add = form > 0 && form % 2 == 0;
+    d.residual = form > 6;
     conv_operands(r, &d, &a);
     a.add = form % 2 == 0 ? in(r, ACT, x_size(&d)) : NULL;
+    a.residual = d.residual ? in(r, ACT, x_size(&d)) : NULL;
     a.y = d.epi == EPI_DACT ? in(r, ACT, x_size(&d)) : NULL;
     for (b = 0; b < norms; b++) {
         a.bn[b].x = in(r, ACT, x_size(&d));

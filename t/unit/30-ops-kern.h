@@ -153,18 +153,24 @@ static bool c_norm_final(struct run *r, int v)
     int64_t rc[2];
     int opt;
 
-    if (!shape(r, v, 3, rc, &opt))
+    if (!shape(r, v, 4, rc, &opt))
         return false;
     a.rows = rc[0];
     a.c = rc[1];
-    a.mean = in(r, PAR, a.c);
-    a.var = in_as(r, PAR, a.c, POSITIVE, false);
+    if (opt == 3) {
+        a.sum = in(r, PAR, a.c);
+        a.sumsq = in_as(r, PAR, a.c, LARGE_MEAN, false);
+        a.batch_mean = out(r, "mean", PAR, a.c);
+    } else {
+        a.mean = in(r, PAR, a.c);
+        a.var = in_as(r, PAR, a.c, POSITIVE, false);
+    }
     a.gamma = in(r, PAR, a.c);
     a.beta = in(r, PAR, a.c);
     a.invstd = opt ? out(r, "invstd", PAR, a.c) : NULL;
     a.scale = out(r, "scale", PAR, a.c);
     a.bias = out(r, "bias", PAR, a.c);
-    if (opt == 2) {
+    if (opt >= 2) {
         a.running_mean = inout(r, "running_mean", PAR, a.c);
         a.running_var = inout(r, "running_var", PAR, a.c);
     }

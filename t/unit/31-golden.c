@@ -32,9 +32,9 @@ static void batch_norm(void)
     double x[4] = {1, 2, 3, 6}, y[4], mean, var, gamma = 1, beta = 0;
     double invstd, scale, bias, rmean = 0, rvar = 1;
     struct kern_norm_stats s = {x, &mean, &var, 4, 1, DT_F64, DT_F64};
-    struct kern_norm_final f = {&mean,  &var,  &gamma, &beta, &invstd,
-                                &scale, &bias, &rmean, &rvar, 4,
-                                1,      1e-5,  0.1,    DT_F64};
+    struct kern_norm_final f = {&mean, &var,   &gamma, &beta, &invstd, &scale,
+                                &bias, &rmean, &rvar,  4,     1,       1e-5,
+                                0.1,   DT_F64, NULL,   NULL,  NULL};
     struct kern_norm_apply a = {.x = x, .scale = &scale, .bias = &bias};
     int i;
 
@@ -229,8 +229,8 @@ static void forms(void)
     form((struct conv_desc){.kind = CONV_DGRAD, .epi = EPI_ADD}, a,
          (const double[]){3, -8, 9, 9}, "dgrad with addend");
     a.y = form_x;
-    form((struct conv_desc){.kind = CONV_DGRAD, .epi = EPI_DACT}, a,
-         (const double[]){3, 0, 9, 9}, "dgrad through relu, with addend");
+    form((struct conv_desc){.kind = CONV_DGRAD, .epi = EPI_DACT, .add = true},
+         a, (const double[]){3, 0, 9, 9}, "dgrad through relu, with addend");
 }
 
 /* ---- refusals */

@@ -435,6 +435,7 @@ static void fused_case(int norms)
     if (engine_conv_plan(e, &t.d, &plain, &needs) < 0)
         die();
     t.d.epi = norms == 2 ? EPI_BNSUMS2 : EPI_BNSUMS1;
+    t.d.add = true;
     if (engine_conv_plan(e, &t.d, &t.plan, &needs) < 0)
         die();
     t.y = zeros(t.size);

@@ -20,9 +20,9 @@ struct net {
     struct plan_key key;
 };
 
-static struct engine *open_engine(const char *name)
+static struct engine *open_engine(const char *name, int level)
 {
-    struct engine_config c = {.device = -1, .threads = 1};
+    struct engine_config c = {.device = -1, .threads = 1, .level = level};
     struct engine *e = NULL;
 
     c.dir = tap_env("BIN", NULL);
@@ -37,61 +37,7 @@ static void must(int r)
     }
 }
 
-/* ---- networks */
-
-/* A stem, a block with projection and stride, a block without, a head. */
-static void build_residual(struct graph *g)
-{
-    int x = graph_input(g, 3, true), y, z;
-
-    x = graph_conv(g, x, "conv1", 8, 3, 1, 1, true);
-    x = graph_relu(g, graph_norm(g, x, "bn1", EPS, 0.1));
-    x = graph_maxpool(g, x, 3, 2, 1);
-    y = graph_conv(g, x, "a.conv1", 4, 1, 1, 0, false);
-    y = graph_relu(g, graph_norm(g, y, "a.bn1", EPS, 0.1));
-    y = graph_conv(g, y, "a.conv2", 8, 3, 2, 1, false);
-    y = graph_norm(g, y, "a.bn2", EPS, 0.1);
-    z = graph_conv(g, x, "a.down.0", 8, 1, 2, 0, false);
-    z = graph_norm(g, z, "a.down.1", EPS, 0.1);
-    x = graph_relu(g, graph_add(g, y, z));
-    y = graph_conv(g, x, "b.conv1", 8, 3, 1, 1, false);
-    y = graph_norm(g, y, "b.bn1", EPS, 0.1);
-    x = graph_relu(g, graph_add(g, y, x));
-    x = graph_avgpool(g, x);
-    graph_output(g, graph_linear(g, x, "fc", 5));
-}
-
-/* Values with many readers, two outputs, sums that are not fused. */
-static void build_branches(struct graph *g)
-{
-    int x = graph_input(g, 4, true), a, b, c, d;
-
-    a = graph_conv(g, x, "a", 4, 3, 1, 1, true);
-    b = graph_conv(g, a, "b", 4, 1, 1, 0, true);
-    c = graph_relu(g, a);
-    d = graph_norm(g, a, "n", EPS, 0.1); /* read twice: stays plain */
-    c = graph_add(g, graph_add(g, b, c), d);
-    c = graph_add(g, c, graph_add(g, a, a)); /* six readers of a */
-    d = graph_relu(g, graph_add(g, d, x));
-    graph_output(g, c);
-    a = graph_add(g, graph_norm(g, d, "m", EPS, 0.1), c); /* no relu */
-    b = graph_add(g, x, graph_norm(g, a, "k", EPS, 0.1));
-    graph_output(g,
-                 graph_linear(g, graph_avgpool(g, graph_relu(g, b)), "fc", 3));
-}
-
-/* Norms only, on inputs that make all their numbers whole. */
-static void build_whole(struct graph *g)
-{
-    int x = graph_input(g, 4, true), y = graph_input(g, 4, true);
-    int a = graph_norm(g, x, "a", 3, 0.5), b = graph_norm(g, y, "b", 3, 0.5);
-    int c = graph_relu(g, graph_add(g, a, b));
-
-    graph_output(g, c);
-    a = graph_add(g, graph_norm(g, x, "c", 3, 0.5), y);
-    graph_output(g, graph_relu(g, a));
-    graph_output(g, graph_relu(g, graph_norm(g, y, "d", 3, 0.5)));
-}
+#include "40-graph-nets.h"
 
 typedef void builder(struct graph *g);
 
@@ -432,6 +378,57 @@ static void test_frozen(struct engine *e)
     net_free(c);
 }
 
+/* Forms of convolutions in a plan with this prologue and epilogue. */
+static int count_forms(const struct plan *p, enum conv_pro pro,
+                       enum conv_epi epi)
+{
+    int i, n = 0;
+
+    for (i = 0; i < p->n_ins; i++)
+        n += p->ins[i].kind == INS_CONV &&
+             p->conv[p->ins[i].conv].desc.pro == pro &&
+             p->conv[p->ins[i].conv].desc.epi == epi;
+    return n;
+}
+
+/* Level C is the same arithmetic in other pieces. */
+static void test_level(builder *build, enum dtype t, double bound)
+{
+    struct engine *plain = open_engine("ref", 'B'), *rich;
+    struct net *a = net_new(plain, build, t, false, NULL), *b;
+    struct result ra, rb;
+
+    rich = open_engine("ref", 'C');
+    b = net_new(rich, build, t, false, NULL);
+    fill_params(a, false);
+    fill_params(b, false);
+    net_run(a, false, true, NULL);
+    net_run(b, false, true, NULL);
+    ra = net_result(a, true);
+    rb = net_result(b, true);
+    ok(distance(&rb, &ra) < bound, "%s: level C equals B: %.1e", dtype_name(t),
+       distance(&rb, &ra));
+    is_int(count_forms(a->p, PRO_NONE, EPI_STATS), 0,
+           "B has none of its forms");
+    if (build == build_bottlenecks) {
+        is_int(count_forms(b->p, PRO_SBR, EPI_STATS), 7,
+               "C: prologue and sums");
+        is_int(count_forms(b->p, PRO_SBR, EPI_NONE), 7, "C: wgrad's prologue");
+        is_int(count_forms(b->p, PRO_NONE, EPI_STATS), 7, "C: sums alone");
+        is_int(count_forms(b->p, PRO_NONE, EPI_BNSUMS1), 10,
+               "C: norms inside dgrad");
+        is_int(count_forms(b->p, PRO_NONE, EPI_BNSUMS2), 2, "C: two norms");
+        ok(b->p->arena_bytes < a->p->arena_bytes, "C takes %zu bytes, B %zu",
+           b->p->arena_bytes, a->p->arena_bytes);
+    }
+    free(ra.v);
+    free(rb.v);
+    net_free(a);
+    net_free(b);
+    engine_close(plain);
+    engine_close(rich);
+}
+
 /* A graph whose parameters are all frozen up to the head needs no input
  * gradient, and keeps nothing. */
 static void build_trunk(struct graph *g)
@@ -555,7 +552,7 @@ static void test_arena(struct engine *e, builder *build, enum dtype dt,
 /* Every engine and precision against ref in double. */
 static void test_engine(const char *name, enum dtype dt, double tolerance)
 {
-    struct engine *ref = open_engine("ref"), *e = open_engine(name);
+    struct engine *ref = open_engine("ref", 0), *e = open_engine(name, 0);
     struct net *a, *b;
     struct result ra, rb;
     builder *const nets[] = {build_residual, build_branches};
@@ -658,7 +655,7 @@ static void test_cache(struct engine *e)
 
 int main(void)
 {
-    struct engine *e = open_engine("ref");
+    struct engine *e = open_engine("ref", 0);
 
     if (!e)
         die();
@@ -676,6 +673,14 @@ int main(void)
     test_arena(e, build_residual, DT_F64, "residual");
     test_arena(e, build_branches, DT_BF16, "branches");
     test_cache(e);
+    engine_close(e);
+    test_level(build_bottlenecks, DT_F64, 1e-10);
+    test_level(build_residual, DT_F64, 1e-10);
+    test_level(build_branches, DT_F64, 1e-10);
+    test_level(build_bottlenecks, DT_F16, 0.02);
+    e = open_engine("ref", 'C');
+    test_differences(e, build_bottlenecks, "level C");
+    test_frozen(e);
     engine_close(e);
     test_engine("ref", DT_F32, 1e-5);
     test_engine("ref", DT_BF16, 0.1);

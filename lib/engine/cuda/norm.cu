@@ -407,8 +407,14 @@ __global__ void __launch_bounds__(GPU_BLOCK) k_final(struct kern_norm_final a)
 
     if (i >= a.c)
         return;
-    mean = ((const float *)a.mean)[i];
-    var = ((const float *)a.var)[i];
+    if (a.sum) {
+        kern_norm_moments(((const float *)a.sum)[i], ((const float *)a.sumsq)[i],
+                          (float)a.rows, &mean, &var);
+        ((float *)a.batch_mean)[i] = mean;
+    } else {
+        mean = ((const float *)a.mean)[i];
+        var = ((const float *)a.var)[i];
+    }
     inv = kern_norm_invstd(var, (float)a.eps);
     if (a.invstd)
         ((float *)a.invstd)[i] = inv;

@@ -9,6 +9,16 @@
 
 #include "engine/kern/kern.h"
 
+/* KERN_NORM_FINAL: mean and variance from the sums of rows values. */
+KERN_FN void kern_norm_moments(KREAL sum, KREAL sumsq, KREAL rows, KREAL *mean,
+                               KREAL *var)
+{
+    KREAL m = sum / rows, v = sumsq / rows - m * m;
+
+    *mean = m;
+    *var = v > 0 || v != v ? v : 0; /* a NaN stays one */
+}
+
 /* KERN_NORM_FINAL: 1/sqrt(var + eps). */
 KERN_FN KREAL kern_norm_invstd(KREAL var, KREAL eps)
 {

@@ -120,7 +120,9 @@ struct kern_norm_stats {
  * With running_mean: running_mean += momentum*(mean - running_mean);
  * running_var += momentum*(var*rows/(rows-1) - running_var), written as
  * (1-momentum)*r + momentum*v. rows 1 keeps var. invstd, running_* or NULL.
- * Evaluation: mean, var are the running ones.
+ * Evaluation: mean, var are the running ones. With sum and sumsq (or NULL) those
+ * are not looked at: mean = sum/rows, var = max(0, sumsq/rows - mean^2), and the
+ * mean is written to batch_mean.
  */
 struct kern_norm_final {
     const void *mean, *var, *gamma, *beta;
@@ -128,6 +130,8 @@ struct kern_norm_final {
     int64_t rows, c;
     double eps, momentum;
     enum dtype pt;
+    const void *sum, *sumsq;
+    void *batch_mean;
 };
 
 /* y = act(x*scale + bias + r*rscale + rbias); r or NULL; rscale, rbias or NULL

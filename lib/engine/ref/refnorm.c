@@ -88,9 +88,17 @@ void ref_norm_final(const void *args)
     int64_t i;
 
     for (i = 0; i < a->c; i++) {
-        double mean = get(t, a->mean, i), var = get(t, a->var, i);
-        double invstd = kern_norm_invstd(var, a->eps), scale, bias;
+        double mean, var, invstd, scale, bias;
 
+        if (a->sum) {
+            kern_norm_moments(get(t, a->sum, i), get(t, a->sumsq, i),
+                              (double)a->rows, &mean, &var);
+            put(t, a->batch_mean, i, mean);
+        } else {
+            mean = get(t, a->mean, i);
+            var = get(t, a->var, i);
+        }
+        invstd = kern_norm_invstd(var, a->eps);
         kern_norm_fold(mean, invstd, get(t, a->gamma, i), get(t, a->beta, i),
                        &scale, &bias);
         put(t, a->invstd, i, invstd);
