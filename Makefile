@@ -48,7 +48,7 @@ ifneq ($(filter clang fuzz,$(FLAVOUR)),)
 CC = clang
 endif
 ALL_CFLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L -D_GNU_SOURCE -Ilib -Isrc \
-	-fno-common -ffp-contract=off -pthread -MMD -MP $(WARN) $(CFLAGS) \
+	-fno-common -ffp-contract=off -fno-math-errno -pthread -MMD -MP $(WARN) $(CFLAGS) \
 	$(FLAGS_$(FLAVOUR)) \
 	-DMILLRACE_VERSION='"$(VERSION)"' -DMILLRACE_CFLAGS='"$(CFLAGS) $(FLAGS_$(FLAVOUR))"'
 LDFLAGS = -pthread -Wl,--as-needed $(FLAGS_$(FLAVOUR))
@@ -135,7 +135,7 @@ $(foreach p,$(MAINS),$(eval $(call program_rule,$(p),$(B),)))
 
 PIC = -fPIC -fvisibility=hidden -fopenmp
 CPU_SRC = $(sort $(wildcard lib/engine/cpu/*.c lib/engine/ref/*.c lib/tensor/*.c) \
-	lib/util/err.c lib/util/utf8.c lib/util/buf.c)
+	lib/util/err.c lib/util/utf8.c lib/util/buf.c lib/util/isa.c)
 $(OBJ)/pic/%.o: %.c $(OBJ)/flags
 	@mkdir -p $(@D)
 	$(call say,CC $< pic)

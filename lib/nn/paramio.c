@@ -11,19 +11,6 @@
 
 /* ---- order of elements */
 
-static void copy_cast(const void *from, enum dtype ft, void *to, enum dtype tt,
-                      int64_t n)
-{
-    int64_t i;
-
-    if (ft == tt) {
-        memcpy(to, from, (size_t)n * dtype_size(ft));
-        return;
-    }
-    for (i = 0; i < n; i++)
-        dtype_store(tt, to, (size_t)i, dtype_load(ft, from, (size_t)i));
-}
-
 /* One output channel of a weight: [a,b] -> [b,a], elements of size bytes. */
 static void transpose(const char *from, char *to, int64_t a, int64_t b,
                       size_t size)
@@ -48,7 +35,7 @@ static void reorder(const struct param *p, const void *from, enum dtype ft,
     char *tmp;
     int64_t k;
 
-    copy_cast(from, ft, to, tt, p->count);
+    dtype_convert(tt, to, ft, from, (size_t)p->count);
     if (p->kind != PARAM_CONV || rs == 1 || c == 1)
         return;
     tmp = xmalloc((size_t)(c * rs) * size);
@@ -98,7 +85,7 @@ int params_fetch(struct params *ps, int entry, const void *from, void *host,
     if (r == 0 && e.p)
         reorder(e.p, tmp, ps->pt, host, t, false);
     else if (r == 0)
-        copy_cast(tmp, ps->pt, host, t, e.count);
+        dtype_convert(t, host, ps->pt, tmp, (size_t)e.count);
     free(tmp);
     return r < 0 ? err_wrap("%s", e.name) : 0;
 }
@@ -113,7 +100,7 @@ static int put(struct params *ps, struct piece e, void *to, const void *host,
     if (e.p)
         reorder(e.p, host, t, tmp, ps->pt, true);
     else
-        copy_cast(host, t, tmp, ps->pt, e.count);
+        dtype_convert(ps->pt, tmp, t, host, (size_t)e.count);
     r = engine_upload(ps->e, to, tmp, bytes);
     if (r == 0)
         r = engine_finish(ps->e); /* tmp ends here */
@@ -170,19 +157,27 @@ int params_get_grad(struct params *ps, int entry, void *host)
 
 /* ---- fresh values */
 
-static double draw(struct rng *r, const struct param *p)
+static void draw(struct rng *r, const struct param *p, double *v)
 {
-    switch (p->init) {
-    case INIT_ONE:
-        return 1;
-    case INIT_NORMAL:
-        return p->arg * rng_normal(r);
-    case INIT_UNIFORM:
-        return p->arg * (2 * rng_unit(r) - 1);
-    case INIT_ZERO:
-        break;
-    }
-    return 0;
+    int64_t i, n = p->count;
+
+    if (p->init == INIT_NORMAL)
+        rng_normals(r, v, (size_t)n);
+    for (i = 0; i < n; i++)
+        switch (p->init) {
+        case INIT_ZERO:
+            v[i] = 0;
+            break;
+        case INIT_ONE:
+            v[i] = 1;
+            break;
+        case INIT_NORMAL:
+            v[i] *= p->arg;
+            break;
+        case INIT_UNIFORM:
+            v[i] = p->arg * (2 * rng_unit(r) - 1);
+            break;
+        }
 }
 
 static int fresh_param(struct params *ps, int i, uint64_t seed)
@@ -190,12 +185,10 @@ static int fresh_param(struct params *ps, int i, uint64_t seed)
     const struct param *p = &ps->p[i];
     double *v = xmalloc((size_t)p->count * sizeof *v);
     struct rng r;
-    int64_t j;
     int e;
 
     rng_init(&r, seed, (uint32_t)i, 0, RNG_INIT);
-    for (j = 0; j < p->count; j++)
-        v[j] = draw(&r, p);
+    draw(&r, p, v);
     e = put(ps, (struct piece){p->name, p, p->count}, param_w(ps, i), v,
             DT_F64);
     free(v);
@@ -331,7 +324,7 @@ static int load_one(struct params *ps, const struct frame_source *f, int i,
         e = params_set(ps, entry, &counter, false);
     } else if (!e) {
         host = xmalloc((size_t)n * dtype_size(ht));
-        copy_cast(raw, t->dtype, host, ht, n);
+        dtype_convert(ht, host, t->dtype, raw, (size_t)n);
         e = params_set(ps, entry, host, f64);
     }
     free(host);

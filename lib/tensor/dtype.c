@@ -241,3 +241,24 @@ void dtype_store(enum dtype t, void *p, size_t i, double v)
         BUG("dtype %d", (int)t);
     }
 }
+
+static void narrow_f64(float *restrict to, const double *restrict from,
+                       size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        to[i] = (float)from[i];
+}
+
+void dtype_convert(enum dtype tt, void *to, enum dtype ft, const void *from,
+                   size_t n)
+{
+    if (ft == tt)
+        memcpy(to, from, n * dtype_size(ft));
+    else if (ft == DT_F64 && tt == DT_F32 &&
+             (uintptr_t)to % sizeof(float) == 0 &&
+             (uintptr_t)from % sizeof(double) == 0)
+        narrow_f64(to, from, n); /* fresh weights, the common case */
+    else
+        for (size_t i = 0; i < n; i++)
+            dtype_store(tt, to, i, dtype_load(ft, from, i));
+}

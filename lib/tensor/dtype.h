@@ -46,5 +46,8 @@ uint16_t f64_to_bf16(double d);
 /* Element i of an array of any dtype, as double, and back (rounded). */
 double dtype_load(enum dtype t, const void *p, size_t i);
 void dtype_store(enum dtype t, void *p, size_t i, double v);
+/* n elements of one dtype to another, each by way of double; no overlap. */
+void dtype_convert(enum dtype tt, void *to, enum dtype ft, const void *from,
+                   size_t n);
 
 #endif

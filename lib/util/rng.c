@@ -1,33 +1,12 @@
 #include "util/rng.h"
-
-#include <math.h>
-
-/* One round: products of two counter words, mixed with the key. */
-static void round_of(uint32_t c[4], const uint32_t k[2])
-{
-    uint64_t a = (uint64_t)0xD2511F53u * c[0];
-    uint64_t b = (uint64_t)0xCD9E8D57u * c[2];
-    uint32_t c1 = c[1], c3 = c[3];
-
-    c[0] = (uint32_t)(b >> 32) ^ c1 ^ k[0];
-    c[1] = (uint32_t)b;
-    c[2] = (uint32_t)(a >> 32) ^ c3 ^ k[1];
-    c[3] = (uint32_t)a;
-}
+#include "util/normal_kern.h"
 
 void rng_philox(const uint32_t ctr[4], const uint32_t key[2], uint32_t out[4])
 {
     uint32_t c[4] = {ctr[0], ctr[1], ctr[2], ctr[3]};
-    uint32_t k[2] = {key[0], key[1]};
-    int i;
 
-    for (i = 0; i < 10; i++) {
-        round_of(c, k);
-        k[0] += 0x9E3779B9u;
-        k[1] += 0xBB67AE85u;
-    }
-    for (i = 0; i < 4; i++)
-        out[i] = c[i];
+    philox_rounds(c, key[0], key[1]);
+    memcpy(out, c, sizeof(c));
 }
 
 void rng_init(struct rng *r, uint64_t seed, uint32_t a, uint32_t epoch,
@@ -90,10 +69,22 @@ double rng_unit(struct rng *r)
 
 double rng_normal(struct rng *r)
 {
-    /* 1 - u lies in (0,1], where the logarithm is finite. */
-    double u = 1.0 - rng_unit(r), v = rng_unit(r);
+    uint64_t u = rng_u64(r), v = rng_u64(r);
 
-    return sqrt(-2.0 * log(u)) * cos(6.283185307179586476925286766559 * v);
+    return normal_of(u, v);
+}
+
+void rng_normals(struct rng *r, double *out, size_t n)
+{
+    static normal_fill_fn *const fill[] = ISA_TABLE(normal_fill);
+
+    if (!r->odd) {
+        fill[isa_best()](out, n, r->ctr, r->key);
+        r->ctr[0] += (uint32_t)n;
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        out[i] = rng_normal(r);
 }
 
 void rng_permute(struct rng *r, uint32_t *p, uint32_t n)

@@ -13,6 +13,7 @@
 #ifndef UTIL_RNG_H
 #define UTIL_RNG_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum rng_domain {
@@ -46,6 +47,8 @@ uint64_t rng_below(struct rng *r, uint64_t n);
 double rng_unit(struct rng *r);
 /* Normal, mean 0, variance 1 (Box-Muller; two draws, the cosine half). */
 double rng_normal(struct rng *r);
+/* The next n of them to out [n], by vectors. */
+void rng_normals(struct rng *r, double *out, size_t n);
 /* p[i] = i, then Fisher-Yates from the end: i = n-1..1, j = below(i+1). */
 void rng_permute(struct rng *r, uint32_t *p, uint32_t n);
 

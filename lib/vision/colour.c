@@ -28,17 +28,10 @@ size_t colour_scratch(int w, int h)
 
 const struct colour_kern *colour_kern_find(const char *set)
 {
-#ifdef __x86_64__
-    bool wide = __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512vl") &&
-                __builtin_cpu_supports("avx512dq");
+    static const struct colour_kern *const kern[] = ISA_TABLE(colour_kern);
+    enum isa i = isa_best();
 
-    if ((!set || !strcmp(set, "avx512")) && wide)
-        return &colour_kern_avx512;
-    if ((!set || !strcmp(set, "avx2")) && __builtin_cpu_supports("avx2"))
-        return &colour_kern_avx2;
-#endif
-    return !set || !strcmp(set, "base") ? &colour_kern_base : NULL;
+    return !set || isa_find(set, &i) ? kern[i] : NULL;
 }
 
 /* A picture in work: n pixels, a second one of the same size. */

@@ -7,6 +7,8 @@
 #ifndef VISION_COLOUR_KERN_H
 #define VISION_COLOUR_KERN_H
 
+#include "util/isa.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -49,10 +51,8 @@ struct colour_kern {
     void (*hue)(uint8_t *x, size_t n, uint8_t add);
 };
 
-extern const struct colour_kern colour_kern_base;
-#ifdef __x86_64__
-extern const struct colour_kern colour_kern_avx2, colour_kern_avx512;
-#endif
+ISA_DECLARE(const struct colour_kern, colour_kern);
+
 /* By name ("base", "avx2", "avx512"), or NULL: the best; NULL if it is not
  * here. */
 const struct colour_kern *colour_kern_find(const char *set);

@@ -9,9 +9,6 @@
 #    include <immintrin.h>
 #endif
 
-#define GLUE_(a, b) a##_##b
-#define GLUE(a, b) GLUE_(a, b)
-
 static uint64_t luma_sum(const uint8_t *x, size_t n)
 {
     uint64_t sum = 0;
@@ -207,5 +204,5 @@ static void hue(uint8_t *x, size_t n, uint8_t add)
     }
 }
 
-const struct colour_kern GLUE(colour_kern, ISA) = {
-    luma_sum, grey, saturation, sharpness, affine, hue};
+const struct colour_kern ISA_NAME(colour_kern) = {luma_sum,  grey,   saturation,
+                                                  sharpness, affine, hue};

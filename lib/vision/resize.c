@@ -10,8 +10,6 @@
  * in the second-level cache. */
 #define STRIP 64
 
-const char *const resizer_sets[] = {"base", "avx2", "avx512", NULL};
-
 struct block {
     uint8_t *p;
     size_t cap;
@@ -27,7 +25,7 @@ struct taps {
 
 struct resizer {
     const struct resize_kern *kern;
-    const char *set;
+    enum isa set;
     struct taps h, v;
     struct block copy, turned, thin, mid, done;
 };
@@ -287,34 +285,25 @@ void resize_run(struct resizer *r, const struct resize_job *j,
 
 bool resizer_use(struct resizer *r, const char *set)
 {
-    if (!strcmp(set, "base"))
-        r->kern = &resize_kern_base;
-#ifdef __x86_64__
-    else if (!strcmp(set, "avx2") && __builtin_cpu_supports("avx2"))
-        r->kern = &resize_kern_avx2;
-    else if (!strcmp(set, "avx512") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512vl") &&
-             __builtin_cpu_supports("avx512dq"))
-        r->kern = &resize_kern_avx512;
-#endif
-    else
+    static const struct resize_kern *const kern[] = ISA_TABLE(resize_kern);
+
+    if (!isa_find(set, &r->set))
         return false;
-    r->set = set;
+    r->kern = kern[r->set];
     return true;
 }
 
 const char *resizer_set(const struct resizer *r)
 {
-    return r->set;
+    return isa_names[r->set];
 }
 
 struct resizer *resizer_new(void)
 {
     struct resizer *r = xcalloc(1, sizeof(*r));
-    int i;
 
-    for (i = 0; resizer_sets[i]; i++)
-        (void)resizer_use(r, resizer_sets[i]);
+    if (!resizer_use(r, isa_names[isa_best()]))
+        BUG("no instruction set");
     return r;
 }
 

@@ -49,12 +49,11 @@ struct resizer;
 struct resizer *resizer_new(void);
 void resizer_free(struct resizer *r);
 /*
- * By name ("base", "avx2", "avx512"), for tests and measurements; false if this
- * machine or this build lacks it. The names that may exist: resizer_sets.
+ * By name (isa_names), for tests and measurements; false if this machine or this
+ * build lacks it.
  */
 bool resizer_use(struct resizer *r, const char *set);
 const char *resizer_set(const struct resizer *r);
-extern const char *const resizer_sets[]; /* ends with NULL */
 
 /*
  * src is the RGBX pixel (need.x, need.y) of the source, stride in bytes; dst

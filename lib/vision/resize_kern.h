@@ -7,6 +7,8 @@
 #ifndef VISION_RESIZE_KERN_H
 #define VISION_RESIZE_KERN_H
 
+#include "util/isa.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,9 +42,6 @@ struct resize_kern {
     void (*store_flip)(const uint8_t *in, int n, uint8_t *out);
 };
 
-extern const struct resize_kern resize_kern_base;
-#ifdef __x86_64__
-extern const struct resize_kern resize_kern_avx2, resize_kern_avx512;
-#endif
+ISA_DECLARE(const struct resize_kern, resize_kern);
 
 #endif

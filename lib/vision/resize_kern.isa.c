@@ -6,9 +6,6 @@
 #    include <immintrin.h>
 #endif
 
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
-
 #define HALF (1 << 21) /* rounding of 22 bits */
 #define BITS 22
 
@@ -266,5 +263,5 @@ static void store_flip(const uint8_t *in, int n, uint8_t *out)
 }
 #endif
 
-const struct resize_kern JOIN(resize_kern_, ISA) = {weigh, transpose, store,
-                                                    store_flip};
+const struct resize_kern ISA_NAME(resize_kern) = {weigh, transpose, store,
+                                                  store_flip};

@@ -4,9 +4,12 @@
  */
 #include "lib/tap.h"
 
+#include "util/isa.h"
+#include "util/normal_kern.h"
 #include "util/rng.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 __extension__ typedef unsigned __int128 u128;
 
@@ -160,6 +163,65 @@ static void test_real(void)
     is_double(cubes / N, 0, 0.04, "skew of normal");
 }
 
+/* Known answers: 60 digits by mpmath 1.3 of the same formula. */
+static void test_normal_known(void)
+{
+    static const struct {
+        uint32_t block;
+        double x;
+    } v[] = {{0, 2.3286220883874451719},
+             {1, 1.0190319047700315117},
+             {2, 0.28818532588256210732},
+             {1000000, 0.39614517634064715542}};
+    struct rng r;
+
+    for (size_t i = 0; i < sizeof(v) / sizeof(*v); i++) {
+        rng_init(&r, 2026, 5, 0, RNG_INIT);
+        r.ctr[0] = v[i].block;
+        is_double(rng_normal(&r), v[i].x, 4e-16 * v[i].x, "normal %u",
+                  v[i].block);
+    }
+}
+
+/* Many at once are the same bits as one by one, by every set, over the end of
+ * the counter, too. */
+static void test_normals(void)
+{
+    enum {
+        N = 1000
+    };
+    static normal_fill_fn *const fill[] = ISA_TABLE(normal_fill);
+    static double one[N], many[N + 1];
+    struct rng a, b;
+
+    for (int odd = 0; odd < 2; odd++) {
+        rng_init(&a, 9, 8, 7, RNG_INIT);
+        a.ctr[0] = UINT32_MAX - 70;
+        if (odd)
+            (void)rng_u64(&a);
+        b = a;
+        for (int i = 0; i < N; i++)
+            one[i] = rng_normal(&a);
+        many[333] = 5;
+        rng_normals(&b, many, 333);
+        ok(many[333] == 5, "nothing is written beyond");
+        rng_normals(&b, many + 333, N - 333);
+        ok(!memcmp(one, many, sizeof(one)) && rng_u64(&a) == rng_u64(&b),
+           "many normals from %s", odd ? "half a block" : "a block");
+    }
+    rng_init(&a, 9, 8, 7, RNG_INIT);
+    rng_normals(&a, one, N);
+    rng_init(&b, 9, 8, 7, RNG_INIT);
+    for (int i = 0; isa_names[i]; i++) {
+        if (!isa_here((enum isa)i)) {
+            skip(1, "isa: this machine lacks an instruction set");
+            continue;
+        }
+        fill[i](many, N, b.ctr, b.key);
+        ok(!memcmp(one, many, sizeof(one)), "normals by %s", isa_names[i]);
+    }
+}
+
 int main(void)
 {
     test_known();
@@ -170,5 +232,7 @@ int main(void)
     test_permute();
     test_below();
     test_real();
+    test_normal_known();
+    test_normals();
     return done_testing();
 }

@@ -171,6 +171,31 @@ static void test_load_store(void)
     is_double(round_trip(DT_F32, (double)NAN), (double)NAN, 0, "NaN as F32");
 }
 
+/* As element by element, whatever the dtypes. */
+static void test_convert(void)
+{
+    enum {
+        N = 5
+    };
+    static const double from[N] = {0.1, -3.75, 1e30, 65504.5, 7};
+    char a[N * 8], b[N * 8], c[N * 8];
+    int bad = 0;
+
+    for (int ft = 0; ft < DT_N; ft++)
+        for (int tt = 0; tt < DT_N; tt++) {
+            memset(b, 0, sizeof(b));
+            memset(c, 0, sizeof(c));
+            for (size_t i = 0; i < N; i++)
+                dtype_store((enum dtype)ft, a, i, from[i]);
+            for (size_t i = 0; i < N; i++)
+                dtype_store((enum dtype)tt, b, i,
+                            dtype_load((enum dtype)ft, a, i));
+            dtype_convert((enum dtype)tt, c, (enum dtype)ft, a, N);
+            bad += memcmp(b, c, sizeof(b)) != 0;
+        }
+    is_int(bad, 0, "arrays of every dtype to every other");
+}
+
 static void test_shape(void)
 {
     struct tensor t = TENSOR4(DT_F32, NULL, 64, 7, 7, 3), u;
@@ -219,6 +244,7 @@ int main(void)
     test_rounding();
     test_edges();
     test_load_store();
+    test_convert();
     test_shape();
     return done_testing();
 }

@@ -2,6 +2,7 @@
  * equal bytes of all instruction sets and of any part of the output. */
 #include "lib/tap.h"
 
+#include "util/isa.h"
 #include "util/rng.h"
 #include "vision/resize.h"
 
@@ -220,8 +221,8 @@ int main(void)
     r = resizer_new();
     weights();
     limit();
-    for (i = 0; resizer_sets[i]; i++) {
-        if (!resizer_use(r, resizer_sets[i])) {
+    for (i = 0; isa_names[i]; i++) {
+        if (!resizer_use(r, isa_names[i])) {
             skip(1, "isa: this machine lacks an instruction set");
             continue;
         }

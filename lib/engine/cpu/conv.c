@@ -517,7 +517,7 @@ int cpu_conv_run(void *dev, struct conv_plan *p, const struct conv_args *a)
     if (dnn_run(&c->dnn, run) < 0)
         return -1;
     if (p->fold)
-        c->fold(d, out, a->out);
+        c->kern->fold(d, out, a->out);
     else if (p->columns && dgrad)
         scatter(d, out, a->out);
     return back ? run_back(p, c, a) : 0;

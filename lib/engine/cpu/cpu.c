@@ -19,30 +19,6 @@ enum {
 
 /* ---- the device */
 
-static void choose_loops(struct cpu *c)
-{
-    c->loops = cpu_loops_base;
-    c->fold = cpu_fold_base;
-    c->isa = "base";
-#ifdef __x86_64__
-    __builtin_cpu_init();
-    /* what has AVX2 has F16C; not every compiler knows its name */
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        c->loops = cpu_loops_avx2;
-        c->fold = cpu_fold_avx2;
-        c->isa = "avx2";
-    }
-    if (c->loops == cpu_loops_avx2 && __builtin_cpu_supports("avx512f") &&
-        __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq")) {
-        c->loops = cpu_loops_avx512;
-        c->fold = cpu_fold_avx512;
-        c->isa = "avx512";
-    }
-#endif
-}
-
 static int cpu_score(char *why, size_t n)
 {
     if (n > 0)
@@ -52,13 +28,15 @@ static int cpu_score(char *why, size_t n)
 
 static int cpu_open(const struct engine_config *config, void **dev)
 {
+    static const struct cpu_kern *const kern[] = ISA_TABLE(cpu_kern);
     struct cpu *c = xcalloc(1, sizeof(*c));
 
+    c->isa = isa_best();
+    c->kern = kern[c->isa];
     /* without a number: OMP_NUM_THREADS, else the CPUs allowed */
     c->threads =
         config && config->threads > 0 ? config->threads : omp_get_max_threads();
     omp_set_num_threads(c->threads);
-    choose_loops(c);
     if (dnn_open(&c->dnn) < 0) {
         free(c);
         return -1;
@@ -86,7 +64,7 @@ static void cpu_describe(void *dev, char *text, size_t n)
 
     dnn_describe(lib, sizeof(lib));
     snprintf(text, n, "cpu: %s, tiles %s, loops %s, %d thread%s", lib,
-             tiles ? tiles->name : "none", c->isa, c->threads,
+             tiles ? tiles->name : "none", isa_names[c->isa], c->threads,
              c->threads == 1 ? "" : "s");
 }
 
@@ -212,7 +190,7 @@ static int cpu_run(void *dev, enum kernel k, const void *args)
 
     /* the number is kept per thread, and callers may change theirs */
     omp_set_num_threads(c->threads);
-    done = c->loops(c, k, args);
+    done = c->kern->loops(c, k, args);
     if (done < 0)
         return -1;
     return done ? 0 : ref_run(dev, k, args);

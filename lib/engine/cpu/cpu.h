@@ -14,15 +14,13 @@
 
 #include "engine/cpu/dnn.h"
 #include "engine/engine.h"
+#include "util/isa.h"
 
 struct cpu {
     struct dnn dnn;
     int threads;
-    const char *isa; /* of the loops */
-    /* KERN_*: 1 done, 0 left to ref, -1 failed */
-    int (*loops)(struct cpu *c, enum kernel k, const void *args);
-    /* Gradient of x [n,h,w,c] of d->out from columns [n,p,q,r,s,c], fp32. */
-    void (*fold)(const struct conv_desc *d, const float *columns, void *dx);
+    enum isa isa; /* of the loops */
+    const struct cpu_kern *kern;
     void *work; /* partial sums; grows to the largest asked for */
     size_t work_bytes;
 };
@@ -32,12 +30,13 @@ struct cpu {
 void *cpu_work(struct cpu *c, size_t bytes);
 
 /* loops.isa.c, compiled for each. */
-int cpu_loops_base(struct cpu *c, enum kernel k, const void *args);
-int cpu_loops_avx2(struct cpu *c, enum kernel k, const void *args);
-int cpu_loops_avx512(struct cpu *c, enum kernel k, const void *args);
-void cpu_fold_base(const struct conv_desc *d, const float *columns, void *dx);
-void cpu_fold_avx2(const struct conv_desc *d, const float *columns, void *dx);
-void cpu_fold_avx512(const struct conv_desc *d, const float *columns, void *dx);
+struct cpu_kern {
+    /* KERN_*: 1 done, 0 left to ref, -1 failed */
+    int (*loops)(struct cpu *c, enum kernel k, const void *args);
+    /* Gradient of x [n,h,w,c] of d->out from columns [n,p,q,r,s,c], fp32. */
+    void (*fold)(const struct conv_desc *d, const float *columns, void *dx);
+};
+ISA_DECLARE(const struct cpu_kern, cpu_kern);
 
 /* Entries of the table. */
 int cpu_conv_available(void *dev, const struct conv_desc *d);

@@ -11,8 +11,6 @@
 #include <string.h>
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
-#define GLUE_(a, b) a##_##b
-#define GLUE(a, b) GLUE_(a, b)
 
 enum {
     FLAT = 1 << 16, /* elements of a block of a flat loop */
@@ -310,7 +308,7 @@ static int norm_grad_sums(struct cpu *dev, const struct kern_norm_grad_sums *a,
 #define EL float
 #define LD(x) (x)
 #define ST(x) (x)
-#define FN(name) GLUE(name, f32)
+#define FN(name) ISA_GLUE(name, f32)
 #include "engine/cpu/loops_body.h"
 #undef EL
 #undef LD
@@ -320,7 +318,7 @@ static int norm_grad_sums(struct cpu *dev, const struct kern_norm_grad_sums *a,
 #define EL uint16_t
 #define LD(x) load_bf16(x)
 #define ST(x) store_bf16(x)
-#define FN(name) GLUE(name, bf16)
+#define FN(name) ISA_GLUE(name, bf16)
 #include "engine/cpu/loops_body.h"
 #undef EL
 #undef LD
@@ -497,7 +495,7 @@ static void types_of(enum kernel k, const void *args, enum dtype *dt,
     }
 }
 
-int GLUE(cpu_loops, ISA)(struct cpu *dev, enum kernel k, const void *args)
+static int loops(struct cpu *dev, enum kernel k, const void *args)
 {
     enum dtype dt, pt;
 
@@ -519,11 +517,12 @@ int GLUE(cpu_loops, ISA)(struct cpu *dev, enum kernel k, const void *args)
     return 0;
 }
 
-void GLUE(cpu_fold, ISA)(const struct conv_desc *d, const float *columns,
-                         void *dx)
+static void fold(const struct conv_desc *d, const float *columns, void *dx)
 {
     if (d->out == DT_BF16)
         fold_bf16(d, columns, dx);
     else
         fold_f32(d, columns, dx);
 }
+
+const struct cpu_kern ISA_NAME(cpu_kern) = {loops, fold};

@@ -1,23 +1,11 @@
-/* Compiled once for each instruction set; see sum.c. */
+/* Compiled once for each instruction set; see sum_kern.h. */
+#include "ring/sum_kern.h"
 #include "tensor/dtype.h"
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 #if defined(__F16C__)
 #    include <immintrin.h>
 #endif
-
-#define PASTE(a, b) a##_##b
-#define NAME(a, b) PASTE(a, b)
-
-struct sum_set {
-    bool (*chunk)(float *out, const float *const *in, int n_in, size_t n);
-    void (*narrow)(uint16_t *out, const float *in, size_t n, bool half);
-    void (*widen)(float *out, const uint16_t *in, size_t n, bool half);
-};
-extern const struct sum_set NAME(sum_set, ISA);
 
 static uint32_t exponent_full(float x)
 {
@@ -134,4 +122,4 @@ static void widen(float *out, const uint16_t *in, size_t n, bool half)
         out[i] = f16_to_f32(in[i]);
 }
 
-const struct sum_set NAME(sum_set, ISA) = {chunk, narrow, widen};
+const struct sum_kern ISA_NAME(sum_kern) = {chunk, narrow, widen};
