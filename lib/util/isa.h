@@ -6,9 +6,9 @@
  * chooses with the first set that the processor has, best first. All sets give
  * the same bits wherever a result may be kept.
  *
- *	const struct sum_set ISA_NAME(sum_set) = {...};		in X.isa.c
- *	ISA_DECLARE(const struct sum_set, sum_set);		in X.h
- *	static const struct sum_set *const sets[] = ISA_TABLE(sum_set);
+ *	const struct sum_kern ISA_NAME(sum_kern) = {...};		in X.isa.c
+ *	ISA_DECLARE(const struct sum_kern, sum_kern);		in X.h
+ *	static const struct sum_kern *const sets[] = ISA_TABLE(sum_kern);
  *	sets[isa_best()]->chunk(...);				in X.c
  */
 #ifndef UTIL_ISA_H
