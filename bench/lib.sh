@@ -9,6 +9,10 @@ BIN=${BIN:-$TOP/bin}
 PEER_PYTHON=${PEER_PYTHON:-python3}
 ROUNDS=${ROUNDS:-5}
 THREADS=${THREADS:-$(getconf _NPROCESSORS_ONLN)}
+# PyTorch allocates in every step: memory that is kept, on large pages, is its
+# best case.
+# shellcheck disable=SC2034
+TUNED=glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1000000000000:glibc.malloc.top_pad=1000000000
 
 # has_peer MODULE...: can the interpreter import them?
 has_peer() {

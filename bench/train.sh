@@ -11,9 +11,6 @@ set -eu
 
 STEPS=${STEPS:-6}
 PEERS=${PEERS:-eager}
-# PyTorch allocates in every step: memory that is kept, on large pages, is its
-# best case.
-TUNED=glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1000000000000:glibc.malloc.top_pad=1000000000
 [ $# -gt 0 ] || set -- resnet50:224:16:fp32 resnet50:224:16:bf16 \
     resnet18:64:64:fp32 resnet18:64:64:bf16
 if ! has_peer torch torchvision; then

@@ -177,7 +177,7 @@ static int check_all(struct step *s, double c[2])
     return 0;
 }
 
-static int update(struct step *s, double lr, struct step_result *res)
+int step_update(struct step *s, double lr, struct step_result *res)
 {
     double c[2] = {0, 0}, unscale = 1 / s->scaler.scale, coef = 1;
     bool finite;
@@ -237,7 +237,7 @@ static int finish(struct step *s, double lr, struct step_result *res)
     u = clock_s();
     res->comm_s = u - t;
     fault_point("step");
-    if (update(s, lr, res) < 0)
+    if (step_update(s, lr, res) < 0)
         return -1;
     profile_phase(s->profile, "update", u);
     t = clock_s();

@@ -70,6 +70,9 @@ int step_run(struct step *s, struct input *in, double lr,
 /* The same on one micro-batch that is at hand, again and again: for bench. */
 int step_batch(struct step *s, const struct input_batch *b, double lr,
                struct step_result *res) MUST_CHECK;
+/* The end of a step, of gradients that are there: check, clip, update, and what
+ * became of it in grad_norm, lr, skipped. */
+int step_update(struct step *s, double lr, struct step_result *res) MUST_CHECK;
 /* Name of the first parameter with a gradient that is not finite, or NULL. */
 const char *step_nonfinite(struct step *s);
 
