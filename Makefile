@@ -201,18 +201,21 @@ $(HOSTGPU)/libhostgpu.so: $(OBJ)/pic/t/hostgpu/cudart.o
 $(HOSTGPU)/libcudnn.so.9: $(OBJ)/pic/t/hostgpu/cudnn.o $(addprefix \
 		$(OBJ)/pic/lib/,tensor/dtype.o util/err.o util/utf8.o util/buf.o) $(HOSTGPU)/libhostgpu.so
 	$(Q)$(CC) -shared $(LDFLAGS) -Wl,--no-undefined -Wl,-rpath,'$$ORIGIN' -o $@ $^ -lm
+$(HOSTGPU)/libnccl.so.2: $(OBJ)/pic/t/hostgpu/nccl.o $(addprefix \
+		$(OBJ)/pic/lib/,tensor/dtype.o util/err.o util/utf8.o util/buf.o) $(HOSTGPU)/libhostgpu.so
+	$(Q)$(CC) -shared $(LDFLAGS) -Wl,--no-undefined -Wl,-rpath,'$$ORIGIN' -o $@ $^ -lm
 $(HOSTGPU)/engine-cuda.so: $(CUDA_CU:lib/engine/cuda/%.cu=$(OBJ)/hostgpu/%.o) \
-		$(call obj_of,pic/,$(CUDA_C)) $(HOSTGPU)/libhostgpu.so $(HOSTGPU)/libcudnn.so.9
+		$(call obj_of,pic/,$(CUDA_C)) $(HOSTGPU)/libhostgpu.so $(HOSTGPU)/libcudnn.so.9 $(HOSTGPU)/libnccl.so.2
 	$(call say,LD $@)
 	$(Q)$(CC) -shared $(LDFLAGS) -fopenmp -Wl,--no-undefined -Wl,-rpath,'$$ORIGIN' \
-	    -o $@ $(filter-out %/libcudnn.so.9,$^) -ldl -lm
+	    -o $@ $(filter-out %/libcudnn.so.9 %/libnccl.so.2,$^) -ldl -lm
 
 # ---- tests
 
 UNIT = $(patsubst t/unit/%.c,$(B)/t/%.t,$(sort $(wildcard t/unit/*.c))) \
 	$(if $(HAVE_CUDA),$(patsubst t/gpu/%.c,$(B)/t/%.t,$(sort $(wildcard t/gpu/*.c))))
 $(B)/t/%.t: $(OBJ)/t/gpu/%.o $(addprefix $(OBJ)/lib/engine/cuda/,\
-		cuconvgraph.o cugraph.o cudnnlib.o) $(foreach l,$(LINK_test),$(OBJ)/lib$(l).a)
+		cuconvgraph.o cugraph.o cudnnlib.o culib.o nccllib.o) $(foreach l,$(LINK_test),$(OBJ)/lib$(l).a)
 	@mkdir -p $(@D)
 	$(call say,LD $@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(foreach l,$(LINK_test),$(LIBS_$(l)))

@@ -2,7 +2,6 @@
  * of allreduce-ring. */
 #include "accel-worker.h"
 
-#include "io/ctl.h"
 #include "io/recipe.h"
 #include "train/comm.h"
 #include "train/step.h"
@@ -43,6 +42,7 @@ struct opt bench_opts[] = {{.name = "steps",
                             .type = OPT_FLAG,
                             .addr = &o.forward,
                             .help = "prediction only"},
+                           WORKER_RANKS_ROWS,
                            WORKER_ENGINE_ROWS,
                            OPT_END};
 
@@ -93,10 +93,9 @@ static int one(struct step *s, struct classifier *m,
     return r;
 }
 
-static int join(struct comm **c, const struct params *ps)
+static int join(struct comm **c, struct engine *e, const struct params *ps)
 {
     struct sigaction ignore = {.sa_handler = SIG_IGN};
-    char layout[33], digest[33];
 
     if (o.forward || !comm_available()) {
         *c = comm_null();
@@ -105,10 +104,7 @@ static int join(struct comm **c, const struct params *ps)
     /* A ring that is gone is an error that can be told. */
     if (sigaction(SIGPIPE, &ignore, NULL) < 0)
         return err_sys(ERR_SYSTEM, "sigaction");
-    params_layout(ps, layout);
-    recipe_digest(&recipe, digest);
-    *c = comm_pipe(CTL_FD_IN, CTL_FD_OUT, layout, digest, 0, 600000);
-    return *c ? 0 : -1;
+    return worker_join(c, e, ps, 0, 600000);
 }
 
 static void report(struct engine *e, const struct times *times, int64_t n,
@@ -162,7 +158,7 @@ static int run_bench(struct engine *e, struct classifier *m, int64_t n)
     synthetic(&b, n, m->classes);
     logits = xcalloc((size_t)(n * m->classes), sizeof *logits);
     if (params_fresh(&m->params, (uint64_t)recipe.seed) < 0 ||
-        join(&comm, &m->params) < 0 ||
+        join(&comm, e, &m->params) < 0 ||
         (!o.forward && step_init(&s, m, comm, &recipe, false) < 0))
         goto out;
     b.rows = n * comm->world;

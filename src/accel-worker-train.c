@@ -118,6 +118,7 @@ struct opt train_opts[] = {
      .arg = "N",
      .help = "size of the data set, for --print-lr"},
     WORKER_WORLD_ROW(&o.world, "number of ranks, for --print-lr"),
+    WORKER_RANKS_ROWS,
     WORKER_ENGINE_ROWS,
     OPT_END};
 
@@ -140,9 +141,8 @@ static int print_lr(void)
     return 0;
 }
 
-static int open_comm(struct comm **comm, const struct params *ps)
+static int open_comm(struct comm **comm, const struct worker *w)
 {
-    char layout[33], digest[33];
     const char *world = getenv("WORLD_SIZE");
     int64_t samples = 0;
 
@@ -155,13 +155,9 @@ static int open_comm(struct comm **comm, const struct params *ps)
         *comm = comm_null();
         return 0;
     }
-    params_layout(ps, layout);
-    recipe_digest(&recipe, digest);
     if (o.out && run_progress(o.out, &samples) < 0)
         return -1;
-    *comm = comm_pipe(CTL_FD_IN, CTL_FD_OUT, layout, digest, samples,
-                      o.timeout * 1000);
-    return *comm ? 0 : -1;
+    return worker_join(comm, w->e, &w->m.params, samples, o.timeout * 1000);
 }
 
 /* Everything that is opened in turn, so that it is closed in one place. */
@@ -196,7 +192,7 @@ static int train_session(struct session *s, const struct command *c,
     if (status)
         return status;
     if (worker_begin(&s->w, s->hello.classes, true) < 0 ||
-        open_comm(&s->comm, &s->w.m.params) < 0)
+        open_comm(&s->comm, &s->w) < 0)
         return -1;
     s->settings = worker_settings(c);
     r->settings = s->settings;

@@ -39,9 +39,8 @@ static int open_engine(struct engine **e)
         return err_set(ERR_USAGE, "--engine-level: \"%s\": B or C is meant",
                        level);
     c.level = level ? level[0] : 0;
-
-    if (c.device < 0 && local)
-        c.device = (int)strtol(local, NULL, 10);
+    if (local)
+        c.local = (int)(strtol(local, NULL, 10) & 0xffff);
     if (engine_open(e, worker_engine.name, &c) < 0)
         return -1;
     if (engine_precision(*e, worker_dtype()) < 0) {

@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "model/model.h"
+#include "train/comm.h"
 #include "util/opt.h"
 
 #define WORKER_PROGRAM "accel-worker " MILLRACE_VERSION
@@ -66,6 +67,36 @@ extern struct worker_engine worker_engine;
         .name = "trace", .type = OPT_STRING, .addr = &worker_engine.trace,     \
         .arg = "FILE", .help = "write every call of the engine to FILE"        \
     }
+
+/* Rows of the commands that are one rank of several. */
+struct worker_ranks {
+    int reduce; /* enum comm_by */
+    int wire;
+    bool share;
+};
+extern struct worker_ranks worker_ranks;
+#define WORKER_RANKS_ROWS                                                      \
+    {.name = "reduce",                                                         \
+     .env = "ACCEL_REDUCE",                                                    \
+     .type = OPT_CHOICE,                                                       \
+     .addr = &worker_ranks.reduce,                                             \
+     .def = "auto",                                                            \
+     .choices = "auto|ring|nccl",                                              \
+     .help = "who adds gradients: allreduce-ring, or the devices by NCCL"},    \
+        {.name = "wire",                                                       \
+         .type = OPT_CHOICE,                                                   \
+         .addr = &worker_ranks.wire,                                           \
+         .def = "f32",                                                         \
+         .choices = "f32|bf16|f16",                                            \
+         .help = "numbers that NCCL adds and carries"},                        \
+    {                                                                          \
+        .name = "share-device", .type = OPT_FLAG, .addr = &worker_ranks.share, \
+        .help = "more ranks than devices: they take turns"                     \
+    }
+/* Join the others through descriptors CTL_FD_IN and CTL_FD_OUT; sums are taken in
+ * the engine's memory. NULL in *comm where it fails. */
+int worker_join(struct comm **comm, struct engine *e, const struct params *ps,
+                int64_t samples, int64_t timeout_ms) MUST_CHECK;
 
 /* What would be on so many ranks; where: int64_t * that gets the number. */
 #define WORKER_WORLD_ROW(where, text)                                          \

@@ -368,6 +368,118 @@ int engine_finish(struct engine *e)
     return done(e, start, "finish", 0, e->b.ops->finish(e->dev));
 }
 
+uint64_t engine_identity(const struct engine *e)
+{
+    return e->b.ops->identity ? e->b.ops->identity(e->dev) : 0;
+}
+
+/* ---- beside the queue */
+
+static int check_beside(const struct engine *e, const char *what)
+{
+    if (!e->b.ops->fetch)
+        return err_set(ERR_INTERNAL, "%s: %s: its memory is the host's",
+                       e->name, what);
+    return 0;
+}
+
+int engine_host_alloc(struct engine *e, size_t bytes, void **p)
+{
+    double start = trace_begin(e);
+
+    *p = NULL;
+    if (check_beside(e, "host_alloc") < 0)
+        return -1;
+    return done(e, start, "host_alloc", bytes,
+                e->b.ops->host_alloc(e->dev, bytes, p));
+}
+
+void engine_host_free(struct engine *e, void *p)
+{
+    if (p)
+        e->b.ops->host_free(e->dev, p);
+}
+
+int engine_fetch(struct engine *e, void *host, const void *src, size_t n,
+                 int mark)
+{
+    double start = trace_begin(e);
+
+    if (check_beside(e, "fetch") < 0 || check_mark(e, mark) < 0)
+        return -1;
+    return done(e, start, "fetch", n,
+                e->b.ops->fetch(e->dev, host, src, n, mark));
+}
+
+int engine_send(struct engine *e, void *dst, const void *host, size_t n,
+                int mark)
+{
+    double start = trace_begin(e);
+
+    if (check_beside(e, "send") < 0 || check_mark(e, mark) < 0)
+        return -1;
+    return done(e, start, "send", n,
+                e->b.ops->send(e->dev, dst, host, n, mark));
+}
+
+int engine_after(struct engine *e, int mark)
+{
+    double start = trace_begin(e);
+
+    if (check_beside(e, "after") < 0 || check_mark(e, mark) < 0)
+        return -1;
+    return done(e, start, "after", (size_t)mark, e->b.ops->after(e->dev, mark));
+}
+
+/* ---- teams */
+
+int engine_team_version(struct engine *e)
+{
+    int v;
+
+    if (!e->b.ops->team_version)
+        return err_set(ERR_UNAVAILABLE, "engine %s brings no collectives",
+                       e->name);
+    v = e->b.ops->team_version(e->dev);
+    return v < 0 ? failed(e, "ranks") : v;
+}
+
+int engine_team_id(struct engine *e, void *id)
+{
+    double start = trace_begin(e);
+
+    return done(e, start, "team_id", 0, e->b.ops->team_id(e->dev, id));
+}
+
+int engine_team_join(struct engine *e, const struct engine_team *t)
+{
+    double start = trace_begin(e);
+
+    return done(e, start, "team_join", (size_t)t->world,
+                e->b.ops->team_join(e->dev, t));
+}
+
+int engine_team_start(struct engine *e, enum team_op op, float *p, int64_t n,
+                      const int64_t *end)
+{
+    double start = trace_begin(e);
+
+    return done(e, start, "team_start", (size_t)n * sizeof *p,
+                e->b.ops->team_start(e->dev, op, p, n, end));
+}
+
+int engine_team_wait(struct engine *e)
+{
+    double start = trace_begin(e);
+
+    return done(e, start, "team_wait", 0, e->b.ops->team_wait(e->dev));
+}
+
+void engine_team_leave(struct engine *e)
+{
+    e->b.ops->team_leave(e->dev);
+}
+
 /* ---- convolution */
 
 /* Level B is single convolutions, with at most a bias and an activation. */

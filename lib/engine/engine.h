@@ -40,6 +40,7 @@ struct engine; /* an open device */
 
 struct engine_config {
     int device;         /* ordinal among visible devices; -1: choose */
+    int local;          /* chosen: of rank number local of this host */
     int threads;        /* CPU engines; 0: OMP_NUM_THREADS or all allowed */
     const char *dir;    /* where plugins are looked for first; NULL: none */
     const char *trace;  /* path of a trace of every call; NULL: none */
@@ -149,6 +150,34 @@ struct conv_args {
 
 struct conv_plan; /* the engine's own */
 
+/* ---- ranks: sums in the memory of devices, by a library that the engine brings
+ *
+ * The ranks of a team each have a device. One makes an identifier, all join with
+ * it; from then on each makes the same calls in the same order. A sum is
+ * enqueued: it begins when the work that was enqueued before it is done and runs
+ * beside what comes after; that finds it done behind team_wait.
+ *
+ * A rank that is lost leaves the others waiting. So every wait for the device asks
+ * failed(arg), and after timeout_ms gives up: the team is broken off and every
+ * further call fails with ERR_PEER.
+ */
+#define ENGINE_TEAM_ID 128
+
+struct engine_team {
+    unsigned char id[ENGINE_TEAM_ID];
+    int rank, world;
+    enum dtype wire;           /* F32, BF16, F16: what travels in a sum */
+    int64_t timeout_ms;        /* 0: for ever */
+    bool (*failed)(void *arg); /* has somebody said that the run is over? */
+    void *arg;
+};
+
+enum team_op {
+    TEAM_SUM,  /* p [n] f32 in place, numbers of the wire's dtype */
+    TEAM_MEAN, /* the sum over the number of ranks, fp32 throughout */
+    TEAM_GATHER /* rank r gives p[end[r-1], end[r]), all get all; end[world-1]=n */
+};
+
 /* ---- the table that a backend fills; only engine.c calls through it */
 struct engine_ops {
     int abi; /* ENGINE_ABI of its build */
@@ -164,6 +193,8 @@ struct engine_ops {
     /* Compute dtype: 0 refused (why says it), 1 emulated, slow, 2 native. */
     int (*precision)(void *dev, enum dtype t, char *why, size_t n);
     bool host_memory; /* its addresses are the host's */
+    /* A number that no two devices of any host share, below 2^53. */
+    uint64_t (*identity)(void *dev);
 
     int (*alloc)(void *dev, size_t bytes, void **p); /* 64-byte aligned */
     void (*free)(void *dev, void *p);
@@ -176,6 +207,23 @@ struct engine_ops {
     int (*mark)(void *dev, int mark);   /* mark 0..63, may be set again */
     int (*passed)(void *dev, int mark); /* 1, 0, -1 */
     int (*finish)(void *dev);
+
+    /* Beside the queue, for engines whose memory is not the host's; see
+     * engine_fetch. */
+    int (*host_alloc)(void *dev, size_t bytes, void **p);
+    void (*host_free)(void *dev, void *p);
+    int (*fetch)(void *dev, void *host, const void *src, size_t n, int mark);
+    int (*send)(void *dev, void *dst, const void *host, size_t n, int mark);
+    int (*after)(void *dev, int mark);
+
+    /* Teams; NULL: none. team_version: of the library, or -1 and why not. */
+    int (*team_version)(void *dev);
+    int (*team_id)(void *dev, void *id);
+    int (*team_join)(void *dev, const struct engine_team *t);
+    int (*team_start)(void *dev, enum team_op op, float *p, int64_t n,
+                      const int64_t *end);
+    int (*team_wait)(void *dev);
+    void (*team_leave)(void *dev);
 
     int (*conv_available)(void *dev, const struct conv_desc *d);
     int (*conv_plan)(void *dev, const struct conv_desc *d,
@@ -239,6 +287,33 @@ int engine_fill(struct engine *e, void *dst, int byte, size_t n) MUST_CHECK;
 int engine_mark(struct engine *e, int mark) MUST_CHECK;
 int engine_passed(struct engine *e, int mark) MUST_CHECK;
 int engine_finish(struct engine *e) MUST_CHECK;
+uint64_t engine_identity(const struct engine *e); /* 0: the host itself */
+
+/*
+ * Copies beside the queue, to and from memory of engine_host_alloc (pinned on a
+ * GPU), on engines whose memory is not the host's. fetch begins when the work
+ * enqueued before it is done; send begins at once: nothing enqueued may be using
+ * dst. Both set the mark, passed when the copy is done; engine_after lets the
+ * queue go on only then. Freed by engine_host_free before the engine closes.
+ */
+int engine_host_alloc(struct engine *e, size_t bytes, void **p) MUST_CHECK;
+void engine_host_free(struct engine *e, void *p); /* NULL allowed */
+int engine_fetch(struct engine *e, void *host, const void *src, size_t n,
+                 int mark) MUST_CHECK;
+int engine_send(struct engine *e, void *dst, const void *host, size_t n,
+                int mark) MUST_CHECK;
+int engine_after(struct engine *e, int mark) MUST_CHECK;
+
+/* Version of the library for teams, such as 22809; -1 and ERR_UNAVAILABLE where
+ * there is none, or it cannot serve. */
+int engine_team_version(struct engine *e) MUST_CHECK;
+int engine_team_id(struct engine *e, void *id) MUST_CHECK;
+int engine_team_join(struct engine *e, const struct engine_team *t) MUST_CHECK;
+int engine_team_start(struct engine *e, enum team_op op, float *p, int64_t n,
+                      const int64_t *end) MUST_CHECK;
+int engine_team_wait(struct engine *e) MUST_CHECK;
+/* Before what failed(arg) looks at is gone. */
+void engine_team_leave(struct engine *e);
 
 /* 1 or 0. */
 int engine_conv_available(struct engine *e, const struct conv_desc *d);

@@ -31,6 +31,7 @@
 #ifndef TRAIN_COMM_H
 #define TRAIN_COMM_H
 
+#include "engine/engine.h"
 #include "util/err.h"
 
 #include <stdbool.h>
@@ -41,7 +42,8 @@
 enum comm_what {
     COMM_ALL,     /* every rank gets the whole sum */
     COMM_SCATTER, /* each rank the sum of its slice */
-    COMM_GATHER   /* nothing is added: each gives its slice, all get all */
+    COMM_GATHER,  /* nothing is added: each gives its slice, all get all */
+    COMM_MEAN     /* every rank gets the sum over the number of ranks */
 };
 
 enum comm_op {
@@ -60,9 +62,15 @@ struct comm {
     bool shares;  /* buckets go through shared memory (io/slots.h) */
     int share;    /* number of the slice of this rank (ctl_slice, io/ctl.h) */
     int64_t step; /* set by the caller; goes into messages */
-    /* Sums with an infinity or a NaN, of all buckets waited for so far. */
+    /* Sums with an infinity or a NaN, of all buckets waited for so far; those
+     * that a device added itself are not looked at. */
     int64_t nonfinite;
     const struct comm_ops *ops;
+    struct { /* comm.c: a mean that is under way */
+        float *g;
+        int64_t numel;
+        int bucket;
+    } mean;
 };
 
 /* One rank alone: sums are what is there already. Never fails. */
@@ -79,6 +87,27 @@ struct comm *comm_null(void);
 struct comm *comm_pipe(int fd_in, int fd_out, const char *layout,
                        const char *recipe, int64_t samples,
                        int64_t timeout_ms) MUST_CHECK;
+/*
+ * On top of comm, which it takes: buckets are in the memory of engine e. If that
+ * is the host's, this is comm itself. Else either the device adds them with the
+ * devices of the other ranks (engine_team), by its own order, or copies of them
+ * go to comm and back, while the network works on; the bits are those of comm
+ * then. All ranks call it together. ERR_CONFIG where two ranks have one device and
+ * none may.
+ */
+enum comm_by {
+    COMM_AUTO, /* by the device if it can, on all ranks; says why it cannot */
+    COMM_RING, /* by comm */
+    COMM_NCCL  /* by the device, ERR_UNAVAILABLE if it cannot */
+};
+struct comm_device_options {
+    enum comm_by by;
+    enum dtype wire; /* F32, BF16, F16: what travels when the device adds */
+    int64_t timeout_ms;
+    bool share; /* ranks may have the same device: they take turns */
+};
+struct comm *comm_device(struct comm *comm, struct engine *e,
+                         const struct comm_device_options *o) MUST_CHECK;
 /* Does the program run under allreduce-ring? That sets ACCEL_RING and opens
  * CTL_FD_IN and CTL_FD_OUT. */
 bool comm_available(void);
@@ -88,7 +117,7 @@ bool comm_available(void);
 int comm_start(struct comm *c, int bucket, float *g, int64_t numel) MUST_CHECK;
 /* The same for slices: afterwards own slice of g holds the sum, with the bits
  * that comm_start gives, and the rest is undefined; or, after own slice of g was
- * given, g holds the slices of all. */
+ * given, g holds the slices of all. One COMM_MEAN may be under way. */
 int comm_start_slices(struct comm *c, enum comm_what what, int bucket, float *g,
                       int64_t numel) MUST_CHECK;
 /* Afterwards g holds the sum over all ranks. */
@@ -125,6 +154,7 @@ struct comm_ops {
     void (*abort)(struct comm *c);
     bool (*failed)(struct comm *c);
     void (*free)(struct comm *c);
+    bool means; /* start knows COMM_MEAN */
 };
 
 #endif

@@ -655,7 +655,7 @@ static void pipe_free(struct comm *c)
 
 static const struct comm_ops pipe_ops = {
     pipe_start, pipe_wait,  pipe_reduce, pipe_bcast, pipe_barrier,
-    pipe_end,   pipe_abort, pipe_failed, pipe_free,
+    pipe_end,   pipe_abort, pipe_failed, pipe_free,  false,
 };
 
 struct comm *comm_pipe(int fd_in, int fd_out, const char *layout,

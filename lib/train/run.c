@@ -339,15 +339,21 @@ static int agree(struct run *t, struct step_result *res, int *flags)
 static int same_weights(struct run *t)
 {
     const struct params *ps = &t->m->params;
-    const uint32_t *w = ps->w;
+    const char *w = ps->w;
+    uint32_t part[1 << 14];
+    size_t n, bytes = (size_t)ps->total * sizeof *part;
     uint64_t h = 0xcbf29ce484222325u;
     double v[2];
-    int64_t i;
 
     if (t->comm->world == 1)
         return 0;
-    for (i = 0; i < ps->total; i++)
-        h = (h ^ w[i]) * 0x100000001b3u;
+    for (; bytes > 0; w += n, bytes -= n) {
+        n = bytes < sizeof part ? bytes : sizeof part;
+        if (engine_download(t->m->e, part, w, n) < 0)
+            return -1;
+        for (size_t i = 0; i < n / sizeof *part; i++)
+            h = (h ^ part[i]) * 0x100000001b3u;
+    }
     v[0] = (double)(h >> 11);
     v[1] = -v[0];
     if (comm_reduce(t->comm, COMM_MAX, v, 2) < 0)

@@ -15,11 +15,6 @@ int step_init(struct step *s, struct classifier *m, struct comm *comm,
     void *p;
 
     memset(s, 0, sizeof *s);
-    if (comm->world > 1 && !engine_is_host(m->e))
-        return err_set(ERR_UNAVAILABLE,
-                       "engine %s: ranks: its memory is not the host's and it "
-                       "brings no collectives",
-                       engine_name(m->e));
     if (comm->world > 1 && m->params.pt != DT_F32)
         return err_set(ERR_UNAVAILABLE, "precision fp64: one rank only");
     s->m = m;
@@ -78,18 +73,16 @@ static int exchange(struct step *s)
     struct params *ps = &s->m->params;
     float *buffers = ps->buffers;
     int b, last = s->shard.n_buckets;
-    int64_t i;
 
     if (s->comm->world == 1)
         return 0;
     if (ready(s, ps->total) < 0 ||
-        comm_start(s->comm, last, buffers, ps->buffer_total) < 0)
+        comm_start_slices(s->comm, COMM_MEAN, last, buffers, ps->buffer_total) <
+            0)
         return -1;
     for (b = 0; b <= last; b++)
         if (comm_wait(s->comm, b) < 0)
             return -1;
-    for (i = 0; i < ps->buffer_total; i++)
-        buffers[i] /= (float)s->comm->world;
     return 0;
 }
 

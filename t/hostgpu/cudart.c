@@ -1,13 +1,13 @@
 /*
  * cudart.c - the few calls of the CUDA runtime that the cuda engine makes, on the
- * host, for tests. Work is done when a call returns.
+ * host, for tests.
  *
  * The device's memory is one range. New memory begins as 0xff, which is NaN.
  * With HOSTGPU_GUARD nobody may touch it outside of a launch or a copy: a host
  * that follows a device's address dies of it (slow: two system calls each).
  *
  * HOSTGPU names what is to be met: nodriver, olddriver, nogpu, oldgpu (sm 70),
- * turing (sm 75), nomemory. Without it there is one card of sm 90.
+ * turing (sm 75), nomemory. Without it there is a card of sm 90, or HOSTGPU_GPUS.
  */
 /* What others call, in spite of the flags. */
 #pragma GCC visibility push(default)
@@ -18,12 +18,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #define RANGE ((size_t)8 << 30)
 #define LINE 256
 #define POISON ((size_t)4 << 20) /* bytes of it, for the time it takes */
 #define PAGE 4096
 #define BLOCKS 4096
+#define PINS 512
 
 static struct {
     char *base;
@@ -122,16 +124,44 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *all)
     return cudaSuccess;
 }
 
+static struct {
+    char *p;
+    size_t bytes;
+} pins[PINS];
+
 cudaError_t cudaMallocHost(void **p, size_t bytes)
 {
-    *p = malloc(bytes);
+    int i;
+
+    for (i = 0; i < PINS && pins[i].p; i++)
+        ;
+    if (i == PINS)
+        return cudaErrorMemoryAllocation;
+    *p = pins[i].p = malloc(bytes);
+    pins[i].bytes = bytes;
     return *p ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
 cudaError_t cudaFreeHost(void *p)
 {
+    int i;
+
+    for (i = 0; i < PINS; i++)
+        if (p && pins[i].p == p)
+            pins[i].p = NULL;
     free(p);
     return cudaSuccess;
+}
+
+static bool pinned(const void *p)
+{
+    int i;
+
+    for (i = 0; i < PINS; i++)
+        if (pins[i].p && (const char *)p >= pins[i].p &&
+            (const char *)p < pins[i].p + pins[i].bytes)
+            return true;
+    return false;
 }
 
 /* Is this inside one block? */
@@ -147,33 +177,15 @@ static bool inside(const void *p, size_t n)
     return n == 0;
 }
 
-cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n,
-                            enum cudaMemcpyKind kind, cudaStream_t s)
-{
-    bool to = kind != cudaMemcpyDeviceToHost;
-    bool from = kind != cudaMemcpyHostToDevice;
-
-    (void)s;
-    if ((to && !inside(dst, n)) || (from && !inside(src, n)))
-        return cudaErrorInvalidValue;
-    hostgpu_enter();
-    memmove(dst, src, n);
-    hostgpu_leave();
-    return cudaSuccess;
-}
-
-cudaError_t cudaMemsetAsync(void *dst, int byte, size_t n, cudaStream_t s)
-{
-    (void)s;
-    if (!inside(dst, n))
-        return cudaErrorInvalidValue;
-    hostgpu_enter();
-    memset(dst, byte, n);
-    hostgpu_leave();
-    return cudaSuccess;
-}
-
 /* ---- devices */
+
+/* HOSTGPU_GPUS of them. */
+static int devices(void)
+{
+    const char *n = getenv("HOSTGPU_GPUS");
+
+    return n ? (int)strtol(n, NULL, 10) : 1;
+}
 
 cudaError_t cudaGetDeviceCount(int *n)
 {
@@ -182,7 +194,7 @@ cudaError_t cudaGetDeviceCount(int *n)
         return cudaErrorInsufficientDriver;
     if (met("nogpu"))
         return cudaErrorNoDevice;
-    *n = 1;
+    *n = devices();
     return cudaSuccess;
 }
 
@@ -192,15 +204,26 @@ cudaError_t cudaDriverGetVersion(int *v)
     return cudaSuccess;
 }
 
+static int device_now;
+
 cudaError_t cudaSetDevice(int device)
 {
-    return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
+    if (device < 0 || device >= devices())
+        return cudaErrorInvalidDevice;
+    device_now = device;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDevice(int *device)
+{
+    *device = device_now;
+    return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
 {
-    (void)device;
     memset(p, 0, sizeof *p);
+    p->uuid.bytes[0] = (char)(device + 1);
     snprintf(p->name, sizeof p->name, "the host itself");
     return cudaSuccess;
 }
@@ -226,57 +249,279 @@ cudaError_t cudaGetLastError(void)
     return cudaSuccess;
 }
 
-/* ---- the queue, always empty */
+/* ---- streams
+ *
+ * The first stream of a program does at once what it is told, as long as it need
+ * not wait. Any other does nothing before somebody waits for it or asks: as late as
+ * a card may, so that an order that nobody asked for is not there.
+ */
 
-static char some[1];
+enum item_kind {
+    WORK,
+    WAIT,
+    RECORD
+};
+
+struct item {
+    struct item *next;
+    enum item_kind kind;
+    bool (*run)(void *arg); /* WORK: true when done; arg is freed then */
+    void *arg;
+    cudaEvent_t event;
+    unsigned long number;
+};
+
+struct CUstream_st {
+    struct item *head, *tail;
+    bool lazy, busy;
+};
+
+struct CUevent_st {
+    unsigned long recorded, done;
+    cudaStream_t stream;
+};
+
+static cudaStream_t first_stream;
+
+bool hostgpu_ready(void *stream);
+void hostgpu_enqueue(void *stream, bool (*run)(void *arg), void *arg);
+void hostgpu_drain(void);
+
+static void progress(cudaStream_t s);
+
+static bool item_done(struct item *i)
+{
+    if (i->kind == WAIT) {
+        if (i->event->done < i->number)
+            progress(i->event->stream);
+        return i->event->done >= i->number;
+    }
+    if (i->kind == RECORD) {
+        i->event->done = i->number;
+        return true;
+    }
+    if (!i->run(i->arg))
+        return false;
+    free(i->arg);
+    return true;
+}
+
+/* As far as it goes. */
+static void progress(cudaStream_t s)
+{
+    struct item *i;
+
+    if (s->busy)
+        return;
+    s->busy = true;
+    while (s->head && item_done(s->head)) {
+        i = s->head;
+        s->head = i->next;
+        if (!s->head)
+            s->tail = NULL;
+        free(i);
+    }
+    s->busy = false;
+}
+
+static void append(cudaStream_t s, const struct item *what)
+{
+    struct item *i = malloc(sizeof *i);
+
+    *i = *what;
+    i->next = NULL;
+    if (s->tail)
+        s->tail->next = i;
+    else
+        s->head = i;
+    s->tail = i;
+    if (!s->lazy)
+        progress(s);
+}
+
+/* May something run on the stream at once? */
+bool hostgpu_ready(void *stream)
+{
+    cudaStream_t s = stream;
+
+    if (!s->lazy)
+        progress(s);
+    return !s->lazy && !s->head;
+}
+
+void hostgpu_enqueue(void *stream, bool (*run)(void *arg), void *arg)
+{
+    struct item i = {.kind = WORK, .run = run, .arg = arg};
+
+    append(stream, &i);
+}
+
+static void settle(cudaStream_t s)
+{
+    static const struct timespec pause = {0, 50000};
+
+    for (progress(s); s->head; progress(s))
+        nanosleep(&pause, NULL);
+}
+
+void hostgpu_drain(void)
+{
+    if (first_stream)
+        settle(first_stream);
+}
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
 {
     (void)flags;
-    *s = (cudaStream_t)(void *)some;
+    *s = calloc(1, sizeof **s);
+    (*s)->lazy = first_stream != NULL;
+    if (!first_stream)
+        first_stream = *s;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, unsigned flags,
+                                         int priority)
+{
+    (void)priority;
+    return cudaStreamCreateWithFlags(s, flags);
+}
+
+cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest)
+{
+    *least = 0;
+    *greatest = -5;
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t s)
 {
-    (void)s;
+    if (s->head)
+        return cudaErrorInvalidValue; /* it would not be on a card */
+    if (s == first_stream)
+        first_stream = NULL;
+    free(s);
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
-    (void)s;
+    settle(s);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t s)
+{
+    progress(s);
+    return s->head ? cudaErrorNotReady : cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
+{
+    struct item i = {.kind = WAIT, .event = e, .number = e->recorded};
+
+    (void)flags;
+    append(s, &i);
     return cudaSuccess;
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags)
 {
     (void)flags;
-    *e = (cudaEvent_t)(void *)some;
+    *e = calloc(1, sizeof **e);
     return cudaSuccess;
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t e)
 {
-    (void)e;
+    free(e);
     return cudaSuccess;
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
-    (void)e;
-    (void)s;
+    struct item i = {.kind = RECORD, .event = e, .number = ++e->recorded};
+
+    e->stream = s;
+    append(s, &i);
     return cudaSuccess;
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t e)
 {
-    (void)e;
-    return cudaSuccess;
+    if (e->done < e->recorded)
+        progress(e->stream);
+    return e->done < e->recorded ? cudaErrorNotReady : cudaSuccess;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
-    (void)e;
+    static const struct timespec pause = {0, 50000};
+
+    while (cudaEventQuery(e) == cudaErrorNotReady)
+        nanosleep(&pause, NULL);
+    return cudaSuccess;
+}
+
+/* ---- copies */
+
+struct copy {
+    void *dst;
+    const void *src; /* NULL: bytes of value byte */
+    void *kept;
+    size_t n;
+    int byte;
+};
+
+static bool run_copy(void *arg)
+{
+    struct copy *c = arg;
+
+    hostgpu_enter();
+    if (c->src)
+        memmove(c->dst, c->src, c->n);
+    else
+        memset(c->dst, c->byte, c->n);
+    hostgpu_leave();
+    free(c->kept);
+    return true;
+}
+
+static void copy_on(cudaStream_t s, const struct copy *what)
+{
+    struct copy *c = malloc(sizeof *c);
+
+    *c = *what;
+    hostgpu_enqueue(s, run_copy, c);
+}
+
+/* Memory of the host that is not pinned is read at once and written before the
+ * call returns. */
+cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n,
+                            enum cudaMemcpyKind kind, cudaStream_t s)
+{
+    bool to = kind != cudaMemcpyDeviceToHost;
+    bool from = kind != cudaMemcpyHostToDevice;
+    struct copy c = {.dst = dst, .src = src, .n = n};
+
+    if ((to && !inside(dst, n)) || (from && !inside(src, n)))
+        return cudaErrorInvalidValue;
+    if (!from && !pinned(src) && !hostgpu_ready(s)) {
+        c.src = c.kept = malloc(n);
+        memcpy(c.kept, src, n);
+    }
+    copy_on(s, &c);
+    if (!to && !pinned(dst))
+        settle(s);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *dst, int byte, size_t n, cudaStream_t s)
+{
+    struct copy c = {.dst = dst, .n = n, .byte = byte};
+
+    if (!inside(dst, n))
+        return cudaErrorInvalidValue;
+    copy_on(s, &c);
     return cudaSuccess;
 }

@@ -36,6 +36,7 @@ struct descriptor {
 
 void hostgpu_enter(void);
 void hostgpu_leave(void);
+void hostgpu_drain(void); /* all of the first stream is done */
 
 static const char *last = "";
 
@@ -380,6 +381,7 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t p,
     config = of(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
     graph = of(config, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
     memcpy(&work, get(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, 1), sizeof work);
+    hostgpu_drain();
     hostgpu_enter();
     memset(work, 255, WORKSPACE);
     convolve(of(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS), pack);

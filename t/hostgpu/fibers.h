@@ -14,6 +14,7 @@
 #define T_HOSTGPU_FIBERS_H
 
 #include <math.h>
+#include <new>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +44,9 @@ struct dim3 : uint3 {
 extern "C" {
 void hostgpu_enter(void); /* the device's memory may be touched */
 void hostgpu_leave(void);
+/* May a launch run at once? Else it is done when its turn on the stream comes. */
+bool hostgpu_ready(void *stream);
+void hostgpu_enqueue(void *stream, bool (*run)(void *arg), void *arg);
 }
 
 #define HOSTGPU_THREADS 256
@@ -199,10 +203,40 @@ template <class F> static void hostgpu_run(dim3 grid, bool barriers, F f)
     hostgpu_leave();
 }
 
+/* A launch that has to wait, with its arguments as they were. */
+template <class F> struct hostgpu_job {
+    dim3 grid;
+    bool barriers;
+    F f;
+};
+
+template <class F> static bool hostgpu_late(void *arg)
+{
+    hostgpu_job<F> *j = (hostgpu_job<F> *)arg;
+
+    hostgpu_run(j->grid, j->barriers, j->f);
+    return true;
+}
+
+template <class K, class... A>
+static void hostgpu_launch(void *stream, dim3 grid, bool barriers, K k, A... a)
+{
+    auto f = [=] { k(a...); };
+    typedef hostgpu_job<decltype(f)> job;
+
+    if (hostgpu_ready(stream))
+        hostgpu_run(grid, barriers, f);
+    else
+        hostgpu_enqueue(stream, hostgpu_late<decltype(f)>,
+                        new (malloc(sizeof(job))) job{grid, barriers, f});
+}
+
 #define GPU_LAUNCH(k, grid, l, ...)                                            \
-    ((void)(l), hostgpu_run(grid, true, [&] { (k)(__VA_ARGS__); }))
+    hostgpu_launch((l)->stream, grid, true, [](auto... a) { (k)(a...); },      \
+                   __VA_ARGS__)
 #define GPU_LAUNCH_FLAT(k, grid, l, ...)                                       \
-    ((void)(l), hostgpu_run(grid, false, [&] { (k)(__VA_ARGS__); }))
+    hostgpu_launch((l)->stream, grid, false, [](auto... a) { (k)(a...); },     \
+                   __VA_ARGS__)
 #define GPU_LAST_ERROR() 0
 
 #endif

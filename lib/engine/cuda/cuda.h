@@ -6,8 +6,9 @@
  * of cuDNN (cugraph.h) for convolutions; the .cu files run the kernels (cuk.h).
  * What is offered is level B of gpu-engine: single convolutions, everything else
  * by our kernels. The richer forms of level C would be further cases of
- * cuda_conv_available and of the graph in cuconv.c; a graph of the whole step and
- * NCCL would stand beside the stream in struct cuda.
+ * cuda_conv_available and of the graph in cuconv.c; a graph of the whole step would
+ * stand beside the stream in struct cuda. cuside.c copies beside the queue, and
+ * cuteam.c (nccllib.h) adds over ranks.
  *
  * Errors of the runtime become err_set sentences by cuda_check.
  */
@@ -21,6 +22,7 @@
 #include <cuda_runtime_api.h>
 
 #define CUDA_MARKS 64
+struct cuteam;
 /* Uploads go through pinned memory, in pieces; a piece is filled while the one
  * before it travels. */
 #define CUDA_STAGES 4
@@ -43,6 +45,9 @@ struct cuda {
     struct cudnn lib;
     cudnnHandle_t handle;
     bool deterministic, tf32;
+    uint64_t identity;
+    cudaStream_t in, out; /* copies beside the queue, once there are any */
+    struct cuteam *team;  /* cuteam.h, NULL: none */
 };
 
 /* 0, or -1 and ERR_UNAVAILABLE "what: the runtime's words". */
@@ -52,6 +57,19 @@ int cuda_check(cudaError_t e, const char *what) MUST_CHECK;
 int cuda_devices(void) MUST_CHECK;
 /* Is the device of a kind that this build has code for? name has 80 bytes. */
 int cuda_device_fits(int device, char *name, int *capability) MUST_CHECK;
+/* A number made of its UUID, below 2^53 and not 0. */
+uint64_t cuda_device_identity(int device);
+
+/* cuside.c. Wait for an event, or for the queue (NULL): 0, or -1 when the team
+ * broke meanwhile. */
+int cuda_wait(struct cuda *c, cudaEvent_t event, const char *what) MUST_CHECK;
+int64_t cuda_clock_ms(void);
+/* Entries of the table. */
+int cuda_host_alloc(void *dev, size_t bytes, void **p);
+void cuda_host_free(void *dev, void *p);
+int cuda_fetch(void *dev, void *host, const void *src, size_t n, int mark);
+int cuda_send(void *dev, void *dst, const void *host, size_t n, int mark);
+int cuda_after(void *dev, int mark);
 
 /* cuconv.c: entries of the table. */
 int cuda_conv_available(void *dev, const struct conv_desc *d);

@@ -1,5 +1,5 @@
 /* The cuda engine's table: opening, memory, the queue, kernels. */
-#include "engine/cuda/cuda.h"
+#include "engine/cuda/cuteam.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,8 +36,15 @@ static void dev_close(void *dev)
 
     if (!c)
         return;
+    cuda_team_leave(c);
+    if (c->team)
+        return; /* the device hangs; the process is about to end */
     if (c->stream)
         cudaStreamSynchronize(c->stream);
+    if (c->in)
+        cudaStreamDestroy(c->in);
+    if (c->out)
+        cudaStreamDestroy(c->out);
     if (c->handle)
         c->lib.Destroy(c->handle);
     for (i = 0; i < CUDA_MARKS; i++)
@@ -56,18 +63,19 @@ static void dev_close(void *dev)
     free(c);
 }
 
-static int choose_device(struct cuda *c, int wanted)
+static int choose_device(struct cuda *c, int wanted, int local)
 {
     int n = cuda_devices();
 
     if (n < 0)
         return -1;
-    c->device = wanted < 0 ? 0 : wanted;
+    c->device = wanted < 0 ? local % n : wanted;
     if (c->device >= n)
         return err_set(ERR_UNAVAILABLE, "device %d: there %s %d", wanted,
                        n == 1 ? "is" : "are", n);
     if (cuda_device_fits(c->device, c->name, &c->capability) < 0)
         return -1;
+    c->identity = cuda_device_identity(c->device);
     return cuda_check(cudaSetDevice(c->device), "device");
 }
 
@@ -103,7 +111,8 @@ static int dev_open(const struct engine_config *config, void **dev)
 
     c->deterministic = config->deterministic;
     c->tf32 = config->tf32;
-    if (cudnn_open(&c->lib) < 0 || choose_device(c, config->device) < 0 ||
+    if (cudnn_open(&c->lib) < 0 ||
+        choose_device(c, config->device, config->local) < 0 ||
         make_queue(c) < 0 ||
         cudnn_check(&c->lib, c->lib.Create(&c->handle), "open") < 0 ||
         cudnn_check(&c->lib, c->lib.SetStream(c->handle, c->stream), "stream") <
@@ -169,8 +178,12 @@ static int dev_alloc(void *dev, size_t bytes, void **p)
 
 static void dev_free(void *dev, void *p)
 {
-    (void)dev;
-    cudaFree(p); /* waits for what uses it */
+    struct cuda *c = dev;
+
+    /* it waits for what uses it: not where nothing ends any more */
+    if (!c->team || cuteam_alive(c->team, cuda_clock_ms()) == 0)
+        cudaFree(p);
+    err_clear();
 }
 
 /* The source may be written over when this returns. */
@@ -183,8 +196,7 @@ static int dev_upload(void *dev, void *dst, const void *src, size_t n)
     for (at = 0; at < n; at += len) {
         i = c->next_stage;
         len = n - at < CUDA_STAGE ? n - at : CUDA_STAGE;
-        if (c->stage[i].busy &&
-            cuda_check(cudaEventSynchronize(c->stage[i].sent), "upload") < 0)
+        if (c->stage[i].busy && cuda_wait(c, c->stage[i].sent, "upload") < 0)
             return -1;
         memcpy(c->stage[i].p, (const char *)src + at, len);
         if (cuda_check(cudaMemcpyAsync((char *)dst + at, c->stage[i].p, len,
@@ -203,11 +215,14 @@ static int dev_download(void *dev, void *dst, const void *src, size_t n)
 {
     struct cuda *c = dev;
 
+    /* A copy to memory that is not pinned waits by itself, and for ever. */
+    if (c->team && cuda_wait(c, NULL, "download") < 0)
+        return -1;
     if (cuda_check(
             cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToHost, c->stream),
             "download") < 0)
         return -1;
-    return cuda_check(cudaStreamSynchronize(c->stream), "download");
+    return cuda_wait(c, NULL, "download");
 }
 
 static int dev_copy(void *dev, void *dst, const void *src, size_t n)
@@ -249,7 +264,7 @@ static int dev_finish(void *dev)
 {
     struct cuda *c = dev;
 
-    return cuda_check(cudaStreamSynchronize(c->stream), "finish");
+    return cuda_wait(c, NULL, "finish");
 }
 
 /* ---- kernels */
@@ -269,6 +284,11 @@ static int dev_run(void *dev, enum kernel k, const void *args)
     return cuda_check((cudaError_t)r, "launch");
 }
 
+static uint64_t dev_identity(void *dev)
+{
+    return ((struct cuda *)dev)->identity;
+}
+
 static const struct engine_ops ops = {
     .abi = ENGINE_ABI,
     .name = "cuda",
@@ -279,6 +299,7 @@ static const struct engine_ops ops = {
     .last_error = dev_last_error,
     .precision = dev_precision,
     .host_memory = false,
+    .identity = dev_identity,
     .alloc = dev_alloc,
     .free = dev_free,
     .upload = dev_upload,
@@ -288,6 +309,17 @@ static const struct engine_ops ops = {
     .mark = dev_mark,
     .passed = dev_passed,
     .finish = dev_finish,
+    .host_alloc = cuda_host_alloc,
+    .host_free = cuda_host_free,
+    .fetch = cuda_fetch,
+    .send = cuda_send,
+    .after = cuda_after,
+    .team_version = cuda_team_version,
+    .team_id = cuda_team_id,
+    .team_join = cuda_team_join,
+    .team_start = cuda_team_start,
+    .team_wait = cuda_team_wait,
+    .team_leave = cuda_team_leave,
     .conv_available = cuda_conv_available,
     .conv_plan = cuda_conv_plan,
     .conv_pack = cuda_conv_pack,

@@ -1,61 +1,24 @@
 #include "engine/cuda/cudnnlib.h"
 
-#include <dlfcn.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "engine/cuda/culib.h"
+
 #include <string.h>
 
 #define LIBRARY "libcudnn.so.9"
-#ifndef CUDA_LIBDIR
-#    define CUDA_LIBDIR ""
-#endif
-
-static void *open_in(const char *dir)
-{
-    char *path = xstrfmt("%s%s" LIBRARY, dir, dir[0] ? "/" : "");
-    void *dl = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-
-    free(path);
-    return dl;
-}
-
-static int find_calls(struct cudnn *c)
-{
-    void *p;
-
-/* POSIX, dlsym: a function's address comes as an object's. */
-#define X(call)                                                                \
-    p = dlsym(c->dl, "cudnn" #call);                                           \
-    if (!p)                                                                    \
-        return err_set(ERR_UNAVAILABLE, "%s: no cudnn%s", LIBRARY, #call);     \
-    memcpy(&c->call, &p, sizeof p);
-    CUDNN_CALLS(X)
-#undef X
-    return 0;
-}
+#define TEXT(x) #x
+#define VERSION(major, minor) "cuDNN " TEXT(major) "." TEXT(minor)
 
 int cudnn_open(struct cudnn *c)
 {
-    const char *dir = getenv("ENGINE_DIR"), *why;
-
     memset(c, 0, sizeof *c);
-    if (dir && dir[0]) {
-        c->dl = open_in(dir);
-        why = c->dl ? NULL : dlerror();
-        if (why && !strstr(why, "No such file"))
-            return err_set(ERR_UNAVAILABLE, "cannot load %s", why);
-    }
+    c->dl = culib_open(LIBRARY, VERSION(CUDNN_MAJOR, CUDNN_MINOR));
     if (!c->dl)
-        c->dl = open_in("");
-    if (!c->dl && strlen(CUDA_LIBDIR) > 0)
-        c->dl = open_in(CUDA_LIBDIR);
-    if (!c->dl)
-        return err_set(ERR_UNAVAILABLE,
-                       "cannot load %s (set LD_LIBRARY_PATH or ENGINE_DIR); "
-                       "built against cuDNN %d.%d",
-                       LIBRARY, CUDNN_MAJOR, CUDNN_MINOR);
-    if (find_calls(c) < 0)
         return -1;
+#define X(call)                                                                \
+    if (culib_find(c->dl, LIBRARY, "cudnn" #call, &c->call) < 0)               \
+        return -1;
+    CUDNN_CALLS(X)
+#undef X
     if (c->GetVersion() / 10000 != CUDNN_MAJOR)
         return err_set(ERR_UNAVAILABLE, "%s is version %zu: %d is needed",
                        LIBRARY, c->GetVersion(), CUDNN_MAJOR);

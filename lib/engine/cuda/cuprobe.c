@@ -75,3 +75,16 @@ int cuda_device_fits(int device, char *name, int *capability)
                        CUDA_OLDEST % 10, *capability);
     return 0;
 }
+
+uint64_t cuda_device_identity(int device)
+{
+    struct cudaDeviceProp p;
+    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
+    size_t i;
+
+    if (cudaGetDeviceProperties(&p, device) != cudaSuccess)
+        return 0;
+    for (i = 0; i < sizeof p.uuid; i++)
+        h = (h ^ (unsigned char)p.uuid.bytes[i]) * 0x100000001b3u;
+    return h >> 11 ? h >> 11 : 1;
+}

@@ -1,0 +1,93 @@
+/* Beside the queue of the cuda engine: copies by streams of their own, and the
+ * waits of the host. */
+#include "engine/cuda/cuteam.h"
+
+#include <time.h>
+
+int64_t cuda_clock_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int cuda_wait(struct cuda *c, cudaEvent_t event, const char *what)
+{
+    static const struct timespec pause = {0, 20000};
+    int64_t begun = c->team ? cuda_clock_ms() : 0;
+    cudaError_t e;
+
+    if (!c->team)
+        return cuda_check(event ? cudaEventSynchronize(event)
+                                : cudaStreamSynchronize(c->stream),
+                          what);
+    for (;;) {
+        e = event ? cudaEventQuery(event) : cudaStreamQuery(c->stream);
+        if (e != cudaErrorNotReady)
+            break;
+        if (cuteam_alive(c->team, begun) < 0)
+            return -1;
+        nanosleep(&pause, NULL);
+    }
+    /* What an abort let go on is no result. */
+    if (cuteam_alive(c->team, begun) < 0)
+        return -1;
+    return cuda_check(e, what);
+}
+
+int cuda_host_alloc(void *dev, size_t bytes, void **p)
+{
+    (void)dev;
+    return cuda_check(cudaMallocHost(p, bytes), "pinned memory");
+}
+
+void cuda_host_free(void *dev, void *p)
+{
+    (void)dev;
+    cudaFreeHost(p);
+}
+
+static int side_stream(cudaStream_t *s)
+{
+    if (*s)
+        return 0;
+    return cuda_check(cudaStreamCreateWithFlags(s, cudaStreamNonBlocking),
+                      "stream");
+}
+
+/* The event of `mark` serves twice: first it is the place in the queue. */
+int cuda_fetch(void *dev, void *host, const void *src, size_t n, int mark)
+{
+    struct cuda *c = dev;
+
+    if (side_stream(&c->out) < 0 ||
+        cuda_check(cudaEventRecord(c->mark[mark], c->stream), "fetch") < 0 ||
+        cuda_check(cudaStreamWaitEvent(c->out, c->mark[mark], 0), "fetch") <
+            0 ||
+        cuda_check(
+            cudaMemcpyAsync(host, src, n, cudaMemcpyDeviceToHost, c->out),
+            "fetch") < 0)
+        return -1;
+    return cuda_check(cudaEventRecord(c->mark[mark], c->out), "fetch");
+}
+
+int cuda_send(void *dev, void *dst, const void *host, size_t n, int mark)
+{
+    struct cuda *c = dev;
+
+    if (side_stream(&c->in) < 0 ||
+        cuda_check(
+            cudaMemcpyAsync(dst, host, n, cudaMemcpyHostToDevice, c->in),
+            "send") < 0)
+        return -1;
+    return cuda_check(cudaEventRecord(c->mark[mark], c->in), "send");
+}
+
+int cuda_after(void *dev, int mark)
+{
+    struct cuda *c = dev;
+
+    return cuda_check(cudaStreamWaitEvent(c->stream, c->mark[mark], 0),
+                      "after");
+}

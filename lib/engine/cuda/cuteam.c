@@ -1,0 +1,384 @@
+#include "engine/cuda/cuteam.h"
+
+#include "engine/cuda/nccllib.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#ifdef HAVE_NCCL
+
+#    define ABORT_MS 5000 /* for the library to give up */
+_Static_assert(sizeof(ncclUniqueId) == ENGINE_TEAM_ID, "an identifier");
+
+struct cuteam {
+    struct nccl lib;
+    struct engine_team with;
+    ncclComm_t comm;
+    cudaStream_t stream;
+    cudaEvent_t begin, end;
+    struct cuk kernels; /* on the stream */
+    void *wire;         /* of the dtype that travels, [wire_bytes] */
+    size_t wire_bytes;
+    void *registered;
+    bool owned; /* wire is of MemAlloc */
+    enum err_class broken;
+    char why[600];
+    atomic_bool aborted;
+};
+
+/* ---- waiting */
+
+static void *run_abort(void *arg)
+{
+    struct cuteam *t = arg;
+
+    t->lib.CommAbort(t->comm);
+    t->aborted = true;
+    return NULL;
+}
+
+/* Abort may hang itself; then the thread is left behind, and the device is not
+ * waited for again. */
+static void give_up(struct cuteam *t)
+{
+    static const struct timespec pause = {0, 1000000};
+    int64_t until = cuda_clock_ms() + ABORT_MS;
+    pthread_t thread;
+
+    if (!t->comm || pthread_create(&thread, NULL, run_abort, t) != 0)
+        return;
+    pthread_detach(thread);
+    while (!t->aborted && cuda_clock_ms() < until)
+        nanosleep(&pause, NULL);
+}
+
+/* With the error set: it is the end of the team. */
+static int broken(struct cuteam *t)
+{
+    if (!t->broken) {
+        t->broken = err_code() ? err_code() : ERR_PEER;
+        snprintf(t->why, sizeof t->why, "%s", err_text());
+        give_up(t);
+    }
+    return err_give(t->broken, t->why);
+}
+
+int cuteam_alive(struct cuteam *t, int64_t begun)
+{
+    ncclResult_t r = ncclSuccess;
+
+    if (t->broken)
+        return err_give(t->broken, t->why);
+    if (t->with.failed && t->with.failed(t->with.arg)) {
+        err_set(ERR_PEER, "NCCL: a rank was lost");
+        return broken(t);
+    }
+    if (t->comm &&
+        nccl_check(&t->lib, t->lib.CommGetAsyncError(t->comm, &r), "state") <
+            0)
+        return broken(t);
+    if (nccl_check(&t->lib, r, "between the ranks") < 0)
+        return broken(t);
+    if (t->with.timeout_ms && cuda_clock_ms() - begun > t->with.timeout_ms) {
+        err_set(ERR_PEER, "NCCL: no answer from the other ranks for %lld s",
+                (long long)t->with.timeout_ms / 1000);
+        return broken(t);
+    }
+    return 0;
+}
+
+/* Until a call has been taken: only then is its work on the stream. */
+static int settle(struct cuteam *t, ncclResult_t r, const char *what)
+{
+    static const struct timespec pause = {0, 50000};
+    int64_t begun = cuda_clock_ms();
+
+    if (nccl_check(&t->lib, r, what) < 0)
+        return broken(t);
+    while (r == ncclInProgress) {
+        if (cuteam_alive(t, begun) < 0)
+            return -1;
+        if (t->lib.CommGetAsyncError(t->comm, &r) != ncclSuccess)
+            r = ncclInternalError;
+        if (nccl_check(&t->lib, r, what) < 0)
+            return broken(t);
+        if (r == ncclInProgress)
+            nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
+/* ---- joining */
+
+/* The library as the team has it; a device has at most one. */
+static struct cuteam *team_of(struct cuda *c)
+{
+    struct cuteam *t = c->team;
+
+    if (t)
+        return t;
+    t = xcalloc(1, sizeof *t);
+    if (nccl_open(&t->lib) < 0) {
+        free(t);
+        return NULL;
+    }
+    return c->team = t;
+}
+
+int cuda_team_version(void *dev)
+{
+    struct cuteam *t = team_of(dev);
+
+    return t ? t->lib.version : -1;
+}
+
+/* What the user has not set: its warnings are messages, and the same bits in
+ * every run on the same machines (gpu-engine 5.8). */
+static void set_environment(void)
+{
+    setenv("NCCL_DEBUG", "WARN", 0);
+    setenv("NCCL_DEBUG_FILE", "/dev/stderr", 0);
+    if (getenv("NCCL_ALGO") || getenv("NCCL_PROTO"))
+        return;
+    setenv("NCCL_ALGO", "Ring", 1);
+    setenv("NCCL_PROTO", "Simple", 1);
+    setenv("NCCL_NVLS_ENABLE", "0", 0);
+}
+
+int cuda_team_id(void *dev, void *id)
+{
+    struct cuteam *t = team_of(dev);
+    ncclUniqueId u;
+
+    if (!t)
+        return -1;
+    set_environment();
+    if (nccl_check(&t->lib, t->lib.GetUniqueId(&u), "identifier") < 0)
+        return -1;
+    memcpy(id, &u, sizeof u);
+    return 0;
+}
+
+static int make_stream(struct cuda *c, struct cuteam *t)
+{
+    int least, greatest;
+
+    if (cuda_check(cudaDeviceGetStreamPriorityRange(&least, &greatest),
+                   "stream") < 0 ||
+        cuda_check(cudaStreamCreateWithPriority(
+                       &t->stream, cudaStreamNonBlocking, greatest),
+                   "stream") < 0 ||
+        cuda_check(cudaEventCreateWithFlags(&t->begin, cudaEventDisableTiming),
+                   "event") < 0 ||
+        cuda_check(cudaEventCreateWithFlags(&t->end, cudaEventDisableTiming),
+                   "event") < 0)
+        return -1;
+    t->kernels = c->kernels; /* casts take nothing from the workspace */
+    t->kernels.stream = t->stream;
+    return 0;
+}
+
+int cuda_team_join(void *dev, const struct engine_team *with)
+{
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    struct cuda *c = dev;
+    struct cuteam *t = team_of(c);
+    ncclUniqueId id;
+
+    if (!t || make_stream(c, t) < 0)
+        return -1;
+    set_environment();
+    t->with = *with;
+    memcpy(&id, with->id, sizeof id);
+    config.blocking = 0;
+    return settle(
+        t,
+        t->lib.CommInitRankConfig(&t->comm, with->world, id, with->rank,
+                                  &config),
+        "joining");
+}
+
+static void free_wire(struct cuteam *t)
+{
+    if (t->registered)
+        t->lib.CommDeregister(t->comm, t->registered);
+    if (t->wire && t->owned)
+        t->lib.MemFree(t->wire);
+    else if (t->wire)
+        cudaFree(t->wire);
+    t->wire = t->registered = NULL;
+    t->wire_bytes = 0;
+}
+
+void cuda_team_leave(void *dev)
+{
+    struct cuda *c = dev;
+    struct cuteam *t = c->team;
+
+    if (!t || (t->broken && !t->aborted))
+        return; /* it may still be in use */
+    c->team = NULL;
+    if (t->comm && !t->broken) {
+        free_wire(t);
+        if (settle(t, t->lib.CommFinalize(t->comm), "leaving") == 0)
+            t->lib.CommDestroy(t->comm);
+    }
+    if (t->begin)
+        cudaEventDestroy(t->begin);
+    if (t->end)
+        cudaEventDestroy(t->end);
+    if (t->stream)
+        cudaStreamDestroy(t->stream);
+    free(t);
+}
+
+/* ---- sums */
+
+/* Room for n numbers of 16 bits. The library's own memory, registered with it,
+ * travels without being copied where the machine can do that. */
+static int make_wire(struct cuteam *t, int64_t n)
+{
+    size_t bytes = (size_t)n * 2;
+
+    if (bytes <= t->wire_bytes)
+        return 0;
+    if (cuda_check(cudaStreamSynchronize(t->stream), "wire") < 0)
+        return -1;
+    free_wire(t);
+    t->owned = t->lib.MemAlloc && t->lib.MemFree &&
+               t->lib.MemAlloc(&t->wire, bytes) == ncclSuccess;
+    if (!t->owned && cuda_check(cudaMalloc(&t->wire, bytes), "wire") < 0)
+        return -1;
+    t->wire_bytes = bytes;
+    if (t->owned && t->lib.CommRegister && t->lib.CommDeregister &&
+        t->lib.CommRegister(t->comm, t->wire, bytes, &t->registered) !=
+            ncclSuccess)
+        t->registered = NULL;
+    return 0;
+}
+
+static int cast(struct cuteam *t, const void *x, enum dtype from, void *y,
+                enum dtype to, int64_t n)
+{
+    struct kern_cast a = {.x = x, .y = y, .n = n, .from = from, .to = to};
+
+    return cuda_check((cudaError_t)cuk_elem(&t->kernels, KERN_CAST, &a),
+                      "wire");
+}
+
+static int sum(struct cuteam *t, enum team_op op, float *p, int64_t n)
+{
+    enum dtype wire = op == TEAM_MEAN ? DT_F32 : t->with.wire;
+    void *at = p;
+    ncclDataType_t type = wire == DT_F16    ? ncclFloat16
+                          : wire == DT_BF16 ? ncclBfloat16
+                                            : ncclFloat32;
+
+    if (wire != DT_F32) {
+        if (make_wire(t, n) < 0 ||
+            cast(t, p, DT_F32, t->wire, wire, n) < 0)
+            return -1;
+        at = t->wire;
+    }
+    if (settle(t,
+               t->lib.AllReduce(at, at, (size_t)n, type,
+                                op == TEAM_MEAN ? ncclAvg : ncclSum, t->comm,
+                                t->stream),
+               "sum") < 0)
+        return -1;
+    return wire == DT_F32 ? 0 : cast(t, at, wire, p, DT_F32, n);
+}
+
+static int gather(struct cuteam *t, float *p, const int64_t *end)
+{
+    ncclResult_t r = t->lib.GroupStart();
+    int64_t begin = 0;
+    int i;
+
+    for (i = 0; i < t->with.world && r == ncclSuccess; begin = end[i++]) {
+        if (end[i] > begin)
+            r = t->lib.Broadcast(p + begin, p + begin,
+                                 (size_t)(end[i] - begin), ncclFloat32, i,
+                                 t->comm, t->stream);
+        if (r == ncclInProgress)
+            r = ncclSuccess;
+    }
+    if (nccl_check(&t->lib, r, "gather") < 0)
+        return broken(t);
+    return settle(t, t->lib.GroupEnd(), "gather");
+}
+
+int cuda_team_start(void *dev, enum team_op op, float *p, int64_t n,
+                    const int64_t *end)
+{
+    struct cuda *c = dev;
+    struct cuteam *t = c->team;
+
+    if (t->broken)
+        return err_give(t->broken, t->why);
+    if (cuda_check(cudaEventRecord(t->begin, c->stream), "sum") < 0 ||
+        cuda_check(cudaStreamWaitEvent(t->stream, t->begin, 0), "sum") < 0)
+        return -1;
+    return op == TEAM_GATHER ? gather(t, p, end) : sum(t, op, p, n);
+}
+
+int cuda_team_wait(void *dev)
+{
+    struct cuda *c = dev;
+    struct cuteam *t = c->team;
+
+    if (t->broken)
+        return err_give(t->broken, t->why);
+    if (cuda_check(cudaEventRecord(t->end, t->stream), "sum") < 0)
+        return -1;
+    return cuda_check(cudaStreamWaitEvent(c->stream, t->end, 0), "sum");
+}
+
+#else
+
+int cuda_team_version(void *dev)
+{
+    (void)dev;
+    return err_set(ERR_UNAVAILABLE, "NCCL: this build had no nccl.h");
+}
+
+int cuda_team_id(void *dev, void *id)
+{
+    (void)id;
+    return cuda_team_version(dev);
+}
+
+int cuda_team_join(void *dev, const struct engine_team *t)
+{
+    (void)t;
+    return cuda_team_version(dev);
+}
+
+int cuda_team_start(void *dev, enum team_op op, float *p, int64_t n,
+                    const int64_t *end)
+{
+    (void)op, (void)p, (void)n, (void)end;
+    return cuda_team_version(dev);
+}
+
+int cuda_team_wait(void *dev)
+{
+    return cuda_team_version(dev);
+}
+
+int cuteam_alive(struct cuteam *t, int64_t begun)
+{
+    (void)t, (void)begun;
+    return 0;
+}
+
+void cuda_team_leave(void *dev)
+{
+    (void)dev;
+}
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * cuteam.h - this device and those of the other ranks, through NCCL.
+ *
+ * Sums run on a stream of their own: an event lets them begin when the gradients
+ * are there, another lets the queue go on when they are done. A communicator does
+ * not block, so every wait of the host, for a call of NCCL or for the device, asks
+ * cuteam_alive; once that says no the communicator has been aborted and the team
+ * is broken for good.
+ */
+#ifndef ENGINE_CUDA_CUTEAM_H
+#define ENGINE_CUDA_CUTEAM_H
+
+#include "engine/cuda/cuda.h"
+
+/* Entries of the table. */
+int cuda_team_version(void *dev);
+int cuda_team_id(void *dev, void *id);
+int cuda_team_join(void *dev, const struct engine_team *t);
+int cuda_team_start(void *dev, enum team_op op, float *p, int64_t n,
+                    const int64_t *end);
+int cuda_team_wait(void *dev);
+void cuda_team_leave(void *dev);
+
+/* For cudev.c. begun: cuda_clock_ms() of the beginning of a wait. */
+int cuteam_alive(struct cuteam *t, int64_t begun) MUST_CHECK;
+
+#endif

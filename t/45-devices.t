@@ -1,0 +1,52 @@
+#!/bin/sh
+# Several ranks, each on a device, without a GPU (t/hostgpu): the same bits whether
+# gradients travel through the ring or are added by NCCL, which here is one of ours.
+. "${TOP:=$(cd "$(dirname "$0")/.." && pwd)}/t/lib/tap.sh"
+. "$TOP/t/lib/train.sh"
+. "$TOP/t/lib/devices.sh"
+
+# weights A B NAME: parameters and momentum are equal bit for bit
+weights() {
+    "$BIN/ckpt-merge" diff "$1" "$2" > diff.out 2>&1
+    grep -vE '(running_(mean|var)|num_batches_tracked)' diff.out > diff.weights
+    is "$(cat diff.weights)" "" "$3"
+}
+
+EPOCHS=0.5
+make_data
+worker() {
+    worker_dir=$1
+    shift
+    "$WORKER" train -c "$CONFIG" -o "$worker_dir" -e cuda --engine-dir "$host" "$@"
+}
+ranks 2 ring "--reduce ring"
+is $? 0 "two devices, through the ring"
+run accum SOLVER.ACCUM 2
+weights ring accum "2 ranks x 1 = 1 rank x 2, bit for bit"
+ranks 2 nccl ""
+is $? 0 "by NCCL"
+unlike "$(cat nccl.err)" 'through the host' "which is taken where it is"
+equal ring nccl "by NCCL and through the ring"
+ranks 2 ringshard "--reduce ring --shard-optim"
+equal ring ringshard "shards through the ring"
+ranks 2 ncclshard "--reduce nccl --shard-optim"
+equal ring ncclshard "shards by NCCL"
+ranks 2 cut "--reduce nccl --max-steps 1"
+ranks 2 cut "--reduce ring"
+equal ring cut "begun by NCCL, ended through the ring"
+ranks 3 ring3 "--reduce ring" SOLVER.BATCH 12
+ranks 3 nccl3 "--reduce nccl" SOLVER.BATCH 12
+equal ring3 nccl3 "three devices"
+MILLRACE_SLOTS=off ranks 2 pipes "--reduce ring"
+equal ring pipes "through the pipe"
+
+# ---- 16 bits
+ranks 2 half "--reduce nccl --wire bf16"
+is $? 0 "sums of bf16"
+differ ring half "sums of bf16"
+ranks 2 again "--reduce nccl --wire bf16"
+equal half again "sums of bf16, twice"
+is "$(find . -name 'hostnccl-*')" "" "the ranks that met left nothing"
+
+
+done_testing
