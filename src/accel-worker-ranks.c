@@ -21,8 +21,8 @@ int worker_join(struct comm **comm, struct engine *e, const struct params *ps,
 
     params_layout(ps, layout);
     recipe_digest(&recipe, digest);
-    *comm = comm_pipe(CTL_FD_IN, CTL_FD_OUT, layout, digest, samples,
-                      timeout_ms);
+    *comm =
+        comm_pipe(CTL_FD_IN, CTL_FD_OUT, layout, digest, samples, timeout_ms);
     if (!*comm)
         return -1;
     /* the interface that the ring was told; = is NCCL's "exactly this one" */

@@ -31,10 +31,10 @@ struct device_comm {
     struct comm *below;
     struct engine *e;
     bool team;
-    bool waited; /* team: nothing was started since the last wait */
+    bool waited;  /* team: nothing was started since the last wait */
     int64_t *end; /* team: where the slices of a gather end, [world] */
     struct travelling *bucket; /* [COMM_BUCKETS], in an order */
-    int queue[MARKS]; /* fetched and not yet posted, oldest first */
+    int queue[MARKS];          /* fetched and not yet posted, oldest first */
     int n_queue, next_mark, first_mark;
 };
 
@@ -75,8 +75,7 @@ static int post_arrived(struct device_comm *d, bool must)
             return -1;
         b->posted = true;
         d->n_queue--;
-        memmove(d->queue, d->queue + 1,
-                (size_t)d->n_queue * sizeof *d->queue);
+        memmove(d->queue, d->queue + 1, (size_t)d->n_queue * sizeof *d->queue);
         d->first_mark = (d->first_mark + 1) % MARKS;
     }
     return 0;
@@ -241,7 +240,7 @@ static void dev_free(struct comm *c)
 
     if (d->team)
         engine_team_leave(d->e); /* that asks the one below */
-    comm_free(d->below); /* whose threads use the buckets */
+    comm_free(d->below);         /* whose threads use the buckets */
     for (i = 0; d->bucket && i < COMM_BUCKETS; i++)
         engine_host_free(d->e, d->bucket[i].host);
     free(d->bucket);

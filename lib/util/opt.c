@@ -41,6 +41,7 @@ static const char *const launcher_env[] = {
     "ACCEL_RUN_ID",
     "ACCEL_ATTEMPT",
     "ACCEL_RDZV",
+    "ACCEL_REDUCE",
     "ACCEL_LAUNCH",
     "ACCEL_ENGINE_DIR",
     "ACCEL_RING",

@@ -34,7 +34,7 @@ void hostgpu_enter(void);
 void hostgpu_leave(void);
 
 struct seat {
-    atomic_int joined; /* 1 + device */
+    atomic_int joined;        /* 1 + device */
     atomic_ulong said, heard; /* number of the last collective */
     unsigned long what;       /* a digest of it, that all must agree in */
 };

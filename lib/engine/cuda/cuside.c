@@ -77,9 +77,8 @@ int cuda_send(void *dev, void *dst, const void *host, size_t n, int mark)
     struct cuda *c = dev;
 
     if (side_stream(&c->in) < 0 ||
-        cuda_check(
-            cudaMemcpyAsync(dst, host, n, cudaMemcpyHostToDevice, c->in),
-            "send") < 0)
+        cuda_check(cudaMemcpyAsync(dst, host, n, cudaMemcpyHostToDevice, c->in),
+                   "send") < 0)
         return -1;
     return cuda_check(cudaEventRecord(c->mark[mark], c->in), "send");
 }

@@ -78,8 +78,7 @@ int cuteam_alive(struct cuteam *t, int64_t begun)
         return broken(t);
     }
     if (t->comm &&
-        nccl_check(&t->lib, t->lib.CommGetAsyncError(t->comm, &r), "state") <
-            0)
+        nccl_check(&t->lib, t->lib.CommGetAsyncError(t->comm, &r), "state") < 0)
         return broken(t);
     if (nccl_check(&t->lib, r, "between the ranks") < 0)
         return broken(t);
@@ -195,11 +194,10 @@ int cuda_team_join(void *dev, const struct engine_team *with)
     t->with = *with;
     memcpy(&id, with->id, sizeof id);
     config.blocking = 0;
-    return settle(
-        t,
-        t->lib.CommInitRankConfig(&t->comm, with->world, id, with->rank,
-                                  &config),
-        "joining");
+    return settle(t,
+                  t->lib.CommInitRankConfig(&t->comm, with->world, id,
+                                            with->rank, &config),
+                  "joining");
 }
 
 static void free_wire(struct cuteam *t)
@@ -279,8 +277,7 @@ static int sum(struct cuteam *t, enum team_op op, float *p, int64_t n)
                                             : ncclFloat32;
 
     if (wire != DT_F32) {
-        if (make_wire(t, n) < 0 ||
-            cast(t, p, DT_F32, t->wire, wire, n) < 0)
+        if (make_wire(t, n) < 0 || cast(t, p, DT_F32, t->wire, wire, n) < 0)
             return -1;
         at = t->wire;
     }
@@ -301,9 +298,8 @@ static int gather(struct cuteam *t, float *p, const int64_t *end)
 
     for (i = 0; i < t->with.world && r == ncclSuccess; begin = end[i++]) {
         if (end[i] > begin)
-            r = t->lib.Broadcast(p + begin, p + begin,
-                                 (size_t)(end[i] - begin), ncclFloat32, i,
-                                 t->comm, t->stream);
+            r = t->lib.Broadcast(p + begin, p + begin, (size_t)(end[i] - begin),
+                                 ncclFloat32, i, t->comm, t->stream);
         if (r == ncclInProgress)
             r = ncclSuccess;
     }

@@ -7,7 +7,7 @@
 #ifdef HAVE_NCCL
 
 #    define LIBRARY "libnccl.so.2"
-#    define TEXT(x) #x
+#    define TEXT(x) #    x
 #    define VERSION(major, minor) "NCCL " TEXT(major) "." TEXT(minor)
 
 int nccl_open(struct nccl *n)
