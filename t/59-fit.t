@@ -44,4 +44,27 @@ one_line err 'in one line'
 expect_status 64 'a micro-batch that is given' "$w" fit $small --micro 8
 # shellcheck disable=SC2086
 expect_status 64 'a batch that cannot be cut' "$w" fit $small --world 5
+
+# ---- what a run takes at its peak is what plan says
+# peak MODEL SIZE MICRO PRECISION: of three steps, beside the plan
+peak() {
+	name="$1 at $2, $3 images, $4"
+	set -- MODEL.NAME "$1" INPUT.SIZE "$2" SOLVER.BATCH "$3" SOLVER.PRECISION "$4"
+	"$w" plan -q --json "$@" >plan.json 2>err &&
+		"$w" bench -q -n 2 --warm 1 "$@" >bench.json 2>err
+	is $? 0 "$name" || tap_comment "$(cat err)"
+	is "$(jq -s '.[1].engine_bytes / 1048576 - (.[0] | .weights + .gradients + .momentum +
+		.buffers + .packed + .activations + .scratch) | . >= 0 and . < 0.1' plan.json bench.json)" \
+		true 'the engine holds the parts of the plan and no more'
+	is "$(jq -s '.[1].peak_rss / 1048576 / .[0].memory | . > 0.97 and . < 1.03' plan.json bench.json)" \
+		true 'the process takes what the plan says within 3 %' ||
+		tap_comment "$(jq -s -c '[.[0].memory, .[1].peak_rss / 1048576]' plan.json bench.json)"
+}
+if [ -n "${SANITIZED-}" ] || [ ! -e "$BIN/engine-cpu.so" ]; then
+	skip 9 'memory: of the cpu engine, without a sanitizer'
+else
+	peak resnet18 64 16 fp32
+	peak resnet18 64 24 bf16
+	peak resnet50 96 4 fp32
+fi
 done_testing

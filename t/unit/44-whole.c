@@ -160,8 +160,8 @@ static void check(const char *name, double smoothing, double mix, bool cut,
         for (int64_t k = 0; k < ps->p[i].count; k++)
             t.d[ps->p[i].offset + k] = rng_normal(&r);
     all = error(&t, 0, total(&t));
-    ok(tensors < 1e-7, "%s: along a direction in each tensor, worst %.1e",
-       name, tensors);
+    ok(tensors < 1e-7, "%s: along a direction in each tensor, worst %.1e", name,
+       tensors);
     ok(single < 1e-7, "%s: single weights, worst %.1e", name, single);
     ok(all < 1e-7, "%s: in all of them, %.1e", name, all);
     end(&t);

@@ -5,7 +5,6 @@
 #include "engine/kern/pool.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static int wide(int64_t left)
@@ -159,6 +158,10 @@ void ref_avgpool_grad(const void *args)
 
 /* ---- loss */
 
+enum {
+    CE_ROWS = 256 /* at a time, so that a step needs no memory */
+};
+
 struct ce_row {
     double loss;
     int64_t before; /* classes that stand before the label; -1: no label */
@@ -234,20 +237,22 @@ static void ce_row(const struct kern_softmax_ce *a, int64_t row,
 void ref_softmax_ce(const void *args)
 {
     const struct kern_softmax_ce *a = args;
-    struct ce_row *r = xcalloc((size_t)a->n, sizeof(*r));
-    int64_t i;
+    struct ce_row r[CE_ROWS];
+    int64_t first, i, n;
 
-    REF_PARALLEL
-    for (i = 0; i < a->n; i++)
-        ce_row(a, i, &r[i]);
-    /* In the order of the rows, so the sum does not depend on threads. */
-    for (i = 0; i < a->n; i++) {
-        if (r[i].before < 0)
-            continue;
-        a->stats[0] += r[i].loss;
-        a->stats[1] += r[i].before < 1;
-        a->stats[2] += r[i].before < 5;
-        a->stats[3] += 1;
+    for (first = 0; first < a->n; first += n) {
+        n = a->n - first < CE_ROWS ? a->n - first : CE_ROWS;
+        REF_PARALLEL
+        for (i = 0; i < n; i++)
+            ce_row(a, first + i, &r[i]);
+        /* In the order of the rows, so the sum does not depend on threads. */
+        for (i = 0; i < n; i++) {
+            if (r[i].before < 0)
+                continue;
+            a->stats[0] += r[i].loss;
+            a->stats[1] += r[i].before < 1;
+            a->stats[2] += r[i].before < 5;
+            a->stats[3] += 1;
+        }
     }
-    free(r);
 }
