@@ -61,7 +61,7 @@ programs:
 	@$(BUILD)
 clean: # what a run leaves, and nothing else that may lie in OUT
 	rm -rf $(addprefix $(O)/,made-up shards ckpt log settings micro metrics.jsonl \
-	    run.json model.safetensors predictions.sft score.json stats.svg sheet.jpg)
+	    run.json model.safetensors best.safetensors predictions.sft score.json stats.svg sheet.jpg)
 	@rmdir $(O) 2>/dev/null || :
 .PHONY: programs clean FORCE
 FORCE:

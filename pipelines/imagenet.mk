@@ -24,8 +24,14 @@ imagenet-score: $(O)/score.json
 	@$(if $(MADE_UP),echo 'made-up data (imgsynth): this score says that the pipeline works and nothing more' >&2)
 	@cat $(O)/score.json
 	$(if $(REQUIRE),$(BIN)/evalacc top --require $(REQUIRE) $(O)/predictions.sft >/dev/null)
+
+# Every checkpoint that is there is scored; the best one so far stays in ckpt/best.
+imagenet-best: $(O)/shards/val.json $(O)/settings $(FITTED) | programs
+	for step in $(O)/ckpt/step-*; do \
+	$(call FEED,$(O)/shards/val.json) --eval $(SETTINGS) | $(BIN)/accel-worker predict -c $(abspath $(CONFIG)) -e $(ENGINE) -w $$step $(SETTINGS) | $(BIN)/evalacc top - | $(BIN)/ckpt-merge best $$step || exit; done
+	$(BIN)/ckpt-merge -o $(O)/best.safetensors $(O)/ckpt/best
 .PHONY: imagenet imagenet-pack imagenet-look imagenet-train imagenet-merge \
-	imagenet-predict imagenet-score
+	imagenet-predict imagenet-score imagenet-best
 
 $(O)/made-up/README: | programs
 	@echo 'no IMAGENET=DIR given: drawing made-up images into $(@D)' >&2

@@ -1,6 +1,7 @@
 /* ckpt-merge ls: the steps of a run, the tensors of a step or a file. */
 #include "ckpt-merge.h"
 
+#include "io/ckptbest.h"
 #include "util/json.h"
 
 #include <inttypes.h>
@@ -133,6 +134,24 @@ static int list_steps(const char *dir)
     return status;
 }
 
+/* The best one, which may be none of the steps any more. */
+static int list_best(const char *dir)
+{
+    struct ckpt_best b;
+    char *path;
+
+    if (ckpt_best_read(dir, &b) < 0)
+        return -1;
+    path = xstrfmt("%s/best", dir);
+    if (b.step >= 0 && as_json)
+        put(json_pack("{s:s,s:s,s:f,s:I}", "best", b.by, "path", path, "value",
+                      b.value, "step", (json_int_t)b.step));
+    else if (b.step >= 0)
+        printf("best\tstep %" PRId64 "\t%s %.6g\n", b.step, b.by, b.value);
+    free(path);
+    return 0;
+}
+
 static int print_newest(const char *dir)
 {
     int64_t step;
@@ -145,6 +164,13 @@ static int print_newest(const char *dir)
     puts(path);
     free(path);
     return 0;
+}
+
+static int list_run(const char *dir)
+{
+    int r = list_steps(dir);
+
+    return list_best(dir) < 0 ? -1 : r;
 }
 
 int ckpt_merge_ls(const struct command *c, int argc, char **argv)
@@ -160,7 +186,7 @@ int ckpt_merge_ls(const struct command *c, int argc, char **argv)
         r = err_set(ERR_USAGE, "%s: --newest is for the directory of a run",
                     argv[0]);
     else if (place == PLACE_RUN)
-        r = list_steps(dir);
+        r = list_run(dir);
     else if (place >= 0)
         r = list_tensors(argv[0]);
     free(dir);

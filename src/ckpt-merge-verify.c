@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The checksum that a file states of its data, compared with the data. */
 static int check_sum(const struct frame_file *ff, const char *key,
@@ -110,6 +111,10 @@ static int verify_run(const char *dir, int *status)
         free(path);
     }
     free(steps);
+    path = xstrfmt("%s/best", dir);
+    if (access(path, F_OK) == 0 && verify_step(path) < 0)
+        failed(status);
+    free(path);
     if (n == 0)
         return err_set(ERR_NOINPUT, "%s: no committed checkpoint", dir);
     return 0;

@@ -146,13 +146,24 @@ if mount -t tmpfs -o size=3m tmpfs small 2> /dev/null; then
     worker_run small --save-every 2it --keep 0
     status=$?
     is $status 74 "full disk at the end: status 74"
-    like "$(cat small.err)" 'checkpoint of step [0-9]+: .*No space left on device; the earlier ones are kept' "full disk before: goes on"
-    like "$(tail -n 1 small.err)" 'checkpoint of step [0-9]+: .*No space left' "full disk: says so"
+    like "$(cat small.err)" 'checkpoint of step [0-9]+: .*needs [0-9.]+ MB, [0-9.]+ MB are free; the earlier ones are kept' "full disk before: goes on"
+    like "$(tail -n 1 small.err)" 'checkpoint of step [0-9]+: .*needs [0-9.]+ MB' "full disk: says so"
     "$BIN/ckpt-merge" verify -q small > /dev/null
     is $? 0 "full disk: what was committed verifies"
+    rm -rf small/ckpt small/metrics.jsonl
+    mkdir -p small/ckpt/.step-000000004.tmp
+    head -c 2600000 /dev/zero > small/ckpt/.step-000000004.tmp/half
+    worker_run small
+    is $? 0 "a disk filled by a checkpoint of a killed run: it is removed"
+    rm -rf small/ckpt small/metrics.jsonl
+    head -c 2600000 /dev/zero > small/else
+    worker_run small
+    is $? 74 "a disk filled by something else: refused"
+    like "$(tail -n 1 small.err)" 'small/ckpt: no room: a checkpoint needs [0-9.]+ MB, 0\.[0-9] MB are free$' "says what is needed"
+    is "$(cat small/metrics.jsonl)" "" "before the first step"
     umount small
 else
-    skip 4 "mount: not allowed here"
+    skip 8 "mount: not allowed here"
 fi
 
 done_testing

@@ -15,6 +15,7 @@ make_whole
 hurt kill:rank1:step7:phase=backward 137 'rank 1'
 hurt kill:rank0:step8:phase=ckpt.rename 137
 hurt full:rank1:step8:phase=ckpt.write 0 'earlier ones are kept'
+hurt small:rank0:step8:phase=ckpt.begin 0 'no room: .*earlier ones are kept'
 RING=$HASTY
 hurt stop:rank1:step7:phase=reduce 76 'rank 1'
 RING=$PATIENT

@@ -46,6 +46,16 @@ isnt=$?
 ok $? "a score that is required and not reached fails"
 like "$(cat err)" 'top1' "and says which"
 
+pipeline imagenet-train KEEP=3 SAVE_EVERY=1ep EPOCHS=5
+is $? 0 "longer, with checkpoints"
+pipeline imagenet-best EPOCHS=5
+is $? 0 "the best one of them" || sed 's/^/# /' err | tail -n 20
+is "$(jq -c .score.top1 out-dir/ckpt/best/score.json)" \
+    "$(jq -s 'map(select(.event == "best")) | last | .score.top1' out-dir/metrics.jsonl)" \
+    "its score is in the log"
+"$BIN/ckpt-merge" diff out-dir/best.safetensors out-dir/ckpt/best > diff.out
+is $? 0 "its model is there"
+
 # interrupted in training, typed again: the same model
 rm -rf out-dir
 pipeline imagenet-pack

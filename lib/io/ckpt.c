@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define PREFIX "step-"
@@ -76,6 +77,55 @@ void ckpt_share(const struct frame_item *items, int n, int world, int *owner)
 }
 
 /* ---- writing */
+
+/* Hidden directories of earlier attempts; none is being written now. */
+int ckpt_clean(const char *dir)
+{
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    char *path;
+    int r = 0;
+
+    if (!d && errno == ENOENT)
+        return 0;
+    if (!d)
+        return err_sys(ERR_IO, "%s: open", dir);
+    while (r == 0 && (e = readdir(d))) {
+        if (strncmp(e->d_name, "." PREFIX, strlen(PREFIX) + 1) != 0)
+            continue;
+        path = xstrfmt("%s/%s", dir, e->d_name);
+        r = remove_tree(path);
+        free(path);
+    }
+    closedir(d);
+    return r;
+}
+
+/* Headers, state.json and what a file system adds to each. */
+static uint64_t room_needed(const struct frame_item *items, int n, int world)
+{
+    uint64_t bytes = 65536 + (uint64_t)world * 8192 + (uint64_t)n * 256;
+    int i;
+
+    for (i = 0; i < n; i++)
+        bytes += tensor_bytes(&items[i].t);
+    return bytes;
+}
+
+int ckpt_room(const char *dir, const struct frame_item *items, int n, int world)
+{
+    uint64_t need = room_needed(items, n, world), have;
+    struct statvfs st;
+
+    if (statvfs(dir, &st) < 0 || st.f_blocks == 0)
+        return 0;
+    have = geteuid() == 0 ? st.f_bfree : st.f_bavail;
+    if (have >= need / st.f_frsize + 1)
+        return 0;
+    return err_set(
+        ERR_IO, "%s: no room: a checkpoint needs %.1f MB, %.1f MB are free",
+        dir, (double)need / 1e6, (double)have * (double)st.f_frsize / 1e6);
+}
 
 int ckpt_write_begin(const char *dir, int64_t step)
 {
@@ -314,27 +364,6 @@ char *ckpt_newest(const char *dir, int64_t *step)
     return xstrfmt("%s/%s", dir, name);
 }
 
-/* Hidden directories of earlier attempts; none is being written now. */
-static int remove_leftovers(const char *dir)
-{
-    DIR *d = opendir(dir);
-    struct dirent *e;
-    char *path;
-    int r = 0;
-
-    if (!d)
-        return err_sys(ERR_IO, "%s: open", dir);
-    while (r == 0 && (e = readdir(d))) {
-        if (strncmp(e->d_name, "." PREFIX, strlen(PREFIX) + 1) != 0)
-            continue;
-        path = xstrfmt("%s/%s", dir, e->d_name);
-        r = remove_tree(path);
-        free(path);
-    }
-    closedir(d);
-    return r;
-}
-
 /* Out of sight first: what is visible is complete. */
 static int remove_step(const char *dir, int64_t step)
 {
@@ -359,7 +388,7 @@ int ckpt_prune(const char *dir, int64_t keep, int64_t keep_every)
     int n, i, r;
 
     fault_point("ckpt.prune");
-    if (remove_leftovers(dir) < 0 || ckpt_list(dir, &steps, &n) < 0)
+    if (ckpt_clean(dir) < 0 || ckpt_list(dir, &steps, &n) < 0)
         return -1;
     for (i = 0, r = 0; keep > 0 && i < n - keep && r == 0; i++) {
         if (keep_every > 0 && steps[i] % keep_every == 0)

@@ -81,6 +81,15 @@ char *ckpt_newest(const char *dir, int64_t *step);
 int ckpt_list(const char *dir, int64_t **steps, int *n) MUST_CHECK;
 
 /* ---- writing */
+/* Remove leftovers of attempts that were killed. None may be written now. */
+int ckpt_clean(const char *dir) MUST_CHECK;
+/*
+ * ERR_IO, with what is needed and what is free, if the file system of dir has no
+ * room for a checkpoint of these items by so many ranks; 0, too, if it does not
+ * tell. Quotas show only when one writes.
+ */
+int ckpt_room(const char *dir, const struct frame_item *items, int n,
+              int world) MUST_CHECK;
 int ckpt_write_begin(const char *dir, int64_t step) MUST_CHECK;
 /*
  * Write this rank's file from its share of items (the caller gives ALL items in

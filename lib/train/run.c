@@ -471,6 +471,16 @@ static int loop(struct run *t, struct input *in)
     return flags & STOP_INT ? 130 : ERR_AGAIN;
 }
 
+/* A run that could not save its state is refused before its first step. */
+static int check_room(struct run *t)
+{
+    struct save what = saved(t);
+
+    if (!t->ckpt || t->comm->rank != 0)
+        return 0;
+    return save_room(t->ckpt, &what);
+}
+
 static int write_run_json(struct run *t)
 {
     struct buf ledger = BUF_INIT, out = BUF_INIT;
@@ -561,7 +571,7 @@ int run_train(const struct run_options *o, struct classifier *m,
     t.saved_at = clock_s();
     t.saved_epoch = (double)t.samples / (double)t.batch.epoch_samples;
     comm->step = t.steps;
-    if (check_hello(&t) < 0 || same_weights(&t) < 0 ||
+    if (check_hello(&t) < 0 || check_room(&t) < 0 || same_weights(&t) < 0 ||
         (o->dir && comm->rank == 0 && write_run_json(&t) < 0))
         goto out;
     r = loop(&t, in);

@@ -221,6 +221,27 @@ static int together(struct comm *comm, const char *where, int r)
     return failed > 0;
 }
 
+int save_room(const char *dir, const struct save *s)
+{
+    struct items it;
+    int r = ckpt_clean(dir);
+
+    items_init_all(&it, s);
+    if (r == 0)
+        r = ckpt_room(dir, it.item, it.n, s->comm->world);
+    items_release(&it);
+    return r;
+}
+
+/* What rank 0 does before all: a disk is not filled for nothing. */
+static int begin(const char *dir, int64_t step, const struct items *it,
+                 int world)
+{
+    if (ckpt_clean(dir) < 0 || ckpt_write_begin(dir, step) < 0)
+        return -1;
+    return ckpt_room(dir, it->item, it->n, world);
+}
+
 int save_checkpoint(const char *dir, const struct save *s,
                     struct ckpt_state *st, int64_t keep, int64_t keep_every)
 {
@@ -232,7 +253,7 @@ int save_checkpoint(const char *dir, const struct save *s,
     items_init_all(&it, s);
     fault_point("ckpt.begin");
     r = together(comm, "checkpoint begin",
-                 first ? ckpt_write_begin(dir, st->step) : 0);
+                 first ? begin(dir, st->step, &it, comm->world) : 0);
     fault_point("ckpt.write");
     if (r == 0)
         r = together(comm, "checkpoint written",

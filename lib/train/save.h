@@ -39,6 +39,9 @@ struct save {
 int save_checkpoint(const char *dir, const struct save *s,
                     struct ckpt_state *st, int64_t keep,
                     int64_t keep_every) MUST_CHECK;
+/* Rank 0, before the first step: leftovers are removed, and ERR_IO says so if there
+ * is no room for one checkpoint below dir, which is there. */
+int save_room(const char *dir, const struct save *s) MUST_CHECK;
 /* Load all of it; ERR_DATA, ERR_CONFIG. */
 int save_restore(struct ckpt *c, const struct save *s) MUST_CHECK;
 /* The model file: every state entry, F32, with metadata format=pt, model,

@@ -13,6 +13,7 @@
  *	term      it gets SIGTERM
  *	slow=MS   it sleeps so long (100 ms), here and every further time
  *	full=N    the next N writes to files write a part and find the disk full (1)
+ *	small=N   the next N questions for the room on a disk find none (1)
  *	cut       its TCP connections are shut down
  *	corrupt   a bit of the next large message on a TCP connection is turned over
  */
@@ -28,8 +29,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -47,7 +50,7 @@ struct fault {
 static struct fault faults[FAULTS];
 static int n_faults;
 static _Atomic int64_t step_now;
-static atomic_long full, corrupt;
+static atomic_long full, small, corrupt;
 
 static long env_number(const char *name, long def)
 {
@@ -137,6 +140,8 @@ static void act(const struct fault *f, const char *phase)
         kill(getpid(), SIGTERM);
     else if (strcmp(a, "full") == 0)
         full = f->n < 0 ? 1 : f->n;
+    else if (strcmp(a, "small") == 0)
+        small = f->n < 0 ? 1 : f->n;
     else if (strcmp(a, "cut") == 0)
         cut_links();
     else if (strcmp(a, "corrupt") == 0)
@@ -185,6 +190,23 @@ ssize_t writev(int fd, const struct iovec *v, int n)
         return -1;
     }
     return syscall(SYS_writev, fd, v, n);
+}
+
+int statvfs(const char *path, struct statvfs *st)
+{
+    struct statfs s;
+
+    if (statfs(path, &s) < 0)
+        return -1;
+    *st = (struct statvfs){.f_frsize = (unsigned long)s.f_bsize,
+                           .f_blocks = s.f_blocks,
+                           .f_bfree = s.f_bfree,
+                           .f_bavail = s.f_bavail};
+    if (small > 0) {
+        small--;
+        st->f_bfree = st->f_bavail = 3;
+    }
+    return 0;
 }
 
 ssize_t sendmsg(int fd, const struct msghdr *m, int flags)

@@ -13,6 +13,8 @@ for rank in 0 1; do
     hurt full:rank$rank:step8:phase=ckpt.write 0 'earlier ones are kept'
     hurt full=2:rank$rank:step16:phase=ckpt.write 74 'No space left'
 done
+hurt small=2:rank0:step16:phase=ckpt.begin 74 'no room: a checkpoint needs'
+hurt small:rank0:phase=start 74 'no room: a checkpoint needs'
 hurt full:rank0:step8:phase=file.rename 0 'state.json: .*earlier ones are kept'
 hurt full:rank0:step8:phase=ckpt.rename 74 'metrics.jsonl'
 OPTIONS='--timeout 2'
