@@ -1,6 +1,6 @@
 /*
- * Convolutions: on matrix tiles if tileconv.h takes them, else by oneDNN, of
- * which all that follows speaks. Activations are [N,H,W,C], which oneDNN calls the
+ * Convolutions: on matrix tiles if tileconv.h takes them, linear layers in fp32
+ * by dense.isa.c, else by oneDNN, of which all that follows speaks. Activations are [N,H,W,C], which oneDNN calls the
  * layout acdb of its NCHW; master weights [K,R,S,C] are acdb of its OIHW. The
  * weights' own layout is oneDNN's choice: conv_pack goes there, gradients come
  * back through a reorder that can add.
@@ -34,6 +34,7 @@ enum role {
 struct conv_plan {
     struct conv_desc d;    /* as asked for */
     struct conv_desc core; /* what is run: d, or 1x1 on columns of d */
+    bool dense;            /* a linear layer of our own; nothing below is set */
     bool product, columns, fold;
     int arg[ROLES];                 /* oneDNN's name of each role, 0: none */
     struct dnn_prim run, run_sum;   /* run_sum: out += */
@@ -92,6 +93,22 @@ static bool on_columns(const struct conv_desc *d)
     if (d->kind == CONV_WGRAD)
         return size >= (d->stride > 1 ? 1 << 16 : 1 << 18);
     return d->kind == CONV_DGRAD && d->stride > 1 && size >= 1 << 18;
+}
+
+/* A linear layer in fp32 of which sums in double are a small part of the work. */
+static bool is_dense(const struct conv_desc *d)
+{
+    return d->dtype == DT_F32 && d->h == 1 && d->w == 1 && d->r == 1 &&
+           d->s == 1 && d->pad == 0 && d->n * d->c * d->k <= 1 << 30;
+}
+
+static size_t dense_scratch(const struct conv_desc *d, int threads)
+{
+    int64_t terms = d->kind == CONV_DGRAD ? d->k : d->n;
+
+    if (d->kind == CONV_FORWARD)
+        return 0;
+    return (size_t)(threads * terms) * DENSE_WIDTH * sizeof(float);
 }
 
 static bool has_bias(const struct conv_desc *d)
@@ -402,6 +419,15 @@ int cpu_conv_plan(void *dev, const struct conv_desc *d, struct conv_plan **plan,
         *plan = p;
         return 0;
     }
+    p->dense = is_dense(d);
+    if (p->dense) {
+        memset(needs, 0, sizeof(*needs));
+        needs->scratch_bytes = dense_scratch(d, c->threads);
+        snprintf(p->name, sizeof(p->name), "dense:%s in double",
+                 isa_names[c->isa]);
+        *plan = p;
+        return 0;
+    }
     p->columns = on_columns(d);
     if (p->columns)
         set_core(p);
@@ -489,6 +515,10 @@ int cpu_conv_run(void *dev, struct conv_plan *p, const struct conv_args *a)
     omp_set_num_threads(c->threads);
     if (p->tiles) {
         tileconv_run(p->tiles, a);
+        return 0;
+    }
+    if (p->dense) {
+        c->dense->run(d, a);
         return 0;
     }
     if (p->ref)

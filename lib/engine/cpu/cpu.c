@@ -29,10 +29,12 @@ static int cpu_score(char *why, size_t n)
 static int cpu_open(const struct engine_config *config, void **dev)
 {
     static const struct cpu_kern *const kern[] = ISA_TABLE(cpu_kern);
+    static const struct cpu_dense *const dense[] = ISA_TABLE(cpu_dense);
     struct cpu *c = xcalloc(1, sizeof(*c));
 
     c->isa = isa_best();
     c->kern = kern[c->isa];
+    c->dense = dense[c->isa];
     /* without a number: OMP_NUM_THREADS, else the CPUs allowed */
     c->threads =
         config && config->threads > 0 ? config->threads : omp_get_max_threads();

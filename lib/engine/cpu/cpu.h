@@ -4,9 +4,10 @@
  *
  * The engine begins with the table of ref, compiled again with OpenMP, and
  * replaces what costs time: convolutions by our own on matrix tiles where the
- * processor has them (tileconv.c), else by oneDNN (conv.c over dnn.c), the
- * passes over activations and weights by vectorised loops (loops.isa.c, once
- * per instruction set). Work is cut into blocks by size, never by the number of
+ * processor has them (tileconv.c), linear layers by sums in double
+ * (dense.isa.c), others by oneDNN (conv.c over dnn.c), the passes over
+ * activations and weights by vectorised loops (loops.isa.c, once per instruction
+ * set). Work is cut into blocks by size, never by the number of
  * threads, so the loops give the same bits on any number.
  */
 #ifndef ENGINE_CPU_CPU_H
@@ -16,11 +17,16 @@
 #include "engine/engine.h"
 #include "util/isa.h"
 
+enum {
+    DENSE_WIDTH = 32
+};
+
 struct cpu {
     struct dnn dnn;
     int threads;
     enum isa isa; /* of the loops */
     const struct cpu_kern *kern;
+    const struct cpu_dense *dense;
     void *work; /* partial sums; grows to the largest asked for */
     size_t work_bytes;
 };
@@ -37,6 +43,13 @@ struct cpu_kern {
     void (*fold)(const struct conv_desc *d, const float *columns, void *dx);
 };
 ISA_DECLARE(const struct cpu_kern, cpu_kern);
+
+/* dense.isa.c: linear layers in fp32, on the master weights. Gradients have
+ * scratch memory of DENSE_WIDTH floats for each thread and term of a sum. */
+struct cpu_dense {
+    void (*run)(const struct conv_desc *d, const struct conv_args *a);
+};
+ISA_DECLARE(const struct cpu_dense, cpu_dense);
 
 /* Entries of the table. */
 int cpu_conv_available(void *dev, const struct conv_desc *d);

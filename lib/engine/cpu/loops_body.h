@@ -560,15 +560,15 @@ static void FN(avgpool)(const struct kern_avgpool *a)
         int64_t lanes = at_most(WIDE, a->c - ch);
         const EL *x = (const EL *)a->x + img * a->hw * a->c + ch;
         EL *y = (EL *)a->y + img * a->c + ch;
-        float sum[WIDE] = {0};
+        double sum[WIDE] = {0};
 
         for (i = 0; i < a->hw; i++, x += a->c) {
 #pragma omp simd
             for (j = 0; j < lanes; j++)
-                sum[j] += LD(x[j]);
+                sum[j] += (double)LD(x[j]);
         }
         for (j = 0; j < lanes; j++)
-            y[j] = ST(kern_mean_of(sum[j], (float)a->hw));
+            y[j] = ST((float)(sum[j] / (double)a->hw));
     }
 }
 

@@ -6,7 +6,7 @@
  * is cut into three bf16, x = x0 + x1 + x2 with 8 significant bits each, and
  * the six products x_i*w_j with i + j <= 2 are added: what is left out is below
  * 2^-26 of the product, so the result is that of fp32 arithmetic, and nearer,
- * for a tile adds 32 products before it rounds into the sum. A number is thus
+ * for sums of pieces round less (multiply of tiles_amx.c). A number is thus
  * PLANES pieces; a plane holds piece p of all numbers. Infinities become NaN.
  *
  * A block is the sum over steps of A_i [32 rows, 32] * B_i [32, 32 columns]:

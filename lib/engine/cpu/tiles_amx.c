@@ -19,7 +19,9 @@
 #    define INLINE AMX static inline __attribute__((always_inline))
 
 enum {
-    HALF = 16,               /* rows of a register, columns of fp32 */
+    HALF = 16,    /* rows of a register, columns of fp32 */
+    RUN = 16,     /* steps whose sums stay in registers */
+    TOGETHER = 4, /* steps for which one sum of all is exact enough */
     REQ_XCOMP_PERM = 0x1023, /* arch_prctl: asm/prctl.h of Linux 5.16 */
     XTILEDATA = 18
 };
@@ -65,14 +67,14 @@ AMX static void end(void)
             _tile_dpbf16ps(3, 5, 7);                                           \
         } while (0)
 
-/* The products of first pieces. */
-AMX static void multiply_first(const struct tile_run *r)
+/* The products of first pieces in the steps from..to-1. */
+AMX static void multiply_first(const struct tile_run *r, int from, int to)
 {
     const size_t step = (size_t)r->planes * 2 * TILE_BYTES;
-    const char *b = r->b;
+    const char *b = r->b + (size_t)from * step;
     int i;
 
-    for (i = 0; i < r->steps; i++, b += step) {
+    for (i = from; i < to; i++, b += step) {
         const char *a = r->a + r->shift[i];
 
         LOAD_A(0);
@@ -81,8 +83,7 @@ AMX static void multiply_first(const struct tile_run *r)
     }
 }
 
-/* The five others, 2^-8 as large and less: they come first, for what is added
- * to a small sum is rounded less. The order loads each tile once. */
+/* The five others, 2^-8 as large and less. The order loads each tile once. */
 AMX static void multiply_rest(const struct tile_run *r)
 {
     const char *b = r->b;
@@ -105,27 +106,86 @@ AMX static void multiply_rest(const struct tile_run *r)
     }
 }
 
-AMX static void multiply(const struct tile_run *r)
+AMX static void clear(void)
 {
-    const size_t line = TILE * sizeof(float);
-    _Alignas(64) float sum[TILE * TILE];
-    float *c = r->add ? sum : r->c;
-    int i;
-
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    if (r->planes > 1)
-        multiply_rest(r);
-    multiply_first(r);
+}
+
+AMX static void keep(float *c)
+{
+    const size_t line = TILE * sizeof(float);
+
     _tile_stored(0, c, line);
     _tile_stored(1, c + HALF, line);
     _tile_stored(2, c + HALF * TILE, line);
     _tile_stored(3, c + HALF * TILE + HALF, line);
-    for (i = 0; r->add && i < TILE * TILE; i += HALF)
-        _mm512_store_ps(r->c + i, _mm512_add_ps(_mm512_load_ps(r->c + i),
-                                                _mm512_load_ps(sum + i)));
+}
+
+/* sum += x; what rounding took from the sum goes to low (Knuth's TwoSum) */
+INLINE void add_exactly(__m512 x, __m512 *sum, __m512 *low)
+{
+    __m512 s = _mm512_add_ps(*sum, x), part = _mm512_sub_ps(s, *sum);
+    __m512 lost = _mm512_add_ps(_mm512_sub_ps(*sum, _mm512_sub_ps(s, part)),
+                                _mm512_sub_ps(x, part));
+
+    *low = _mm512_add_ps(*low, lost);
+    *sum = s;
+}
+
+AMX static void add_part(const float *part, float *sum, float *low)
+{
+    int i;
+
+    for (i = 0; i < TILE * TILE; i += HALF) {
+        __m512 s = _mm512_load_ps(sum + i), l = _mm512_load_ps(low + i);
+
+        add_exactly(_mm512_load_ps(part + i), &s, &l);
+        _mm512_store_ps(sum + i, s);
+        _mm512_store_ps(low + i, l);
+    }
+}
+
+/*
+ * Products of first pieces have 16 bits: so few of them add up in 24 bits with
+ * hardly any rounding, unless the others, 2^-8 as large and less, are already
+ * in the sum. So these have sums of their own, and long ones are cut in runs.
+ * One sum of all 144 steps of a window of 3x3x512 was three times as far off.
+ */
+AMX static void multiply(const struct tile_run *r)
+{
+    _Alignas(64) float low[TILE * TILE], sum[TILE * TILE], part[TILE * TILE];
+    int i, end = r->steps < RUN ? r->steps : RUN;
+    bool apart = r->planes > 1 && r->steps > TOGETHER;
+
+    clear();
+    if (r->planes > 1)
+        multiply_rest(r);
+    if (apart) {
+        keep(low);
+        clear();
+    }
+    multiply_first(r, 0, apart ? end : r->steps);
+    keep(apart || r->add ? sum : r->c);
+    for (; apart && end < r->steps; end += RUN) {
+        clear();
+        multiply_first(r, end, end + RUN < r->steps ? end + RUN : r->steps);
+        keep(part);
+        add_part(part, sum, low);
+    }
+    if (!apart && !r->add)
+        return;
+    for (i = 0; i < TILE * TILE; i += HALF) {
+        __m512 s = _mm512_load_ps(sum + i);
+
+        if (apart)
+            s = _mm512_add_ps(s, _mm512_load_ps(low + i));
+        if (r->add)
+            s = _mm512_add_ps(s, _mm512_load_ps(r->c + i));
+        _mm512_store_ps(r->c + i, s);
+    }
 }
 
 /* ---- cutting numbers: 32 at a time, v->n pieces of them */
