@@ -1,12 +1,11 @@
 #include "engine/engine_private.h"
 
+#include "util/plugin.h"
+
 #include <dlfcn.h>
-#include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* The engines there can be; which is best is a matter of their scores. */
 static const char *const known[] = {"cuda", "cpu", "ref"};
@@ -23,49 +22,6 @@ static bool is_known(const char *name)
     return false;
 }
 
-/* The directory of the executable, no slash behind; 0 or -1. */
-static int executable_dir(char *dir, size_t n)
-{
-    ssize_t len = readlink("/proc/self/exe", dir, n - 1);
-    char *slash;
-
-    if (len < 0)
-        return -1;
-    dir[len] = 0;
-    slash = strrchr(dir, '/');
-    if (!slash)
-        return -1;
-    *slash = 0;
-    return 0;
-}
-
-/* Is engine-NAME.so in base/sub? path: its absolute name. */
-static bool plugin_in(const char *base, const char *sub, const char *name,
-                      char *path)
-{
-    char *file = xstrfmt("%s%s/engine-%s.so", base, sub, name);
-    bool found = realpath(file, path) != NULL;
-
-    free(file);
-    return found;
-}
-
-/* path has PATH_MAX bytes. */
-static int find_plugin(const char *name, const char *dir, char *path)
-{
-    char exe[PATH_MAX];
-    bool have_exe = executable_dir(exe, sizeof(exe)) == 0;
-
-    if (dir && plugin_in(dir, "", name, path))
-        return 0;
-    if (have_exe && (plugin_in(exe, "", name, path) ||
-                     plugin_in(exe, "/../lib/millrace", name, path)))
-        return 0;
-    return err_set(ERR_UNAVAILABLE, "%s: no engine-%s.so in %s%s%s", name, name,
-                   dir ? dir : "", dir ? ", " : "",
-                   have_exe ? exe : "any place");
-}
-
 /*
  * Threads that wait for each other burn the cores that decoders and other ranks
  * need: GNU OpenMP spins for milliseconds by default. It reads these variables
@@ -79,27 +35,18 @@ static void calm_threads(void)
 
 static int load_plugin(struct backend *b, const char *name, const char *dir)
 {
-    char path[PATH_MAX];
-    engine_entry *entry;
-    const char *why;
-    void *symbol;
+    char path[PATH_MAX], *file = xstrfmt("engine-%s.so", name);
+    plugin_fn *entry = NULL;
+    int r = plugin_find(file, dir, path);
 
-    if (find_plugin(name, dir, path) < 0)
-        return -1;
-    calm_threads();
-    b->dl = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!b->dl) {
-        why = dlerror();
-        return err_set(ERR_UNAVAILABLE, "%s: cannot load %s: %s", name, path,
-                       why ? why : "no reason given");
+    free(file);
+    if (r == 0) {
+        calm_threads();
+        r = plugin_load(path, ENGINE_SYMBOL, RTLD_LOCAL, &b->dl, &entry);
     }
-    symbol = dlsym(b->dl, ENGINE_SYMBOL);
-    if (!symbol)
-        return err_set(ERR_UNAVAILABLE, "%s: %s: no symbol %s: not an engine",
-                       name, path, ENGINE_SYMBOL);
-    /* POSIX, dlsym: a function's address comes as an object's. */
-    memcpy(&entry, &symbol, sizeof(entry));
-    b->ops = entry();
+    if (r < 0)
+        return err_wrap("%s", name);
+    b->ops = ((engine_entry *)entry)();
     if (b->ops->abi != ENGINE_ABI)
         return err_set(ERR_UNAVAILABLE,
                        "%s: %s: built for engine interface "

@@ -4,11 +4,10 @@
 #include "ring/plane.h"
 #include "ring/sum.h"
 #include "util/fdio.h"
+#include "util/plugin.h"
 #include "util/work.h"
 
 #include <dlfcn.h>
-#include <errno.h>
-#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -245,40 +244,22 @@ static void *run(void *arg)
 
 static const struct mpi_plugin *load(void)
 {
-    static const char *const places[] = {"", "../lib/millrace/"};
-    char exe[PATH_MAX], path[PATH_MAX + 40];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-    mpi_plugin_entry *entry;
     const struct mpi_plugin *plugin;
-    void *dl = NULL, *symbol;
+    plugin_fn *entry = NULL;
+    char path[PATH_MAX];
+    void *dl;
 
-    exe[n > 0 ? n : 0] = 0;
-    if (strrchr(exe, '/'))
-        strrchr(exe, '/')[1] = 0;
-    for (size_t i = 0; !dl && i < sizeof(places) / sizeof(places[0]); i++) {
-        snprintf(path, sizeof(path), "%s%sring-mpi.so", exe, places[i]);
-        if (access(path, F_OK) < 0)
-            continue;
-        /* Its own plugins look for its symbols. */
-        dl = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
-        if (!dl) {
-            err_set(ERR_UNAVAILABLE, "--engine mpi: %s", dlerror());
-            return NULL;
-        }
-    }
-    if (!dl) {
+    if (plugin_find("ring-mpi.so", NULL, path) < 0) {
         err_set(ERR_UNAVAILABLE, "--engine mpi: not built: it needs Open MPI "
                                  "(libopenmpi-dev), then make");
         return NULL;
     }
-    symbol = dlsym(dl, MPI_PLUGIN_SYMBOL);
-    if (!symbol) {
-        err_set(ERR_UNAVAILABLE, "--engine mpi: %s: not a plugin", path);
+    /* Its own plugins look for its symbols. */
+    if (plugin_load(path, MPI_PLUGIN_SYMBOL, RTLD_GLOBAL, &dl, &entry) < 0) {
+        err_wrap("--engine mpi");
         return NULL;
     }
-    /* POSIX, dlsym: a function's address comes as an object's. */
-    memcpy(&entry, &symbol, sizeof(entry));
-    plugin = entry();
+    plugin = ((mpi_plugin_entry *)entry)();
     if (plugin->abi == MPI_PLUGIN_ABI)
         return plugin;
     err_set(ERR_UNAVAILABLE, "--engine mpi: %s: of another version", path);

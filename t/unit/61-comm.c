@@ -88,6 +88,7 @@ static void misbehave(struct comm *c)
         close(CTL_FD_OUT);
         while (!comm_failed(c))
             sleep_ms(10);
+        comm_free(c);
         _exit(ERR_PEER);
     }
     if (how("hang"))
