@@ -145,8 +145,8 @@ $(B)/engine-cpu.so: $(call obj_of,pic/,$(CPU_SRC))
 	$(call say,LD $@)
 	$(Q)$(CC) -shared -fopenmp $(LDFLAGS) -Wl,--no-undefined -o $@ $^ $(DNNL_LIBS) -lm
 # Headers of others are looked for last and may warn.
-$(OBJ)/pic/lib/ring/mpi/plugin.o: private DNNL_CFLAGS = $(patsubst -I%,-isystem %,$(MPI_CFLAGS))
-$(B)/ring-mpi.so: $(OBJ)/pic/lib/ring/mpi/plugin.o
+$(OBJ)/pic/lib/ring/mpi/openmpi.o: private DNNL_CFLAGS = $(patsubst -I%,-isystem %,$(MPI_CFLAGS))
+$(B)/ring-mpi.so: $(OBJ)/pic/lib/ring/mpi/openmpi.o
 	@mkdir -p $(@D)
 	$(call say,LD $@)
 	$(Q)$(CC) -shared $(LDFLAGS) -Wl,--no-undefined -o $@ $^ $(MPI_LIBS)
