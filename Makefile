@@ -24,7 +24,8 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-ifeq ($(filter clean help,$(MAKECMDGOALS)),)
+# Goals that need nothing of the machine.
+ifeq ($(filter clean help gpu-check,$(MAKECMDGOALS)),)
 include bin/.obj/config.mk
 endif
 
@@ -254,6 +255,7 @@ bench: all
 .PHONY: bench
 
 include tools/check.mk
+include tools/gpu.mk
 
 # ---- the machine
 
@@ -294,6 +296,9 @@ help:
 	@echo '  fuzz            one target, longer: NAME=frame SECONDS=60'
 	@echo '  format          let the formatter rewrite the C files'
 	@echo '  bench           ratios to the peers on this machine (PHOTOS=FOLDER)'
+	@echo '  gpu-check       on a machine with a GPU: correctness, speed, PyTorch'
+	@echo '                  beside it, in ten minutes (bench/gpu/README.md)'
+	@echo '  gpu-kit         what gpu-check needs on a machine that cannot build it'
 	@echo '  install         PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo '  clean           remove everything below bin/'
 	@echo '  help            this'
@@ -301,6 +306,7 @@ help:
 	@echo '  FLAVOUR=$(FLAVOUR)   release, asan, tsan, clang, fuzz'
 	@echo '  CFLAGS=$(CFLAGS)   CC=$(CC)'
 	@echo '  DEPS=$(DEPS)   install missing packages (yes) or only look (no)'
+	@echo '  GPU_MINUTES=$(GPU_MINUTES)   ENGINE_LEVEL=B or C, for gpu-check'
 	@echo 'pipelines: make -C pipelines help'
 .PHONY: install clean help
 

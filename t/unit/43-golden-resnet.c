@@ -3,10 +3,12 @@
  * buffers of one training step, losses of three. The recorded values and the
  * formula of weights and images are those of t/golden/make-resnet.py.
  *
- *	43-golden-resnet.t ENGINE DTYPE MODEL WEIGHTS BATCH OUT STATE
+ *	43-golden-resnet.t ENGINE DTYPE MODEL WEIGHTS BATCH OUT STATE [SCALE [LEVEL]]
  *
  * does the same with weights and a batch from files and writes what comes out,
- * for t/peer/41-torch.t: as many steps as the batch has learning rates.
+ * for t/peer/41-torch.t and bench/gpu: as many steps as the batch has learning
+ * rates. SCALE: of the loss, for halves; what is written and stepped with is
+ * divided by it. LEVEL: B or C, of an engine's fused forms.
  */
 #include "lib/tap.h"
 
@@ -30,12 +32,16 @@ static void must(int r)
     }
 }
 
+static double scale = 1; /* of the loss */
+static char level;
+
 static struct engine *open_engine(const char *name, enum dtype t)
 {
-    struct engine_config c = {.device = -1};
+    struct engine_config c = {.device = -1, .deterministic = true};
     struct engine *e = NULL;
 
     c.dir = tap_env("BIN", NULL);
+    c.level = level;
     if (engine_open(&e, name, &c) < 0)
         return NULL;
     if (engine_precision(e, t) < 0) {
@@ -68,7 +74,7 @@ static double train_step(struct classifier *m, const struct tensor *image,
     must(engine_fill(m->e, ps->g, 0, (size_t)ps->total * dtype_size(ps->pt)));
     must(classifier_step(m,
                          &(struct class_batch){.image = image, .label = label},
-                         0, 1 / (double)image->shape[0], NULL, NULL));
+                         0, scale / (double)image->shape[0], NULL, NULL));
     must(classifier_stats(m, &s));
     return s.loss / s.n;
 }
@@ -84,7 +90,7 @@ static void update(struct classifier *m, void **v, double lr)
                          .lr = lr,
                          .mu = 0.9,
                          .wd = 1e-4,
-                         .gmul = 1,
+                         .gmul = 1 / scale,
                          .first = first,
                          .pt = ps->pt};
 
@@ -404,12 +410,15 @@ static void add_entry(struct items *l, struct classifier *m, int i, bool grad,
                       const char *prefix)
 {
     const struct state_entry *s = &m->params.state[i];
-    void *v = xmalloc(tensor_bytes(&s->disk));
+    float *v = xmalloc(tensor_bytes(&s->disk));
 
-    if (grad)
+    if (grad) {
         must(params_get_grad(&m->params, i, v));
-    else
+        for (int64_t j = 0; j < tensor_count(&s->disk); j++)
+            v[j] /= (float)scale;
+    } else {
         must(params_get(&m->params, i, v, false));
+    }
     add_item(l, xstrfmt("%s%s", prefix, s->name), s->disk, v);
 }
 
@@ -461,8 +470,11 @@ static int with_files(char **arg)
 
 int main(int argc, char **argv)
 {
-    if (argc == 8)
+    if (argc >= 8) {
+        scale = argc > 8 ? strtod(argv[8], NULL) : 1;
+        level = argc > 9 ? argv[9][0] : 0;
         return with_files(argv + 1);
+    }
     test_golden("resnet18", "ref", DT_F64, 1e-6, 1);
     test_golden("resnet18", "cpu", DT_F32, 1e-4, 3);
     test_golden("resnet50", "cpu", DT_F32, 1e-4, 3);
