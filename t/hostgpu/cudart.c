@@ -27,6 +27,16 @@
 #define BLOCKS 4096
 #define PINS 512
 
+/* Every answer but success is kept, for each thread, until somebody asks. */
+static _Thread_local cudaError_t last_error;
+
+static cudaError_t answer(cudaError_t e)
+{
+    if (e != cudaSuccess)
+        last_error = e;
+    return e;
+}
+
 static struct {
     char *base;
     size_t used; /* accessible, a whole number of pages */
@@ -87,7 +97,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
         at = memory.block[i].at + memory.block[i].bytes;
     if (memory.n == BLOCKS || bytes > RANGE || at > RANGE - bytes ||
         met("nomemory"))
-        return cudaErrorMemoryAllocation;
+        return answer(cudaErrorMemoryAllocation);
     for (j = memory.n++; j > i; j--)
         memory.block[j] = memory.block[j - 1];
     memory.block[i].at = at;
@@ -110,7 +120,7 @@ cudaError_t cudaFree(void *p)
         if (memory.base + memory.block[i].at == (char *)p)
             break;
     if (i == memory.n)
-        return p ? cudaErrorInvalidValue : cudaSuccess;
+        return answer(p ? cudaErrorInvalidValue : cudaSuccess);
     memory.n--;
     for (; i < memory.n; i++)
         memory.block[i] = memory.block[i + 1];
@@ -136,10 +146,10 @@ cudaError_t cudaMallocHost(void **p, size_t bytes)
     for (i = 0; i < PINS && pins[i].p; i++)
         ;
     if (i == PINS)
-        return cudaErrorMemoryAllocation;
+        return answer(cudaErrorMemoryAllocation);
     *p = pins[i].p = malloc(bytes);
     pins[i].bytes = bytes;
-    return *p ? cudaSuccess : cudaErrorMemoryAllocation;
+    return answer(*p ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaFreeHost(void *p)
@@ -191,9 +201,9 @@ cudaError_t cudaGetDeviceCount(int *n)
 {
     *n = 0;
     if (met("nodriver") || met("olddriver"))
-        return cudaErrorInsufficientDriver;
+        return answer(cudaErrorInsufficientDriver);
     if (met("nogpu"))
-        return cudaErrorNoDevice;
+        return answer(cudaErrorNoDevice);
     *n = devices();
     return cudaSuccess;
 }
@@ -209,7 +219,7 @@ static int device_now;
 cudaError_t cudaSetDevice(int device)
 {
     if (device < 0 || device >= devices())
-        return cudaErrorInvalidDevice;
+        return answer(cudaErrorInvalidDevice);
     device_now = device;
     return cudaSuccess;
 }
@@ -246,7 +256,17 @@ const char *cudaGetErrorString(cudaError_t e)
 
 cudaError_t cudaGetLastError(void)
 {
-    return cudaSuccess;
+    cudaError_t e = last_error;
+
+    last_error = cudaSuccess;
+    return e;
+}
+
+int hostgpu_last_error(void);
+
+int hostgpu_last_error(void)
+{
+    return (int)cudaGetLastError();
 }
 
 /* ---- streams
@@ -397,7 +417,7 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest)
 cudaError_t cudaStreamDestroy(cudaStream_t s)
 {
     if (s->head)
-        return cudaErrorInvalidValue; /* it would not be on a card */
+        return answer(cudaErrorInvalidValue); /* it would not be on a card */
     if (s == first_stream)
         first_stream = NULL;
     free(s);
@@ -413,7 +433,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
 cudaError_t cudaStreamQuery(cudaStream_t s)
 {
     progress(s);
-    return s->head ? cudaErrorNotReady : cudaSuccess;
+    return answer(s->head ? cudaErrorNotReady : cudaSuccess);
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
@@ -451,7 +471,7 @@ cudaError_t cudaEventQuery(cudaEvent_t e)
 {
     if (e->done < e->recorded)
         progress(e->stream);
-    return e->done < e->recorded ? cudaErrorNotReady : cudaSuccess;
+    return answer(e->done < e->recorded ? cudaErrorNotReady : cudaSuccess);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
@@ -505,7 +525,7 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n,
     struct copy c = {.dst = dst, .src = src, .n = n};
 
     if ((to && !inside(dst, n)) || (from && !inside(src, n)))
-        return cudaErrorInvalidValue;
+        return answer(cudaErrorInvalidValue);
     if (!from && !pinned(src) && !hostgpu_ready(s)) {
         c.src = c.kept = malloc(n);
         memcpy(c.kept, src, n);
@@ -521,7 +541,7 @@ cudaError_t cudaMemsetAsync(void *dst, int byte, size_t n, cudaStream_t s)
     struct copy c = {.dst = dst, .n = n, .byte = byte};
 
     if (!inside(dst, n))
-        return cudaErrorInvalidValue;
+        return answer(cudaErrorInvalidValue);
     copy_on(s, &c);
     return cudaSuccess;
 }

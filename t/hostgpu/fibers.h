@@ -47,6 +47,7 @@ void hostgpu_leave(void);
 /* May a launch run at once? Else it is done when its turn on the stream comes. */
 bool hostgpu_ready(void *stream);
 void hostgpu_enqueue(void *stream, bool (*run)(void *arg), void *arg);
+int hostgpu_last_error(void);
 }
 
 #define HOSTGPU_THREADS 256
@@ -237,6 +238,6 @@ static void hostgpu_launch(void *stream, dim3 grid, bool barriers, K k, A... a)
 #define GPU_LAUNCH_FLAT(k, grid, l, ...)                                       \
     hostgpu_launch((l)->stream, grid, false, [](auto... a) { (k)(a...); },     \
                    __VA_ARGS__)
-#define GPU_LAST_ERROR() 0
+#define GPU_LAST_ERROR() hostgpu_last_error()
 
 #endif

@@ -52,6 +52,9 @@ struct cuda {
 
 /* 0, or -1 and ERR_UNAVAILABLE "what: the runtime's words". */
 int cuda_check(cudaError_t e, const char *what) MUST_CHECK;
+/* After an answer that something is not ready: the runtime keeps it as its last
+ * error, which the next launch would be charged with. */
+void cuda_not_ready(void);
 
 /* cuprobe.c: the number of devices, or -1 and why there is none to use. */
 int cuda_devices(void) MUST_CHECK;

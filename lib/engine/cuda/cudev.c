@@ -255,8 +255,10 @@ static int dev_passed(void *dev, int mark)
     struct cuda *c = dev;
     cudaError_t e = cudaEventQuery(c->mark[mark]);
 
-    if (e == cudaErrorNotReady)
+    if (e == cudaErrorNotReady) {
+        cuda_not_ready();
         return 0;
+    }
     return cuda_check(e, "mark") < 0 ? -1 : 1;
 }
 

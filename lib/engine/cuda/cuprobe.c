@@ -16,6 +16,11 @@ int cuda_check(cudaError_t e, const char *what)
                    cudaGetErrorString(e), (int)e);
 }
 
+void cuda_not_ready(void)
+{
+    cudaGetLastError();
+}
+
 /* The driver that a CUDA version came with: 13.0 needs 580. */
 static const char *driver_of(int version)
 {

@@ -26,6 +26,7 @@ int cuda_wait(struct cuda *c, cudaEvent_t event, const char *what)
         e = event ? cudaEventQuery(event) : cudaStreamQuery(c->stream);
         if (e != cudaErrorNotReady)
             break;
+        cuda_not_ready();
         if (cuteam_alive(c->team, begun) < 0)
             return -1;
         nanosleep(&pause, NULL);
