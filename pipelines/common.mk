@@ -49,6 +49,8 @@ TRAIN = $(BIN)/accel-worker train -c $(abspath $(CONFIG)) -o $(O) -e $(ENGINE) \
 RANK1 = $(call FEED,$(1)) --train --from $(O)/ckpt $(SETTINGS) | $(TRAIN) $(SETTINGS)
 RANKN = $(BIN)/accel-launch -n $(NGPU) --retries $(RETRY) --logdir $(O)/log -- \
 	sh -c '$(call FEED,$(1)) --train --from $(O)/ckpt $(SETTINGS) | $(BIN)/allreduce-ring -- $(TRAIN) $(SETTINGS)'
+# Where the recipe keeps an average of the weights, that is the model.
+AVERAGE = $$($(BIN)/accel-worker train -c $(abspath $(CONFIG)) $(SETTINGS) --print-config | sed -n 's/^SOLVER.EMA	true.*/--ema/p')
 DEVICES = $(if $(GPUS),CUDA_VISIBLE_DEVICES=$(GPUS) )
 
 $(O)/micro: $(O)/settings | programs

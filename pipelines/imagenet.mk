@@ -54,7 +54,7 @@ imagenet-train: $(O)/shards/train.json $(O)/settings $(FITTED) | programs
 
 $(O)/model.safetensors: $(O)/shards/train.json $(O)/settings $(FITTED) | programs
 	$(DEVICES)$(call $(if $(filter 1,$(NGPU)),RANK1,RANKN),$(O)/shards/train.json)
-	$(BIN)/ckpt-merge -o $@ $(O)
+	$(BIN)/ckpt-merge $(AVERAGE) -o $@ $(O)
 
 $(O)/predictions.sft: $(O)/model.safetensors $(O)/shards/val.json
 	$(call FEED,$(O)/shards/val.json) --eval $(SETTINGS) | $(BIN)/accel-worker predict -c $(abspath $(CONFIG)) -e $(ENGINE) -w $< $(SETTINGS) > $@.tmp

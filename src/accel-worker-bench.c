@@ -43,6 +43,7 @@ struct opt bench_opts[] = {{.name = "steps",
                             .addr = &o.forward,
                             .help = "prediction only"},
                            WORKER_RANKS_ROWS,
+                           WORKER_RECOMPUTE_ROW,
                            WORKER_ENGINE_ROWS,
                            OPT_END};
 

@@ -32,6 +32,7 @@ struct opt fit_opts[] = {WORKER_WORLD_ROW(&o.world, "number of ranks"),
                           .arg = "MIB",
                           .help = "memory of a rank; 0: nine tenths of what is "
                                   "free, shared by the ranks"},
+                         WORKER_RECOMPUTE_ROW,
                          WORKER_ENGINE_ROWS,
                          OPT_END};
 

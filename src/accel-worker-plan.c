@@ -8,9 +8,11 @@
 #include "train/sharding.h"
 #include "util/buf.h"
 #include "util/json.h"
+#include "util/memory.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -48,6 +50,7 @@ struct opt plan_opts[] = {
      .type = OPT_FLAG,
      .addr = &o.json,
      .help = "one JSON object instead of text"},
+    WORKER_RECOMPUTE_ROW,
     WORKER_ENGINE_ROWS,
     OPT_END};
 
@@ -99,14 +102,54 @@ static size_t share_bytes(struct params *ps)
     return (size_t)most * dtype_size(ps->pt);
 }
 
+static void text_row(json_t *j, const char *key, const char *text)
+{
+    if (j)
+        json_object_set_new(j, key, json_string(text));
+    else
+        printf("%-12s %s\n", key, text);
+}
+
+/* Do so many bytes more fit in here? If not: would they, of which `fewer` are
+ * not needed if values are computed again? */
+static void print_room(double bytes, double fewer, json_t *j)
+{
+    double mib = 1.0 / (1 << 20), room;
+    const char *bound;
+    char text[160];
+
+    room = (double)memory_room(&bound);
+    if (room >= (double)SIZE_MAX)
+        return;
+    snprintf(text, sizeof text, "MiB  here, for all ranks of it (%s)", bound);
+    row(j, "free", room * mib, text);
+    if (bytes <= room)
+        return;
+    if (fewer > 0 && bytes - fewer <= room)
+        snprintf(text, sizeof text,
+                 "does not fit in here: --recompute does, "
+                 "with %.0f MiB less",
+                 fewer * mib);
+    else
+        snprintf(text, sizeof text,
+                 "does not fit in here: fit says which SOLVER.MICRO does%s",
+                 fewer > 0 ? ", more with --recompute" : "");
+    text_row(j, "advice", text);
+}
+
+/* c: as it is asked for; less: with values computed again. */
 static void print_plan(const struct recipe_batch *b, struct worker *w,
-                       const struct plan_cost *c, json_t *j)
+                       const struct plan_cost *c, const struct plan_cost *less,
+                       json_t *j)
 {
     double mib = 1.0 / (1 << 20), state = (double)(c->weights + c->buffers);
     double images = (double)b->total_samples, program = program_bytes(w->e);
     size_t own = share_bytes(&w->m.params), arenas = recipe.ema ? 2 : 1;
     size_t average = recipe.ema ? own + c->buffers : 0;
     double all = (double)(fit_bytes(c) - c->momentum + own + average);
+    size_t now, peak;
+
+    engine_memory(w->e, &now, &peak);
 
     row(j, "weights", (double)c->weights * mib, "MiB");
     row(j, "gradients", (double)c->gradients * mib, "MiB");
@@ -117,9 +160,15 @@ static void print_plan(const struct recipe_batch *b, struct worker *w,
     row(j, "packed", (double)c->packed * mib,
         "MiB  weights in the engine's layout");
     row(j, "activations", (double)c->activations * mib, "MiB");
+    if (!worker_engine.recompute)
+        row(j, "recomputed", (double)less->activations * mib,
+            "MiB  activations with --recompute");
     row(j, "scratch", (double)c->scratch * mib, "MiB");
     row(j, "program", program * mib, "MiB  engine's code and the like");
     row(j, "memory", (all + program) * mib, "MiB  of each rank");
+    if (engine_is_host(w->e))
+        print_room(all - (double)now,
+                   (double)(c->activations - less->activations), j);
     if (o.shard_optim)
         row(j, "saved", (double)((c->momentum - own) * arenas) * mib,
             "MiB  by sharding the optimizer's state");
@@ -140,7 +189,7 @@ static void print_plan(const struct recipe_batch *b, struct worker *w,
 int worker_plan(const struct command *c, int argc, char **argv)
 {
     struct recipe_batch b;
-    struct plan_cost cost;
+    struct plan_cost cost, less;
     struct worker w = {.e = NULL};
     struct plan_key k;
     struct buf text = BUF_INIT;
@@ -157,18 +206,21 @@ int worker_plan(const struct command *c, int argc, char **argv)
     k = key_of(b.micro, true);
     if (r == 0)
         r = graph_cost(&w.m.graph, w.e, &k, &cost);
+    w.m.graph.recompute = true;
+    if (r == 0)
+        r = graph_cost(&w.m.graph, w.e, &k, &less);
     run_ledger(&recipe, &b, &text);
     if (r == 0 && o.json) {
         j = json_object();
         json_object_set_new(j, "ledger", json_string(text.data));
-        print_plan(&b, &w, &cost, j);
+        print_plan(&b, &w, &cost, &less, j);
         buf_reset(&text);
         json_canonical(&text, j);
         puts(text.data);
         json_decref(j);
     } else if (r == 0) {
         puts(text.data);
-        print_plan(&b, &w, &cost, NULL);
+        print_plan(&b, &w, &cost, &less, NULL);
     }
     buf_release(&text);
     worker_end(&w);

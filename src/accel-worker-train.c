@@ -119,6 +119,7 @@ struct opt train_opts[] = {
      .help = "size of the data set, for --print-lr"},
     WORKER_WORLD_ROW(&o.world, "number of ranks, for --print-lr"),
     WORKER_RANKS_ROWS,
+    WORKER_RECOMPUTE_ROW,
     WORKER_ENGINE_ROWS,
     OPT_END};
 

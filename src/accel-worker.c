@@ -77,7 +77,10 @@ static int open_model(struct classifier *m, struct engine *e, int64_t classes,
         c.mean[i] = (float)recipe.mean.f[i];
         c.std[i] = (float)recipe.std.f[i];
     }
-    return classifier_init(m, recipe.model, &c, e, worker_dtype(), train);
+    if (classifier_init(m, recipe.model, &c, e, worker_dtype(), train) < 0)
+        return -1;
+    m->graph.recompute = worker_engine.recompute;
+    return 0;
 }
 
 int worker_begin(struct worker *w, int64_t classes, bool train)

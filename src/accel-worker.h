@@ -16,7 +16,7 @@
 struct worker_engine {
     char *name, *dir, *trace, *level;
     int64_t threads, device;
-    bool tf32;
+    bool tf32, recompute;
 };
 extern struct worker_engine worker_engine;
 #define WORKER_ENGINE_ROWS                                                     \
@@ -66,6 +66,14 @@ extern struct worker_engine worker_engine;
     {                                                                          \
         .name = "trace", .type = OPT_STRING, .addr = &worker_engine.trace,     \
         .arg = "FILE", .help = "write every call of the engine to FILE"        \
+    }
+
+/* Row of the commands that train, or say what it takes. */
+#define WORKER_RECOMPUTE_ROW                                                   \
+    {                                                                          \
+        .name = "recompute", .type = OPT_FLAG,                                 \
+        .addr = &worker_engine.recompute,                                      \
+        .help = "keep less between the passes, compute it again"               \
     }
 
 /* Rows of the commands that are one rank of several. */

@@ -36,6 +36,30 @@ case "${SANITIZED-}" in
 	;;
 *) skip 2 'no limits of memory under a sanitizer' ;;
 esac
+
+# ---- values computed again
+large='--model resnet50 --size 64 --batch 64'
+# shellcheck disable=SC2086
+for how in '' --recompute; do
+	"$w" plan -e ref $large --json $how >"large$how.json" 2>err
+	is $? 0 "plan $how" || tap_comment "$(cat err)"
+done
+is "$(jq .recomputed large.json)" "$(jq .activations large--recompute.json)" 'plan says what is kept if the rest is computed again'
+is "$(jq '.activations < 0.5 * (input | .activations)' large--recompute.json large.json)" true 'which is less than half'
+is "$(jq .advice large.json)" null 'nothing is needed where there is room'
+room=$(jq '(.memory + .memory - .activations + .recomputed) / 2 | floor' large.json)
+# shellcheck disable=SC2086
+less=$("$w" fit -e ref $large --room "$room")
+# shellcheck disable=SC2086
+more=$("$w" fit -e ref $large --room "$room" --recompute)
+ok "$([ "$less" -lt "$more" ]; echo $?)" "in $room MiB fit $more images, not $less"
+case "${SANITIZED-}" in
+'')
+	# shellcheck disable=SC2086,SC3045
+	like "$(ulimit -v 4000000 && "$w" plan -e ref $large --size 224 --json 2>err | jq -r .advice)" '^does not fit in here: --recompute does, with [0-9]+ MiB less$' 'plan says when it is needed'
+	;;
+*) skip 1 'no limits of memory under a sanitizer' ;;
+esac
 # shellcheck disable=SC2086
 expect_status 71 'not one image fits' "$w" fit $small --room 20
 like "$(cat err)" '^accel-worker: memory: one image at a time takes [0-9]+ MiB of the 20 of a rank \(--room\): ' 'says what it takes'

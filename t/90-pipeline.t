@@ -90,4 +90,14 @@ is $? 0 "NGPU=2" || sed 's/^/# /' err | tail -n 20
 is "$(jq -r '.n' out-dir/score.json)" 16 "scores all images"
 like "$(cat err)" '8 micro x 2 ranks' "on two ranks"
 
+rm -rf out-dir
+pipeline imagenet SET='SOLVER.EMA true SOLVER.EMA_STEPS 1 SOLVER.EMA_DECAY 0.98'
+is $? 0 "with an average of the weights" || sed 's/^/# /' err | tail -n 20
+expect_status 0 "average and weights" "$BIN/ckpt-merge" --ema -o ema.sft out-dir
+"$BIN/ckpt-merge" -o weights.sft out-dir
+expect_status 0 "the average is the model" \
+    "$BIN/ckpt-merge" diff ema.sft out-dir/model.safetensors
+expect_status 1 "the weights are not" \
+    "$BIN/ckpt-merge" diff -q weights.sft out-dir/model.safetensors
+
 done_testing

@@ -490,6 +490,7 @@ int lower_backward(struct plan *p)
 
         if (!wanted(p, s->out) || p->val[s->out].n_grad == 0)
             continue;
+        recompute_emit(p, i);
         j = p->n_ins;
         if (backward[p->g->node[s->node].op](p, s) < 0)
             return -1;

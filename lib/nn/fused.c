@@ -200,7 +200,9 @@ void fused_choose(struct plan *p)
 {
     int i;
 
-    p->fused = p->key.train && !p->g->unfused && engine_level(p->e) == 'C';
+    /* what is computed again would leave sums where others are waited for */
+    p->fused = p->key.train && !p->g->unfused && !p->g->recompute &&
+               engine_level(p->e) == 'C';
     for (i = 0; p->fused && i < p->n_steps; i++)
         if (is_op(p, &p->step[i], OP_NORM))
             choose_prologue(p, i);

@@ -73,6 +73,10 @@ struct graph {
     int n_outputs, output[8];
     bool sealed;
     bool told_level; /* which forms of level C are not there */
+    /* before any plan: keep the values between blocks only, and compute those
+     * inside once more in the backward pass. Same bits, less memory, a third
+     * more work; forms of level C are not used. */
+    bool recompute;
     bool unfused; /* lower every node by itself; for tests, before any plan */
     struct plan_cache *cache;
 };

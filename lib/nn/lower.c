@@ -61,6 +61,15 @@ struct ins *lower_kernel(struct plan *p, enum kernel k)
     return i;
 }
 
+struct ins *lower_again(struct plan *p, const struct ins *like)
+{
+    struct ins *i = new_ins(p, like->kind);
+
+    *i = *like;
+    i->n_refs = 0;
+    return i;
+}
+
 void lower_ref(struct plan *p, struct ins *i, const void *field, int buf)
 {
     struct buffer *b;
@@ -272,7 +281,7 @@ static bool free_to_overwrite(const struct plan *p, int v)
         return false;
     if (!p->key.train)
         return true;
-    if (p->val[v].readers > 1)
+    if (p->val[v].readers > 1 || p->g->recompute)
         return false;
     s = lower_maker(p, v);
     return s && s->relu < 0 && p->g->node[s->node].op != OP_RELU;
@@ -584,6 +593,7 @@ int plan_lower(struct plan *p)
         if (g->node[p->step[i].node].op == OP_NORM)
             norm_vectors(p, &p->step[i]);
     fused_choose(p);
+    recompute_choose(p);
     for (i = 0; i < p->n_steps; i++) {
         j = p->n_ins;
         if (forward[g->node[p->step[i].node].op](p, &p->step[i]) < 0)

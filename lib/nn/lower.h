@@ -140,6 +140,8 @@ struct step {
     bool summed;      /* norm: S1, S2 hold the gradient's sums, likewise */
     int stats_of[2];  /* conv: step and norm of it that its sums go to, or -1 */
     int pro;          /* conv: step of the norm inside its prologue, or -1 */
+    int again; /* steps [again, this) are computed again before the backward
+                  pass of this one (recompute.c); -1: none */
 };
 
 /* A value of the plan: of one node. */
@@ -204,6 +206,11 @@ void fused_prologue(struct plan *p, struct ins *i, const struct step *s);
 struct step *fused_dgrad(struct plan *p, const struct step *s,
                          struct conv_desc *d);
 
+/* recompute.c: which steps are computed again; before anything is emitted. */
+void recompute_choose(struct plan *p);
+/* Do so for the segment that ends with step `end`, before its backward pass. */
+void recompute_emit(struct plan *p, int end);
+
 /* For all: */
 /* The step whose value is v. */
 struct step *lower_maker(const struct plan *p, int v);
@@ -212,6 +219,8 @@ int lower_buf(struct plan *p, size_t bytes);
 int lower_buf_kept(struct plan *p, size_t bytes);
 /* A new instruction, zeroed. Valid until the next one. */
 struct ins *lower_kernel(struct plan *p, enum kernel k);
+/* A new one like that (a copy of one of the plan), but without buffers. */
+struct ins *lower_again(struct plan *p, const struct ins *like);
 /* The field is to hold the address of the buffer (BUF_NONE: stays NULL). */
 void lower_ref(struct plan *p, struct ins *i, const void *field, int buf);
 /* A convolution instruction for desc; NULL with an error. */

@@ -21,9 +21,9 @@ enum {
 
 /* ---- calls of the allocator, of all that is loaded; by glibc's other names */
 
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && \
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) &&                    \
     !defined(__SANITIZE_THREAD__) && !defined(__clang__)
-#define COUNTED true
+#    define COUNTED true
 void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
@@ -70,7 +70,7 @@ static long allocations(void)
     return __atomic_load_n(&calls, __ATOMIC_RELAXED);
 }
 #else
-#define COUNTED false
+#    define COUNTED false
 static long allocations(void)
 {
     return 0;
@@ -95,8 +95,8 @@ static void must(int r)
 
 static int packs;
 
-static void watch(void *arg, const char *call, const char *detail,
-                  double start, double end)
+static void watch(void *arg, const char *call, const char *detail, double start,
+                  double end)
 {
     (void)arg;
     (void)detail;
@@ -166,8 +166,9 @@ static void steady(struct engine *e, const char *name, enum dtype compute)
     engine_watch(e, watch, NULL);
     must(step_batch(&s, &b, 0.01, &res));
     engine_watch(e, NULL, NULL);
-    ok(packs > 0 && packs <= m.params.n_packed, "%s %s: %d of %d copies of weights packed",
-       name, dtype_name(compute), packs, m.params.n_packed);
+    ok(packs > 0 && packs <= m.params.n_packed,
+       "%s %s: %d of %d copies of weights packed", name, dtype_name(compute),
+       packs, m.params.n_packed);
     step_release(&s);
     classifier_release(&m);
     comm_free(comm);
