@@ -310,7 +310,8 @@ static int run_init(struct run *r)
         image_decoder_strict(r->tools[i].decoder, c->strict);
         r->tools[i].resizer = resizer_new();
         if (c->instructions &&
-            !resizer_use(r->tools[i].resizer, c->instructions))
+            (!resizer_use(r->tools[i].resizer, c->instructions) ||
+             !image_decoder_use(r->tools[i].decoder, c->instructions)))
             return err_set(ERR_UNAVAILABLE, "instruction set %s: not here",
                            c->instructions);
     }

@@ -120,6 +120,11 @@ void image_decoder_strict(struct image_decoder *d, bool strict)
     png_decoder_strict(d->png, strict);
 }
 
+bool image_decoder_use(struct image_decoder *d, const char *set)
+{
+    return jpeg_decoder_use(d->jpeg, set);
+}
+
 int image_check(struct image_decoder *d, const void *p, size_t n,
                 struct image_info *info)
 {

@@ -46,6 +46,8 @@ struct image_decoder *image_decoder_new(void);
 void image_decoder_free(struct image_decoder *d);
 /* Warnings of the decoder make an image fail. */
 void image_decoder_strict(struct image_decoder *d, bool strict);
+/* By name (isa_names in util/isa.h); false if it is not here. */
+bool image_decoder_use(struct image_decoder *d, const char *set) MUST_CHECK;
 
 /* image_probe, then decode all of it; ERR_DATA if it is unusable. */
 int image_check(struct image_decoder *d, const void *p, size_t n,

@@ -1,7 +1,7 @@
 /* The one file that knows libjpeg-turbo. Facts: its libjpeg.txt. */
 #include "vision/jpeg.h"
 
-#include "vision/jpeg_rows.h"
+#include "vision/jpeg_scan.h"
 
 #include <setjmp.h>
 #include <stdio.h>
@@ -31,7 +31,6 @@ struct trap {
     bool done; /* all rows are there: it may */
     bool over; /* and it did */
     bool strict;
-    bool narrow; /* of each restart interval the end is not wanted */
 };
 
 struct jpeg_decoder {
@@ -45,7 +44,9 @@ struct jpeg_decoder {
     bool open;  /* the object below stands behind its header */
     bool exif;  /* keep APP1 for the writer */
     bool adobe; /* keep APP14 for it */
-    struct buf part;
+    struct jpeg_scan *scan;
+    bool plain;   /* do without it */
+    bool scanned; /* it did the last region */
     uint8_t *pixels;
     size_t cap;
 };
@@ -63,7 +64,7 @@ static void on_message(j_common_ptr c, int level)
 {
     struct trap *t = (struct trap *)c->err;
 
-    if (level >= 0 || (t->narrow && t->mgr.msg_code == JWRN_EXTRANEOUS_DATA))
+    if (level >= 0)
         return;
     t->mgr.num_warnings++;
     if (t->mgr.msg_code == JWRN_JPEG_EOF) {
@@ -108,6 +109,7 @@ struct jpeg_decoder *jpeg_decoder_new(void)
 
     d->c.err = trap_init(&d->trap);
     d->progress.progress_monitor = on_progress;
+    d->scan = jpeg_scan_new();
     return d;
 }
 
@@ -116,7 +118,7 @@ void jpeg_decoder_free(struct jpeg_decoder *d)
     if (!d)
         return;
     jpeg_destroy_decompress(&d->c);
-    buf_release(&d->part);
+    jpeg_scan_free(d->scan);
     free(d->pixels);
     free(d);
 }
@@ -124,6 +126,17 @@ void jpeg_decoder_free(struct jpeg_decoder *d)
 void jpeg_decoder_strict(struct jpeg_decoder *d, bool strict)
 {
     d->strict = strict;
+}
+
+bool jpeg_decoder_use(struct jpeg_decoder *d, const char *set)
+{
+    d->plain = !strcmp(set, "libjpeg");
+    return d->plain || jpeg_scan_use(d->scan, set);
+}
+
+bool jpeg_scanned(const struct jpeg_decoder *d)
+{
+    return d->scanned;
 }
 
 long jpeg_warnings(const struct jpeg_decoder *d)
@@ -182,7 +195,7 @@ int jpeg_begin(struct jpeg_decoder *d, const void *p, size_t n, int *width,
         return -1;
     d->file = p;
     d->size = n;
-    d->trap.cut = d->trap.narrow = false;
+    d->trap.cut = d->scanned = false;
     d->trap.strict = d->strict;
     if (setjmp(d->trap.back))
         return fail(d);
@@ -248,6 +261,16 @@ static void skip_rows(struct jpeg_decompress_struct *c, JSAMPROW scratch,
         (void)jpeg_read_scanlines(c, &scratch, 1);
 }
 
+/* Memory for n bytes of pixels. */
+static void room(struct jpeg_decoder *d, size_t n)
+{
+    if (n <= d->cap)
+        return;
+    free(d->pixels);
+    d->pixels = xmalloc(n);
+    d->cap = n;
+}
+
 /*
  * Decode region r; the column of the first pixel of a row goes to *left. To the
  * end of the file, if that is wanted: an error behind the last row makes Pillow
@@ -259,7 +282,6 @@ static void read_region(struct jpeg_decoder *d, const struct rect *r,
     struct jpeg_decompress_struct *c = &d->c;
     JSAMPROW rows[ROWS_AT_ONCE];
     JDIMENSION x0 = 0, x1, wide, y, k;
-    size_t need;
     bool smoothed;
 
     (void)jpeg_start_decompress(c);
@@ -272,13 +294,7 @@ static void read_region(struct jpeg_decoder *d, const struct rect *r,
     }
     *left = x0;
     *stride = (size_t)c->output_width * 4;
-    need = *stride * (size_t)r->h;
-    if (need > d->cap) {
-        free(d->pixels);
-        d->cap = 0; /* xmalloc may not return, longjmp may */
-        d->pixels = xmalloc(need);
-        d->cap = need;
-    }
+    room(d, *stride * (size_t)r->h);
     skip_rows(c, d->pixels, (JDIMENSION)r->y, smoothed);
     for (y = 0; y < (JDIMENSION)r->h; y += k) {
         for (k = 0; k < ROWS_AT_ONCE && y + k < (JDIMENSION)r->h; k++)
@@ -308,33 +324,66 @@ static int try_region(struct jpeg_decoder *d, const struct rect *r, bool to_end,
     return 0;
 }
 
-/*
- * The same from a smaller file, if one can be cut out. Every warning but the
- * one to be expected ends the attempt, as errors do: what becomes of a damaged
- * file is for the ordinary way to say. That finds the image unopened then.
- */
-static bool try_part(struct jpeg_decoder *d, const struct rect *r,
+/* The codes of table number i, which a file may name without having it. */
+static bool codes(JHUFF_TBL *const *table, int i, const uint8_t **bits,
+                  const uint8_t **symbols)
+{
+    if (i < 0 || i >= NUM_HUFF_TBLS || !table[i])
+        return false;
+    *bits = table[i]->bits;
+    *symbols = table[i]->huffval;
+    return true;
+}
+
+/* The header that libjpeg has read, if the scan is of the kind. */
+static bool scan_head(const struct jpeg_decompress_struct *c,
+                      struct jpeg_scan_head *f)
+{
+    int i;
+
+    if (c->arith_code || c->progressive_mode || c->err->num_warnings ||
+        c->comps_in_scan != c->num_components || c->Ss || c->Se != 63 ||
+        c->Ah || c->Al ||
+        c->jpeg_color_space !=
+            (c->num_components == 1 ? JCS_GRAYSCALE : JCS_YCbCr))
+        return false;
+    *f = (struct jpeg_scan_head){.width = (int)c->image_width,
+                                 .height = (int)c->image_height,
+                                 .components = c->num_components,
+                                 .restart = (int)c->restart_interval,
+                                 .data = c->src->next_input_byte,
+                                 .size = c->src->bytes_in_buffer};
+    for (i = 0; i < c->num_components; i++) {
+        const jpeg_component_info *q = c->cur_comp_info[i];
+        struct jpeg_scan_part *p = &f->part[i];
+
+        if (q != &c->comp_info[i] || q->quant_tbl_no < 0 ||
+            q->quant_tbl_no >= NUM_QUANT_TBLS ||
+            !c->quant_tbl_ptrs[q->quant_tbl_no] ||
+            !codes(c->dc_huff_tbl_ptrs, q->dc_tbl_no, &p->dc_bits,
+                   &p->dc_symbols) ||
+            !codes(c->ac_huff_tbl_ptrs, q->ac_tbl_no, &p->ac_bits,
+                   &p->ac_symbols))
+            return false;
+        p->h = q->h_samp_factor;
+        p->v = q->v_samp_factor;
+        p->quant = c->quant_tbl_ptrs[q->quant_tbl_no]->quantval;
+    }
+    return jpeg_scan_takes(f);
+}
+
+/* Without libjpeg, if the image begun is one of most and has no damage. */
+static bool try_scan(struct jpeg_decoder *d, const struct rect *r,
                      JDIMENSION *left, size_t *stride)
 {
-    struct jpeg_cut cut;
-    struct rect part = *r;
+    struct jpeg_scan_head head;
 
-    if (!(d->info.flags & JPEG_ROWS) ||
-        !jpeg_rows_cut(d->file, d->size, r, &d->part, &cut))
+    if (d->plain || !scan_head(&d->c, &head))
         return false;
-    part.y = cut.top;
-    d->open = false;
-    d->trap.strict = true;
-    d->trap.narrow = cut.narrow;
-    if (setjmp(d->trap.back)) {
-        jpeg_abort_decompress(&d->c);
-        d->trap.cut = d->trap.narrow = false;
-        d->trap.strict = d->strict;
-        return false;
-    }
-    open_image(d, d->part.data, d->part.len);
-    read_region(d, &part, false, left, stride);
-    return true;
+    *left = (JDIMENSION)r->x;
+    *stride = (size_t)r->w * 4;
+    room(d, *stride * (size_t)r->h + JPEG_SCAN_ROOM);
+    return jpeg_scan_region(d->scan, &head, r, d->pixels, *stride);
 }
 
 int jpeg_region(struct jpeg_decoder *d, const struct rect *r,
@@ -351,8 +400,8 @@ int jpeg_region(struct jpeg_decoder *d, const struct rect *r,
         r->h > all.h - r->y)
         BUG("region %d,%d %dx%d outside %dx%d", r->x, r->y, r->w, r->h, all.w,
             all.h);
-    if ((to_end || !try_part(d, r, &left, &im->stride)) &&
-        try_region(d, r, to_end, &left, &im->stride) < 0)
+    d->scanned = !to_end && try_scan(d, r, &left, &im->stride);
+    if (!d->scanned && try_region(d, r, to_end, &left, &im->stride) < 0)
         return -1;
     im->pixels = d->pixels + 4 * ((size_t)r->x - left);
     im->width = r->w;

@@ -69,6 +69,11 @@ struct jpeg_decoder *jpeg_decoder_new(void);
 void jpeg_decoder_free(struct jpeg_decoder *d);
 /* Warnings make an image fail (default: only a cut off one does). */
 void jpeg_decoder_strict(struct jpeg_decoder *d, bool strict);
+/*
+ * Decode with the loops of an instruction set (isa_names in util/isa.h) or with
+ * libjpeg alone ("libjpeg"); false if this machine or this build lacks it.
+ */
+bool jpeg_decoder_use(struct jpeg_decoder *d, const char *set) MUST_CHECK;
 
 /*
  * jpeg_probe, then decode every row; JPEG_WARNED is set in info->flags if the
@@ -98,11 +103,13 @@ int jpeg_begin(struct jpeg_decoder *d, const void *p, size_t n, int *width,
 /*
  * Decode a part of the image begun and leave the rest undecoded; exactly the
  * pixels of a full decode. NULL: all of it, with what is wrong behind its last
- * row. Once per jpeg_begin. r must lie in the image. Of a file with JPEG_ROWS what lies outside is not even
- * looked at (jpeg_rows.h), so that damage there goes unnoticed.
+ * row. Once per jpeg_begin. r must lie in the image. What lies outside may not
+ * even be looked at (jpeg_scan.h), so that damage there goes unnoticed.
  */
 int jpeg_region(struct jpeg_decoder *d, const struct rect *r,
                 struct jpeg_image *im) MUST_CHECK;
+/* Was the last region decoded by jpeg_scan.h, without libjpeg? */
+bool jpeg_scanned(const struct jpeg_decoder *d);
 /* What was met in the last image beside errors: number of warnings. */
 long jpeg_warnings(const struct jpeg_decoder *d);
 

@@ -1,10 +1,10 @@
-/* Files with a restart marker per row of MCUs: made of others without loss, and
- * regions of them decoded from a part of the file. */
+/* Regions decoded without libjpeg; files with a restart marker per row of MCUs,
+ * which are made of others without loss and are looked at only in part. */
 #include "lib/tap.h"
 
+#include "util/isa.h"
 #include "util/rng.h"
 #include "vision/jpeg.h"
-#include "vision/jpeg_rows.h"
 
 #include <dirent.h>
 
@@ -13,15 +13,17 @@ static struct jpeg_decoder *one, *other;
 static const struct kind {
     const char *name;
     struct jpeg_how how;
-} kinds[] = {{"4:4:4", {.full_chroma = true}},
-             {"4:2:0", {.quality = 60}},
-             {"4:2:2", {.across = 2, .down = 1}},
-             {"4:4:0", {.across = 1, .down = 2}},
-             {"4:1:1", {.across = 4, .down = 1}},
-             {"4:1:0", {.across = 4, .down = 2}},
-             {"grey", {.grey = true}},
-             {"CMYK", {.cmyk = true, .full_chroma = true}},
-             {"CMYK, one of them finer", {.cmyk = true}}};
+    bool fast; /* done without libjpeg */
+} kinds[] = {{"4:4:4", {.full_chroma = true}, true},
+             {"4:2:0", {.quality = 60}, true},
+             {"4:2:0, coarse", {.quality = 3}, true},
+             {"4:2:2", {.across = 2, .down = 1}, true},
+             {"4:4:0", {.across = 1, .down = 2}, true},
+             {"4:1:1", {.across = 4, .down = 1}, false},
+             {"4:1:0", {.across = 4, .down = 2}, false},
+             {"grey", {.grey = true}, true},
+             {"CMYK", {.cmyk = true, .full_chroma = true}, false},
+             {"CMYK, one of them finer", {.cmyk = true}, false}};
 #define KINDS (sizeof(kinds) / sizeof(*kinds))
 
 /* A picture with some of everything in it. */
@@ -79,14 +81,12 @@ static struct rect random_rect(struct rng *g, int w, int h)
     return r;
 }
 
-/* n regions of a file with rows against the same parts of an image, which
- * other has decoded; those cut out are counted. */
+/* n regions of a file against the same parts of an image, which other has
+ * decoded; those done without libjpeg are counted. */
 static int regions(const struct buf *b, const struct jpeg_image *whole, int n,
-                   int *cuts)
+                   int *fast)
 {
-    struct buf part = BUF_INIT;
     struct jpeg_image im;
-    struct jpeg_cut cut;
     struct rng g;
     int i, bad = 0;
 
@@ -94,72 +94,53 @@ static int regions(const struct buf *b, const struct jpeg_image *whole, int n,
     for (i = 0; i < n; i++) {
         struct rect r = random_rect(&g, whole->width, whole->height);
 
-        if (jpeg_rows_cut(b->data, b->len, &r, &part, &cut)) {
-            (*cuts)++;
-            bad += part.len > b->len + 2;
-        }
         bad += decode(one, b, &r, &im) < 0 ? 1 : differ(whole, &r, &im);
         bad += jpeg_warnings(one) != 0;
+        *fast += jpeg_scanned(one);
     }
-    buf_release(&part);
     return bad;
 }
 
-/* All sizes from 1 to 40, and a larger one. */
-static void sizes(const struct kind *k)
+/* All sizes from 1 to 40, and a larger one, with some rows in an interval. */
+static void sizes(const struct kind *k, const char *set, int rows)
 {
     struct jpeg_how how = k->how;
     struct buf b = BUF_INIT;
     struct jpeg_image whole;
-    int i, bad = 0, cuts = 0;
+    int i, bad = 0, fast = 0;
 
-    how.restart_rows = 1;
+    how.restart_rows = rows;
     for (i = 1; i <= 41; i++) {
         picture(&b, i < 41 ? i : 301, i < 41 ? (i * 17) % 41 : 333, how);
         if (decode(other, &b, NULL, &whole) < 0)
             ok(0, "%s: %s", k->name, err_text());
         else
-            bad += regions(&b, &whole, i < 41 ? 20 : 200, &cuts);
+            bad += regions(&b, &whole, i < 41 ? 20 : 100, &fast);
     }
-    is_int(bad, 0, "%s: regions of all sizes equal the whole", k->name);
-    ok(cuts > 250, "%s: %d of 1000 were cut out", k->name, cuts);
+    is_int(bad, 0, "%s, %s, %d rows: regions equal the whole", k->name, set,
+           rows);
+    ok(k->fast ? fast >= 820 : !fast, "%d of 900 without libjpeg", fast);
     buf_release(&b);
 }
 
-/* ---- what is cut and what is not */
-
-static void refusals(void)
+static void every_size(void)
 {
-    struct rect r = {20, 40, 30, 20}, all = {0, 0, 120, 100};
-    struct rect high = {0, 40, 120, 20}, out = {100, 0, 21, 5};
-    struct buf b = BUF_INIT, part = BUF_INIT;
-    struct jpeg_cut cut;
-    struct jpeg_info info;
+    size_t i, k;
 
-    picture(&b, 120, 100, (struct jpeg_how){.restart_rows = 1});
-    ok(jpeg_rows_cut(b.data, b.len, &r, &part, &cut), "a region is cut out");
-    is_int(jpeg_probe(part.data, part.len, &info), 0, "that is a file");
-    is_int(info.width * 1000 + info.height, 64064,
-           "of rows 1 to 4, columns 0 to 3 of the MCUs");
-    is_int(info.restart * 10 + cut.narrow, 41, "with 4 of them in a row");
-    is_int(cut.top, 24, "where the region begins in row 24");
-    ok(jpeg_rows_cut(b.data, b.len, &high, &part, &cut) && !cut.narrow,
-       "all columns");
-    ok(!jpeg_rows_cut(b.data, b.len, &all, &part, &cut), "nothing to win");
-    ok(!jpeg_rows_cut(b.data, b.len, &out, &part, &cut), "not in the image");
-    ok(!jpeg_rows_cut(b.data, b.len / 4, &r, &part, &cut), "cut off");
-    picture(&b, 120, 100, (struct jpeg_how){.restart_rows = 2});
-    ok(!jpeg_rows_cut(b.data, b.len, &r, &part, &cut), "two rows an interval");
-    picture(&b, 120, 100, (struct jpeg_how){0});
-    ok(!jpeg_rows_cut(b.data, b.len, &r, &part, &cut), "no intervals");
-    picture(&b, 120, 100,
-            (struct jpeg_how){.restart_rows = 1, .progressive = true});
-    ok(!jpeg_rows_cut(b.data, b.len, &r, &part, &cut), "progressive");
-    picture(&b, 120, 100, (struct jpeg_how){.restart_rows = 1, .apart = true});
-    ok(!jpeg_rows_cut(b.data, b.len, &r, &part, &cut), "three scans");
-    buf_release(&b);
-    buf_release(&part);
+    for (i = 0; isa_names[i]; i++) {
+        if (!jpeg_decoder_use(one, isa_names[i]))
+            continue;
+        for (k = 0; k < KINDS; k++)
+            sizes(&kinds[k], isa_names[i], (int)((i + k) % 3));
+    }
+    ok(!jpeg_decoder_use(one, "mmx"), "no other set");
+    ok(jpeg_decoder_use(one, "libjpeg"), "nor any at all");
+    sizes(&(struct kind){"4:2:0", {0}, false}, "libjpeg", 1);
+    jpeg_decoder_free(one);
+    one = jpeg_decoder_new(); /* with the best of them again */
 }
+
+/* ---- damage */
 
 /* Where restart marker number i begins. */
 static char *restart(struct buf *b, int i)
@@ -171,12 +152,11 @@ static char *restart(struct buf *b, int i)
             return (char *)p;
 }
 
-static void damage(void)
+static void outside(void)
 {
     struct rect r = {8, 50, 40, 30}, wide = {8, 50, 110, 30};
-    struct buf b = BUF_INIT, part = BUF_INIT;
+    struct buf b = BUF_INIT;
     struct jpeg_image im, whole;
-    struct jpeg_cut cut;
     char *p;
 
     picture(&b, 120, 130, (struct jpeg_how){.restart_rows = 1});
@@ -196,19 +176,78 @@ static void damage(void)
     jpeg_decoder_strict(one, false);
     is_int(decode(one, &b, &wide, &im), 0, "else it is passed over");
     ok(jpeg_warnings(one) > 0, "and counted");
-
-    picture(&b, 120, 130, (struct jpeg_how){.restart_rows = 1});
-    restart(&b, 1)[1] = (char)0xd5;
-    ok(!jpeg_rows_cut(b.data, b.len, &r, &part, &cut), "a wrong number");
-    picture(&b, 120, 130, (struct jpeg_how){.restart_rows = 1});
-    restart(&b, 2)[1] = 0;
-    ok(!jpeg_rows_cut(b.data, b.len, &r, &part, &cut), "a marker is missing");
-    is_int(decode(one, &b, &r, &im), 0, "the ordinary way is gone");
-    r.y = 100; /* to the end */
-    picture(&b, 120, 130, (struct jpeg_how){.restart_rows = 1});
-    ok(!jpeg_rows_cut(b.data, b.len - 2, &r, &part, &cut), "no end");
     buf_release(&b);
-    buf_release(&part);
+}
+
+/* What is left to libjpeg. */
+static void refusals(void)
+{
+    struct rect r = {8, 50, 40, 30}, low = {8, 100, 40, 30};
+    struct buf b = BUF_INIT;
+    struct jpeg_image im;
+    const struct jpeg_how how = {.restart_rows = 1};
+    char *p;
+
+    picture(&b, 120, 130, how);
+    restart(&b, 1)[1] = (char)0xd5;
+    is_int(decode(one, &b, &r, &im), 0, "a wrong number");
+    ok(!jpeg_scanned(one), "is not for us");
+    picture(&b, 120, 130, how);
+    restart(&b, 2)[1] = 0;
+    is_int(decode(one, &b, &r, &im), 0, "a marker is missing");
+    ok(!jpeg_scanned(one), "that neither");
+    picture(&b, 120, 130, how);
+    p = restart(&b, 3);
+    memmove(p + 1, p, (size_t)(b.data + b.len - p) - 1);
+    is_int(decode(one, &b, &r, &im), 0, "a fill byte");
+    ok(!jpeg_scanned(one), "nor that");
+    picture(&b, 120, 130, how);
+    b.len -= 400;
+    is_int(decode(one, &b, &low, &im), -1, "cut off");
+    is_int(decode(one, &b, &r, &im), 0, "below a region");
+    ok(jpeg_scanned(one), "is not seen");
+    picture(&b, 120, 130, (struct jpeg_how){.progressive = true});
+    ok(decode(one, &b, &r, &im) == 0 && !jpeg_scanned(one), "progressive");
+    picture(&b, 120, 130, (struct jpeg_how){.apart = true});
+    ok(decode(one, &b, &r, &im) == 0 && !jpeg_scanned(one), "three scans");
+    buf_release(&b);
+}
+
+/*
+ * Files with bytes changed: what is decoded without libjpeg is what it makes of
+ * them, and all instruction sets agree.
+ */
+static void changed(void)
+{
+    struct buf b = BUF_INIT;
+    struct jpeg_image whole, im;
+    struct rng g;
+    int i, fast = 0, bad = 0;
+    size_t k;
+
+    rng_init(&g, 37, 0, 0, RNG_SYNTH);
+    for (i = 0; i < 400; i++) {
+        struct jpeg_how how = kinds[i % 3].how;
+        struct rect r = random_rect(&g, 90, 100);
+
+        how.restart_rows = i / 3 % 3;
+        picture(&b, 90, 100, how);
+        for (k = 0; k < 3; k++)
+            b.data[b.len - 1 - rng_below(&g, b.len - 620)] =
+                (char)rng_below(&g, 256);
+        if (decode(other, &b, NULL, &whole) < 0)
+            continue;
+        for (k = 0; isa_names[k]; k++) {
+            if (!jpeg_decoder_use(one, isa_names[k]) ||
+                decode(one, &b, &r, &im) < 0 || !jpeg_scanned(one))
+                continue;
+            fast++;
+            bad += differ(&whole, &r, &im) != 0;
+        }
+    }
+    is_int(bad, 0, "files with bytes changed: as libjpeg has them");
+    ok(fast > 50, "%d times without it", fast);
+    buf_release(&b);
 }
 
 /* ---- making them */
@@ -220,7 +259,7 @@ static int repack(const struct buf *b, struct buf *out)
     struct jpeg_image im, whole;
     struct jpeg_info info;
     struct rect all = {0};
-    int r = -1, cuts = 0;
+    int r = -1, fast = 0;
 
     buf_reset(out);
     if (!jpeg_to_rows(one, b->data, b->len, false, out))
@@ -232,7 +271,7 @@ static int repack(const struct buf *b, struct buf *out)
     all.h = whole.height;
     if (im.width != all.w || im.height != all.h || differ(&whole, &all, &im) ||
         info.flags & JPEG_PROGRESSIVE || !(info.flags & JPEG_ROWS) ||
-        regions(out, &whole, 8, &cuts))
+        regions(out, &whole, 8, &fast))
         goto out;
     if (!jpeg_to_rows(one, out->data, out->len, false, &again) ||
         again.len != out->len || memcmp(again.data, out->data, out->len))
@@ -395,14 +434,12 @@ static void edge(void)
 
 int main(void)
 {
-    size_t i;
-
     one = jpeg_decoder_new();
     other = jpeg_decoder_new();
-    for (i = 0; i < KINDS; i++)
-        sizes(&kinds[i]);
+    every_size();
+    changed();
+    outside();
     refusals();
-    damage();
     repacks();
     segments();
     edge();
