@@ -54,7 +54,6 @@ extern struct worker_engine worker_engine;
          .arg = "N",                                                           \
          .help = "device among those visible; -1: by local rank"},             \
         {.name = "engine-level",                                               \
-         .env = "ACCEL_ENGINE_LEVEL",                                          \
          .type = OPT_STRING,                                                   \
          .addr = &worker_engine.level,                                         \
          .arg = "LEVEL",                                                       \

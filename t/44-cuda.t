@@ -68,6 +68,11 @@ run again
 equal ours again "twice the same bits"
 run half SOLVER.PRECISION fp16
 is $? 0 "in fp16"
-like "$(losses half)" "^[0-9.]+\$" "with a loss"
+unlike "$(cat half.err)" 'level C' "with all forms of level C"
+
+# ---- level C is level B in other pieces
+BIN=$host "$BIN/t/40-graph.t" cuda > graph 2>&1
+is $? 0 "networks in fp32 and, at level C, in fp16 against fp64"
+grep '^not ok' graph
 
 done_testing

@@ -115,7 +115,17 @@ struct conv_desc {
 /* Height and width of the output: (h + 2*pad - r)/stride + 1. */
 int64_t conv_p(const struct conv_desc *d);
 int64_t conv_q(const struct conv_desc *d);
-bool conv_same(const struct conv_desc *a, const struct conv_desc *b);
+static inline bool conv_same(const struct conv_desc *a,
+                             const struct conv_desc *b)
+{
+    return a->kind == b->kind && a->pro == b->pro && a->epi == b->epi &&
+           a->relu == b->relu && a->add == b->add &&
+           a->residual == b->residual && a->dtype == b->dtype &&
+           a->out == b->out && a->param == b->param && a->n == b->n &&
+           a->h == b->h && a->w == b->w && a->c == b->c && a->k == b->k &&
+           a->r == b->r && a->s == b->s && a->stride == b->stride &&
+           a->pad == b->pad;
+}
 /* Multiply-adds of one run. */
 double conv_macs(const struct conv_desc *d);
 

@@ -43,8 +43,8 @@ static const int shapes[][6] = {
     {7, 512, 512, 3, 1, 1},    {1, 2048, 1000, 1, 1, 0},
     {1, 2048, 10, 1, 1, 0},    {32, 5, 7, 3, 1, 1},
 };
-/* What `make test` asks: stem, a 3x3, a strided one, classifiers. */
-static const int some[] = {0, 2, 8, 23, 24, 25};
+/* What `make test` asks: stem, a block's, a strided one, classifiers. */
+static const int some[] = {0, 2, 3, 4, 8, 23, 24, 25};
 
 static cudnnBackendDescriptor_t describe(const struct cudnn *lib,
                                          const struct card *c)
@@ -78,6 +78,11 @@ static cudnnBackendDescriptor_t describe(const struct cudnn *lib,
         return NULL;
     return d;
 }
+
+struct tally {
+    int asked, there, compiled;
+    size_t most; /* workspace */
+};
 
 static double now(void)
 {
@@ -149,6 +154,107 @@ static int ask(const struct cudnn *lib, cudnnBackendDescriptor_t device,
     return bad;
 }
 
+/* ---- level C: the forms of a bottleneck (gpu-engine 2.3, 2.5) */
+
+enum place {
+    ANY,
+    INSIDE, /* a norm of the block is in front of it */
+    FRONT   /* the first of a block */
+};
+
+static bool stands(const int *s, enum place place)
+{
+    bool small = s[0] == 1 || s[1] % 8 || s[2] % 8, one = s[3] == 1;
+
+    if (small || place == ANY)
+        return !small;
+    return place == FRONT ? one && s[4] == 1 && s[2] < s[1]
+                          : s[1] == s[2] || (one && s[2] == 4 * s[1]);
+}
+
+static const struct form {
+    const char *name;
+    struct conv_desc d;
+    enum place place;
+} forms[] = {
+    {"conv, sums", {.kind = CONV_FORWARD, .epi = EPI_STATS}, ANY},
+    {"norm, conv, sums",
+     {.kind = CONV_FORWARD, .pro = PRO_SBR, .epi = EPI_STATS},
+     INSIDE},
+    {"norm, wgrad", {.kind = CONV_WGRAD, .pro = PRO_SBR}, INSIDE},
+    {"dgrad, norm", {.kind = CONV_DGRAD, .epi = EPI_BNSUMS1}, INSIDE},
+    {"dgrad + add, norm + residual",
+     {.kind = CONV_DGRAD, .epi = EPI_BNSUMS1, .add = true, .residual = true},
+     FRONT},
+    {"dgrad + add, two norms",
+     {.kind = CONV_DGRAD, .epi = EPI_BNSUMS2, .add = true},
+     FRONT},
+};
+
+/* Does the form exist for the shape? */
+static bool ask_form(const struct cudnn *lib, cudnnBackendDescriptor_t device,
+                     size_t workspace, const struct form *f, const int *s,
+                     struct tally *t)
+{
+    struct cuplan_want want = {
+        .device = device, .repeatable = true, .workspace = workspace};
+    struct conv_desc d = f->d;
+    struct cugraph g;
+    struct cuplan p;
+    double start = now();
+
+    d.dtype = d.out = DT_F16;
+    d.param = DT_F32;
+    d.n = 256;
+    d.h = d.w = s[0];
+    d.c = s[1];
+    d.k = s[2];
+    d.r = d.s = s[3];
+    d.stride = s[4];
+    d.pad = s[5];
+    if (cuconv_make(lib, &d, &want, &g, &p) < 0) {
+        if (getenv("PLANS_VERBOSE"))
+            printf("# %s %dx%d %d->%d %dx%d/%d: %s\n", f->name, s[0], s[0],
+                   s[1], s[2], s[3], s[3], s[4], err_text());
+        return false;
+    }
+    if (getenv("PLANS_VERBOSE"))
+        printf("# %s %dx%d %d->%d %dx%d/%d: engine %d of %d%s, %zu KB, %.3f "
+               "s\n",
+               f->name, s[0], s[0], s[1], s[2], s[3], s[3], s[4], p.engine,
+               p.candidates, p.compiled ? " compiled" : "", p.workspace >> 10,
+               now() - start);
+    t->most = p.workspace > t->most ? p.workspace : t->most;
+    t->compiled += p.compiled;
+    cuplan_release(&p);
+    cugraph_release(&g);
+    return true;
+}
+
+static void level_c(const struct cudnn *lib, const struct card *c,
+                    cudnnBackendDescriptor_t device, bool all)
+{
+    size_t workspace = (size_t)(c->gb < 16 ? 16 : c->gb) << 24; /* a 64th */
+    int f, i, n = all ? COUNT(shapes) : COUNT(some);
+
+    for (f = 0; f < COUNT(forms); f++) {
+        struct tally t = {0, 0, 0, 0};
+
+        for (i = 0; i < n; i++) {
+            const int *s = shapes[all ? i : some[i]];
+
+            if (!stands(s, forms[f].place))
+                continue;
+            t.asked++;
+            t.there += ask_form(lib, device, workspace, &forms[f], s, &t);
+        }
+        ok(t.there == t.asked,
+           "%s fp16 level C, %s: %d plans of %d shapes, %d compiled, workspace "
+           "%zu MB",
+           c->name, forms[f].name, t.there, t.asked, t.compiled, t.most >> 20);
+    }
+}
+
 static void card(const struct cudnn *lib, const struct card *c, bool all)
 {
     cudnnBackendDescriptor_t device = describe(lib, c);
@@ -170,6 +276,7 @@ static void card(const struct cudnn *lib, const struct card *c, bool all)
         ok(bad == 0, "%s %s: plans of %d shapes, %d compiled, workspace %zu MB",
            c->name, modes[m].name, n, compiled, most >> 20);
     }
+    level_c(lib, c, device, all);
     lib->BackendDestroyDescriptor(device);
 }
 

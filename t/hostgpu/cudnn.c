@@ -1,9 +1,13 @@
 /*
- * cudnn.c - a libcudnn.so.9 for tests: the backend calls, with graphs of one
- * convolution, computed in plain loops on the host from nothing but what the
- * descriptors say. It proposes three engines: one that is not deterministic, one
- * that wants more workspace than anybody has, and one that works, with a
- * workspace that it spoils. FAKECUDNN=none: it proposes nothing.
+ * cudnn.c - a libcudnn.so.9 for tests: the backend calls, with graphs of
+ * convolutions, pointwise operations, statistics and sums of norms, computed in
+ * plain loops on the host from nothing but what the descriptors say. What is
+ * between operations is rounded to the dtype of its tensor. It proposes three
+ * engines: one that is not deterministic, one that wants more workspace than
+ * anybody has, and one that works, with a workspace that it spoils.
+ *
+ * FAKECUDNN: none: it proposes nothing; plain: only for graphs of one operation;
+ * onenorm: not for graphs with the sums of two norms.
  */
 #include "tensor/dtype.h"
 
@@ -23,7 +27,7 @@ struct attribute {
     cudnnBackendAttributeName_t name;
     cudnnBackendAttributeType_t type;
     int64_t n;
-    int64_t v[8]; /* whatever it is, at most 64 bytes */
+    int64_t v[64]; /* whatever it is, at most 512 bytes */
 };
 
 struct descriptor {
@@ -136,15 +140,25 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t desc,
     return CUDNN_STATUS_SUCCESS;
 }
 
-/* The attribute, or an end: a descriptor that lacks it is an error of ours. */
-static const void *get(const struct descriptor *d,
-                       cudnnBackendAttributeName_t name, int64_t n)
+static const struct attribute *find(const struct descriptor *d,
+                                    cudnnBackendAttributeName_t name)
 {
     int i;
 
     for (i = 0; d && i < d->n; i++)
-        if (d->a[i].name == name && d->a[i].n == n)
-            return d->a[i].v;
+        if (d->a[i].name == name)
+            return &d->a[i];
+    return NULL;
+}
+
+/* The attribute, or an end: a descriptor that lacks it is an error of ours. */
+static const void *get(const struct descriptor *d,
+                       cudnnBackendAttributeName_t name, int64_t n)
+{
+    const struct attribute *a = find(d, name);
+
+    if (a && (a->n == n || n == 0))
+        return a->v;
     fprintf(stderr, "cudnn: attribute %d of descriptor %d is missing\n",
             (int)name, d ? (int)d->type : -1);
     abort();
@@ -161,23 +175,42 @@ static const struct descriptor *of(const struct descriptor *d,
     return v;
 }
 
+/* How many of the graph's operations are of that type. */
+static int count_ops(const struct descriptor *graph,
+                     cudnnBackendDescriptorType_t type)
+{
+    const struct attribute *ops = find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
+    const struct descriptor *op;
+    int i, n = 0;
+
+    for (i = 0; i < ops->n; i++) {
+        memcpy(&op, &ops->v[i], sizeof op);
+        n += op->type == type;
+    }
+    return n;
+}
+
+static int convolutions(const struct descriptor *graph)
+{
+    return count_ops(graph,
+                     CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR) +
+           count_ops(
+               graph,
+               CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR) +
+           count_ops(
+               graph,
+               CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR);
+}
+
 cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t desc)
 {
     struct descriptor *d = desc;
-    const struct descriptor *op;
 
     if (!d || d->finalized)
         return no(CUDNN_STATUS_BAD_PARAM, "finalize");
-    if (d->type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR) {
-        op = of(d, CUDNN_ATTR_OPERATIONGRAPH_OPS);
-        if (op->type !=
-                CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR &&
-            op->type !=
-                CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR &&
-            op->type !=
-                CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR)
-            return no(CUDNN_STATUS_NOT_SUPPORTED, "no such operation");
-    }
+    if (d->type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR &&
+        convolutions(d) != 1)
+        return no(CUDNN_STATUS_NOT_SUPPORTED, "no such graph");
     if (d->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)
         d->engine = of(d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->engine;
     d->finalized = true;
@@ -186,14 +219,30 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t desc)
 
 /* ---- three engines: 0 gives other bits every time, 1 wants a terabyte */
 
+static bool serves(const struct descriptor *graph)
+{
+    const char *e = getenv("FAKECUDNN");
+
+    if (!e)
+        return true;
+    if (strcmp(e, "plain") == 0)
+        return find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS)->n == 1;
+    if (strcmp(e, "onenorm") == 0)
+        return count_ops(graph,
+                         CUDNN_BACKEND_OPERATION_BN_BWD_WEIGHTS_DESCRIPTOR) < 2;
+    return false;
+}
+
 static cudnnStatus_t results(const struct descriptor *h, int64_t max,
                              int64_t *n, void *out)
 {
     struct descriptor **c = out;
-    const char *e = getenv("FAKECUDNN");
     int mode = *(const int *)get(h, CUDNN_ATTR_ENGINEHEUR_MODE, 1), i;
 
-    *n = mode == CUDNN_HEUR_MODE_A && !(e && strcmp(e, "none") == 0) ? 3 : 0;
+    *n = mode == CUDNN_HEUR_MODE_A &&
+                 serves(of(h, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH))
+             ? 3
+             : 0;
     for (i = 0; i < *n && i < max; i++) {
         c[i]->engine = i;
         c[i]->n = 1;
@@ -249,48 +298,108 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t desc,
 
 /* ---- computing */
 
+#define TENSORS 64
+
 struct tensor4 {
+    int64_t uid;
     enum dtype t;
     int64_t dim[4], stride[4]; /* as cuDNN counts: n, c, h, w */
-    void *p;
-    double *v; /* as numbers, by the strides */
+    void *p;                   /* NULL: virtual */
+    double *v;                 /* as numbers, by the strides */
+    bool made;                 /* by an operation of this graph */
 };
 
-static struct tensor4 tensor_of(const struct descriptor *d,
-                                const struct descriptor *pack)
+/* The tensors of a run of a graph. */
+struct run {
+    const struct descriptor *pack;
+    struct tensor4 t[TENSORS];
+    int n;
+};
+
+static int64_t size4(const struct tensor4 *t)
+{
+    return t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3];
+}
+
+/* What the caller says of the tensor; NULL: nothing. */
+static void *address_of(const struct run *r, int64_t uid)
+{
+    const struct attribute *ids =
+        find(r->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
+    void *const *p =
+        get(r->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, ids->n);
+    int64_t i;
+
+    for (i = 0; i < ids->n; i++)
+        if (ids->v[i] == uid)
+            return p[i];
+    return NULL;
+}
+
+/* The tensor of a descriptor: an operand whose numbers are there, or a result,
+ * of zeros. */
+static struct tensor4 *tensor_of(struct run *r, const struct descriptor *d,
+                                 bool result)
 {
     int type = *(const int *)get(d, CUDNN_ATTR_TENSOR_DATA_TYPE, 1);
-    const int64_t *uid = get(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, 3);
-    void *const *p = get(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, 3);
-    int64_t id, i, n;
-    struct tensor4 t = {0};
+    bool virtual = find(d, CUDNN_ATTR_TENSOR_IS_VIRTUAL) != NULL;
+    struct tensor4 *t;
+    int64_t id, i;
 
-    t.t = type == CUDNN_DATA_HALF       ? DT_F16
-          : type == CUDNN_DATA_BFLOAT16 ? DT_BF16
-                                        : DT_F32;
-    memcpy(t.dim, get(d, CUDNN_ATTR_TENSOR_DIMENSIONS, 4), sizeof t.dim);
-    memcpy(t.stride, get(d, CUDNN_ATTR_TENSOR_STRIDES, 4), sizeof t.stride);
     memcpy(&id, get(d, CUDNN_ATTR_TENSOR_UNIQUE_ID, 1), sizeof id);
-    for (i = 0; i < 3; i++)
-        if (uid[i] == id)
-            t.p = p[i];
-    if (!t.p || (uintptr_t)t.p % 16) {
+    for (i = 0; i < r->n; i++)
+        if (r->t[i].uid == id)
+            return &r->t[i];
+    if (r->n == TENSORS || (virtual && !result))
+        abort();
+    t = &r->t[r->n++];
+    memset(t, 0, sizeof *t);
+    t->uid = id;
+    t->t = type == CUDNN_DATA_HALF       ? DT_F16
+           : type == CUDNN_DATA_BFLOAT16 ? DT_BF16
+                                         : DT_F32;
+    memcpy(t->dim, get(d, CUDNN_ATTR_TENSOR_DIMENSIONS, 4), sizeof t->dim);
+    memcpy(t->stride, get(d, CUDNN_ATTR_TENSOR_STRIDES, 4), sizeof t->stride);
+    t->p = address_of(r, id);
+    t->made = result;
+    if (!t->p != virtual || (uintptr_t)t->p % 16) {
         fprintf(stderr, "cudnn: tensor %d: no address, or no aligned one\n",
                 (int)id);
         abort();
     }
-    n = t.dim[0] * t.dim[1] * t.dim[2] * t.dim[3];
-    t.v = calloc((size_t)n, sizeof *t.v);
-    for (i = 0; i < n; i++)
-        t.v[i] = dtype_load(t.t, t.p, (size_t)i);
+    t->v = calloc((size_t)size4(t), sizeof *t->v);
+    for (i = 0; !result && i < size4(t); i++)
+        t->v[i] = dtype_load(t->t, t->p, (size_t)i);
     return t;
 }
 
+/* A part of an operation. */
+static struct tensor4 *part(struct run *r, const struct descriptor *op,
+                            cudnnBackendAttributeName_t name, bool result)
+{
+    return tensor_of(r, of(op, name), result);
+}
+
+/* Numbers as the tensor can hold them. */
+static void round_to(struct tensor4 *t)
+{
+    char b[8];
+    int64_t i;
+
+    for (i = 0; i < size4(t); i++) {
+        dtype_store(t->t, b, 0, t->v[i]);
+        t->v[i] = dtype_load(t->t, b, 0);
+    }
+}
+
+/* A dimension of one element serves for all. */
 static double *at(const struct tensor4 *t, int64_t n, int64_t c, int64_t h,
                   int64_t w)
 {
-    return &t->v[n * t->stride[0] + c * t->stride[1] + h * t->stride[2] +
-                 w * t->stride[3]];
+    return &t->v[(t->dim[0] > 1 ? n * t->stride[0] : 0) +
+                 (t->dim[1] > 1 ? c * t->stride[1] : 0) +
+                 (t->dim[2] > 1 ? h * t->stride[2] : 0) +
+                 (t->dim[3] > 1 ? w * t->stride[3] : 0)];
 }
 
 struct windows {
@@ -329,7 +438,7 @@ static void products(const struct windows *g, const struct tensor4 *x,
                     }
 }
 
-static void convolve(const struct descriptor *op, const struct descriptor *pack)
+static void convolve(struct run *r, const struct descriptor *op)
 {
     static const cudnnBackendAttributeName_t names[3][4] = {
         {CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
@@ -353,21 +462,137 @@ static void convolve(const struct descriptor *op, const struct descriptor *pack)
             ? 1
             : 2;
     const struct descriptor *conv = of(op, names[kind][0]);
-    struct tensor4 t[3], *result = &t[results_at[kind]];
+    struct tensor4 *t[3];
     struct windows g;
-    int64_t i, n;
+    int i;
 
     memcpy(g.stride, get(conv, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, 2), 16);
     memcpy(g.pad, get(conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, 2), 16);
     for (i = 0; i < 3; i++)
-        t[i] = tensor_of(of(op, names[kind][i + 1]), pack);
-    n = result->dim[0] * result->dim[1] * result->dim[2] * result->dim[3];
-    memset(result->v, 0, (size_t)n * sizeof(double));
-    products(&g, &t[0], &t[1], &t[2], into[kind]);
-    for (i = 0; i < n; i++)
-        dtype_store(result->t, result->p, (size_t)i, result->v[i]);
-    for (i = 0; i < 3; i++)
-        free(t[i].v);
+        t[i] = part(r, op, names[kind][i + 1], i == results_at[kind]);
+    products(&g, t[0], t[1], t[2], into[kind]);
+    round_to(t[results_at[kind]]);
+}
+
+static double of_two(int mode, double x, double b)
+{
+    switch (mode) {
+    case CUDNN_POINTWISE_MUL:
+        return x * b;
+    case CUDNN_POINTWISE_ADD:
+        return x + b;
+    case CUDNN_POINTWISE_SUB:
+        return x - b;
+    case CUDNN_POINTWISE_RELU_FWD:
+        return x > 0 || x != x ? x : 0;
+    case CUDNN_POINTWISE_RELU_BWD: /* of dy, x */
+        return b > 0 ? x : 0;
+    default:
+        abort();
+    }
+}
+
+static void pointwise(struct run *r, const struct descriptor *op)
+{
+    const struct descriptor *how =
+        of(op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR);
+    int mode = *(const int *)get(how, CUDNN_ATTR_POINTWISE_MODE, 1);
+    struct tensor4 *x, *b, *y;
+    int64_t n, c, h, w;
+
+    if (mode == CUDNN_POINTWISE_RELU_BWD) {
+        x = part(r, op, CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, false);
+        b = part(r, op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, false);
+        y = part(r, op, CUDNN_ATTR_OPERATION_POINTWISE_DXDESC, true);
+    } else {
+        x = b = part(r, op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, false);
+        if (find(op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC))
+            b = part(r, op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, false);
+        y = part(r, op, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, true);
+    }
+    for (n = 0; n < y->dim[0]; n++)
+        for (h = 0; h < y->dim[2]; h++)
+            for (w = 0; w < y->dim[3]; w++)
+                for (c = 0; c < y->dim[1]; c++)
+                    *at(y, n, c, h, w) =
+                        of_two(mode, *at(x, n, c, h, w), *at(b, n, c, h, w));
+    round_to(y);
+}
+
+/* Of each channel: sums of x, and of x times u with u = x, or (b - mean)
+ * invstd. */
+static void sums(const struct tensor4 *x, const struct tensor4 *b,
+                 const struct tensor4 *mean, const struct tensor4 *invstd,
+                 struct tensor4 *sum, struct tensor4 *product)
+{
+    int64_t n, c, h, w;
+
+    for (n = 0; n < x->dim[0]; n++)
+        for (h = 0; h < x->dim[2]; h++)
+            for (w = 0; w < x->dim[3]; w++)
+                for (c = 0; c < x->dim[1]; c++) {
+                    double v = *at(x, n, c, h, w), u = v;
+
+                    if (b)
+                        u = (*at(b, n, c, h, w) - mean->v[c]) * invstd->v[c];
+                    sum->v[c] += v;
+                    product->v[c] += v * u;
+                }
+    round_to(sum);
+    round_to(product);
+}
+
+static void statistics(struct run *r, const struct descriptor *op)
+{
+    sums(part(r, op, CUDNN_ATTR_OPERATION_GENSTATS_XDESC, false), NULL, NULL,
+         NULL, part(r, op, CUDNN_ATTR_OPERATION_GENSTATS_SUMDESC, true),
+         part(r, op, CUDNN_ATTR_OPERATION_GENSTATS_SQSUMDESC, true));
+}
+
+static void norm_sums(struct run *r, const struct descriptor *op)
+{
+    static const cudnnBackendAttributeName_t rest[] = {
+        CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_DY_SCALE_DESC,
+        CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_X_SCALE_DESC,
+        CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_BIAS};
+    int i;
+
+    sums(part(r, op, CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DY_DESC, false),
+         part(r, op, CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_X_DESC, false),
+         part(r, op, CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_MEAN_DESC, false),
+         part(r, op, CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_INVSTD_DESC, false),
+         part(r, op, CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DBN_BIAS_DESC, true),
+         part(r, op, CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DBN_SCALE_DESC, true));
+    for (i = 0; i < 3; i++) /* written, with what nobody should use */
+        memset(part(r, op, rest[i], true)->v, 255, sizeof(double));
+}
+
+static void compute(const struct descriptor *graph,
+                    const struct descriptor *pack)
+{
+    const struct attribute *ops = find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
+    struct run r = {.pack = pack};
+    const struct descriptor *op;
+    int64_t i, k;
+
+    for (i = 0; i < ops->n; i++) {
+        memcpy(&op, &ops->v[i], sizeof op);
+        if (op->type == CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR)
+            pointwise(&r, op);
+        else if (op->type == CUDNN_BACKEND_OPERATION_GEN_STATS_DESCRIPTOR)
+            statistics(&r, op);
+        else if (op->type == CUDNN_BACKEND_OPERATION_BN_BWD_WEIGHTS_DESCRIPTOR)
+            norm_sums(&r, op);
+        else
+            convolve(&r, op);
+    }
+    for (i = 0; i < r.n; i++) {
+        const struct tensor4 *t = &r.t[i];
+
+        for (k = 0; t->made && t->p && k < size4(t); k++)
+            dtype_store(t->t, t->p, (size_t)k, t->v[k]);
+        free(t->v);
+    }
 }
 
 cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t p,
@@ -384,7 +609,7 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t p,
     hostgpu_drain();
     hostgpu_enter();
     memset(work, 255, WORKSPACE);
-    convolve(of(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS), pack);
+    compute(graph, pack);
     hostgpu_leave();
     return CUDNN_STATUS_SUCCESS;
 }

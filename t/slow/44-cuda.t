@@ -1,7 +1,9 @@
 #!/bin/sh
 # All kernels of the cuda engine on the host, in all dtypes, threads in order and
-# against it: a barrier that is missed shows in one of them.
+# against it: a barrier that is missed shows in one of them. Training at level C
+# beside level B.
 . "${TOP:=$(cd "$(dirname "$0")/../.." && pwd)}/t/lib/tap.sh"
+. "$TOP/t/lib/train.sh"
 
 host=$BIN/t/hostgpu
 [ -e "$host/engine-cuda.so" ] || skip_all "cuda: no toolkit to build the engine with"
@@ -13,5 +15,37 @@ for order in forward backward; do
     is $? 0 "kernels and convolutions, threads $order"
     grep '^not ok' ops
 done
+
+# ---- level C is level B in other pieces
+EPOCHS=1
+make_data
+# small DIR LEVEL: losses of small steps, which do not drift apart
+small() {
+    worker() {
+        worker_dir=$1
+        shift
+        "$BIN/accel-worker" train -c "$CONFIG" -o "$worker_dir" -e cuda --engine-dir "$host" \
+            --log-every 1 --engine-level "$LEVEL" "$@"
+    }
+    LEVEL=$2
+    run "$1" SOLVER.PRECISION fp16 SOLVER.LOSS_SCALE 256 SOLVER.BASE_LR 0.0005
+    is $? 0 "small steps at level $2"
+    jq 'select(.phase == "train") | .loss' "$1/metrics.jsonl" > "$1.losses"
+}
+small B B
+small C C
+paste B.losses C.losses |
+    awk '{ d = $1 - $2; if (d > 0.01 || d < -0.01) exit 1 } END { if (NR != 4) exit 1 }'
+ok $? "losses within 0.01"
+FAKECUDNN=onenorm
+export FAKECUDNN
+small D C
+unset FAKECUDNN
+like "$(cat D.err)" 'engine cuda: level C in F16: 3 of [0-9]+ forms are not there \(the first for layer4\.1\.conv1\): level B is taken for these$' \
+    "a form that cuDNN lacks: says so"
+is "$(grep -c 'level C' D.err)" 1 "once"
+paste B.losses D.losses |
+    awk '{ d = $1 - $2; if (d > 0.01 || d < -0.01) exit 1 } END { if (NR != 4) exit 1 }'
+ok $? "and goes on with the same losses"
 
 done_testing

@@ -100,6 +100,15 @@ static void conv_go(struct run *r, const struct conv_desc *d,
     engine_conv_free(r->e, plan);
 }
 
+/* cuDNN gives the gradient of weights in halves, to be added in fp32. */
+static void wgrad_in_halves(struct run *r)
+{
+    if (dtype_size(r->dt) == 2 && strcmp(engine_name(r->e), "cuda") == 0) {
+        r->loose = true;
+        r->absent = r->absent || r->whole;
+    }
+}
+
 /* forward, dgrad, wgrad, wgrad adding, forward with a result in pt */
 static bool c_conv_plain(struct run *r, int v)
 {
@@ -119,12 +128,8 @@ static bool c_conv_plain(struct run *r, int v)
         a.out = inout(r, "dw", PAR, w_size(&d));
     conv_operands(r, &d, &a);
     conv_go(r, &d, &a);
-    /* cuDNN gives the gradient of weights in halves, to be added in fp32 */
-    if (form >= 2 && form < 4 && dtype_size(r->dt) == 2 &&
-        strcmp(engine_name(r->e), "cuda") == 0) {
-        r->loose = true;
-        r->absent = r->whole;
-    }
+    if (form >= 2 && form < 4)
+        wgrad_in_halves(r);
     return true;
 }
 
@@ -146,6 +151,8 @@ static bool c_conv_pro(struct run *r, int v)
         a.pro_add = in(r, ACT, x_size(&d));
     r->loose = true;
     conv_go(r, &d, &a);
+    if (form & 2)
+        wgrad_in_halves(r);
     return true;
 }
 

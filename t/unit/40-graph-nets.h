@@ -65,14 +65,14 @@ static int bottleneck(struct graph *g, int x, const char *name, int stride,
     for (i = 0; i < 8; i++)
         snprintf(text[i], sizeof text[i], "%s.%c%d", name, i < 4 ? 'c' : 'n',
                  i % 4);
-    y = graph_conv(g, x, text[0], 4, 1, 1, 0, false);
+    y = graph_conv(g, x, text[0], 8, 1, 1, 0, false);
     y = graph_relu(g, graph_norm(g, y, text[4], EPS, 0.1));
-    y = graph_conv(g, y, text[1], 4, 3, stride, 1, false);
+    y = graph_conv(g, y, text[1], 8, 3, stride, 1, false);
     y = graph_relu(g, graph_norm(g, y, text[5], EPS, 0.1));
-    y = graph_conv(g, y, text[2], 8, 1, 1, 0, false);
+    y = graph_conv(g, y, text[2], 16, 1, 1, 0, false);
     y = graph_norm(g, y, text[6], EPS, 0.1);
     if (project) {
-        z = graph_conv(g, x, text[3], 8, 1, stride, 0, false);
+        z = graph_conv(g, x, text[3], 16, 1, stride, 0, false);
         z = graph_norm(g, z, text[7], EPS, 0.1);
     }
     return graph_relu(g, graph_add(g, y, z));
@@ -82,21 +82,21 @@ static void build_bottlenecks(struct graph *g)
 {
     int x = graph_input(g, 3, true), y;
 
-    x = graph_conv(g, x, "conv1", 8, 3, 1, 1, false);
+    x = graph_conv(g, x, "conv1", 16, 3, 1, 1, false);
     x = graph_relu(g, graph_norm(g, x, "bn1", EPS, 0.1));
     x = graph_maxpool(g, x, 3, 2, 1);
     x = bottleneck(g, x, "a", 2, true);
     x = bottleneck(g, x, "b", 1, false);
     x = bottleneck(g, x, "c", 2, true);
-    y = graph_conv(g, x, "d.c0", 8, 3, 1, 1, false);
+    y = graph_conv(g, x, "d.c0", 16, 3, 1, 1, false);
     y = graph_relu(g, graph_norm(g, y, "d.n0", EPS, 0.1));
-    y = graph_conv(g, y, "d.c1", 8, 3, 1, 1, false);
+    y = graph_conv(g, y, "d.c1", 16, 3, 1, 1, false);
     y = graph_norm(g, y, "d.n1", EPS, 0.1);
     x = graph_relu(g, graph_add(g, y, x));
-    y = graph_conv(g, x, "e.c0", 8, 1, 1, 0, false);
+    y = graph_conv(g, x, "e.c0", 16, 1, 1, 0, false);
     y = graph_relu(g, graph_norm(g, y, "e.n0", EPS, 0.1));
     graph_output(g, y);
-    y = graph_conv(g, y, "e.c1", 8, 1, 1, 0, false);
+    y = graph_conv(g, y, "e.c1", 16, 1, 1, 0, false);
     x = graph_add(g, y, x);
     graph_output(g, graph_linear(g, graph_avgpool(g, x), "fc", 5));
 }

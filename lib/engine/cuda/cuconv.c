@@ -1,7 +1,7 @@
 /*
  * Convolutions on a device: cuDNN's plan between a cast of the weights (pack)
  * and, for their gradient, an addition in fp32. Weights in fp32 are taken as they
- * are.
+ * are. Whether a form of level C is there is found out by making its plan, once.
  */
 #include "engine/cuda/cuconv.h"
 
@@ -16,30 +16,82 @@ struct conv_plan {
     struct conv_desc d;
     struct cugraph graph;
     struct cuplan plan;
-    int64_t weights;  /* elements */
-    bool gather;      /* WGRAD: the gradient goes through scratch memory */
-    size_t gather_at; /* its place there; the workspace is in front */
+    int64_t weights; /* elements */
+    bool gather;     /* WGRAD: the gradient goes through scratch memory */
+    /* places in scratch memory; the workspace is in front */
+    size_t gather_at, vectors_at, rest_at;
     char name[64];
 };
 
+/* A form of level C that was asked for, and what cuDNN said. */
+struct cuda_form {
+    struct conv_desc d;
+    bool there;
+};
+
+static struct cuplan_want wanted(const struct cuda *c,
+                                 const struct conv_desc *d)
+{
+    size_t share = c->memory / 64; /* some engines for one pass take much */
+
+    return (struct cuplan_want){
+        .handle = c->handle,
+        .exact = d->dtype == DT_F32 && !c->tf32,
+        .repeatable = c->deterministic,
+        .workspace =
+            cuconv_fused(d) && share > CUDA_WORKSPACE ? share : CUDA_WORKSPACE};
+}
+
 int cuda_conv_available(void *dev, const struct conv_desc *d)
 {
-    const struct cuda *c = dev;
+    struct cuda *c = dev;
+    struct cuplan_want want = wanted(c, d);
+    struct cugraph graph;
+    struct cuplan plan;
+    int i;
 
-    return cuconv_has(d) && (d->dtype != DT_BF16 || c->capability >= 80);
+    if (!cuconv_has(d) || (d->dtype == DT_BF16 && c->capability < 80))
+        return 0;
+    if (!cuconv_fused(d))
+        return 1;
+    for (i = 0; i < c->n_forms; i++)
+        if (conv_same(&c->form[i].d, d))
+            return c->form[i].there;
+    c->form = xreallocarray(c->form, (size_t)c->n_forms + 1, sizeof *c->form);
+    c->form[c->n_forms].d = *d;
+    c->form[c->n_forms].there =
+        cuconv_make(&c->lib, d, &want, &graph, &plan) == 0;
+    if (c->form[c->n_forms].there) {
+        cuplan_release(&plan);
+        cugraph_release(&graph);
+    } else {
+        err_clear();
+    }
+    return c->form[c->n_forms++].there;
+}
+
+/* Bytes behind what is there, at the next good place. */
+static size_t place(size_t *all, size_t bytes)
+{
+    size_t at = (*all + ALIGN - 1) / ALIGN * ALIGN;
+
+    *all = bytes ? at + bytes : *all;
+    return at;
 }
 
 /* What the owner has to provide. */
 static void note_needs(struct conv_plan *p, struct conv_needs *needs)
 {
     const struct conv_desc *d = &p->d;
-    size_t size = dtype_size(d->dtype);
+    size_t size = dtype_size(d->dtype), all = p->plan.workspace;
+    bool sums = d->epi == EPI_BNSUMS1 || d->epi == EPI_BNSUMS2;
 
     p->weights = d->k * d->r * d->s * d->c;
     p->gather = d->kind == CONV_WGRAD;
-    p->gather_at = (p->plan.workspace + ALIGN - 1) / ALIGN * ALIGN;
-    needs->scratch_bytes = p->gather ? p->gather_at + (size_t)p->weights * size
-                                     : p->plan.workspace;
+    p->gather_at = place(&all, p->gather ? (size_t)p->weights * size : 0);
+    p->vectors_at = place(&all, d->pro ? 2 * cuk_vector(d->c) * size : 0);
+    p->rest_at = place(&all, sums ? 6 * cuk_vector(d->c) * sizeof(float) : 0);
+    needs->scratch_bytes = all;
     needs->packed_bytes = d->kind != CONV_WGRAD && d->dtype != DT_F32
                               ? (size_t)p->weights * size
                               : 0;
@@ -50,10 +102,7 @@ int cuda_conv_plan(void *dev, const struct conv_desc *d,
                    struct conv_plan **plan, struct conv_needs *needs)
 {
     struct cuda *c = dev;
-    struct cuplan_want want = {.handle = c->handle,
-                               .exact = d->dtype == DT_F32 && !c->tf32,
-                               .repeatable = c->deterministic,
-                               .workspace = CUDA_WORKSPACE};
+    struct cuplan_want want = wanted(c, d);
     struct conv_plan *p = xcalloc(1, sizeof *p);
 
     p->d = *d;
@@ -97,19 +146,78 @@ static void *in(const void *p)
     return u.to;
 }
 
+/* Names and addresses of the tensors of a run. */
+struct binding {
+    int64_t uid[CUCONV_TENSORS];
+    void *address[CUCONV_TENSORS];
+    int n;
+};
+
+static void bind(struct binding *b, int uid, const void *p)
+{
+    b->uid[b->n] = uid;
+    b->address[b->n++] = in(p);
+}
+
+static void bind_norm(struct binding *b, const struct conv_plan *p,
+                      const struct conv_args *a, int which)
+{
+    size_t size = cuk_vector(p->d.c) * sizeof(float);
+    char *rest = (char *)a->scratch + p->rest_at;
+    int uid = CUCONV_NORM + which * NORM_N, i;
+
+    bind(b, uid + NORM_X, a->bn[which].x);
+    bind(b, uid + NORM_MEAN, a->bn[which].mean);
+    bind(b, uid + NORM_INVSTD, a->bn[which].invstd);
+    bind(b, uid + NORM_GAMMA, a->bn[which].gamma);
+    bind(b, uid + NORM_BETA, a->bn[which].beta);
+    bind(b, uid + NORM_DGAMMA, a->bn[which].dgamma);
+    bind(b, uid + NORM_DBETA, a->bn[which].dbeta);
+    for (i = 0; i < 3; i++)
+        bind(b, uid + NORM_REST + i, rest + (size_t)(3 * which + i) * size);
+}
+
+/* The prologue's vectors in the dtype of x, made anew. */
+static int bind_prologue(struct binding *b, struct cuda *c,
+                         const struct conv_plan *p, const struct conv_args *a)
+{
+    char *to = (char *)a->scratch + p->vectors_at;
+    struct cuk_vectors v = {.from = {a->pro_scale, a->pro_bias},
+                            .to = to,
+                            .n = p->d.c,
+                            .dt = p->d.dtype};
+
+    bind(b, CUCONV_SCALE, to);
+    bind(b, CUCONV_BIAS, to + cuk_vector(p->d.c) * dtype_size(p->d.dtype));
+    return cuda_check((cudaError_t)cuk_vectors(&c->kernels, &v), "prologue");
+}
+
 int cuda_conv_run(void *dev, struct conv_plan *p, const struct conv_args *a)
 {
-    static const int64_t uids[3] = {CUCONV_X, CUCONV_W, CUCONV_Y};
     struct cuda *c = dev;
     void *dw = p->gather ? (char *)a->scratch + p->gather_at : NULL;
-    void *address[3];
     struct cuk_gather gather = {dw, a->out, p->weights,
                                 cuconv_wgrad_type(&p->d), a->accumulate};
+    struct binding b = {.n = 0};
 
-    address[0] = p->d.kind == CONV_DGRAD ? a->out : in(a->x);
-    address[1] = p->d.kind == CONV_WGRAD ? dw : in(a->w);
-    address[2] = p->d.kind == CONV_FORWARD ? a->out : in(a->dy);
-    if (cuplan_run(&p->plan, c->handle, uids, address, 3, a->scratch) < 0)
+    bind(&b, CUCONV_X, p->d.kind == CONV_DGRAD ? a->out : a->x);
+    bind(&b, CUCONV_W, p->d.kind == CONV_WGRAD ? dw : a->w);
+    bind(&b, CUCONV_Y, p->d.kind == CONV_FORWARD ? a->out : a->dy);
+    if (p->d.pro != PRO_NONE && bind_prologue(&b, c, p, a) < 0)
+        return -1;
+    if (p->d.epi == EPI_STATS) {
+        bind(&b, CUCONV_SUM, a->sum);
+        bind(&b, CUCONV_SUMSQ, a->sumsq);
+    }
+    if (p->d.add)
+        bind(&b, CUCONV_ADD, a->add);
+    if (p->d.residual)
+        bind(&b, CUCONV_RESIDUAL, a->residual);
+    if (p->d.epi == EPI_BNSUMS1 || p->d.epi == EPI_BNSUMS2)
+        bind_norm(&b, p, a, 0);
+    if (p->d.epi == EPI_BNSUMS2)
+        bind_norm(&b, p, a, 1);
+    if (cuplan_run(&p->plan, c->handle, b.uid, b.address, b.n, a->scratch) < 0)
         return -1;
     if (!p->gather)
         return 0;

@@ -14,8 +14,25 @@
 enum cuconv_uid {
     CUCONV_X = 1,
     CUCONV_W,
-    CUCONV_Y
+    CUCONV_Y,
+    CUCONV_SCALE, /* of the prologue, in the dtype of x */
+    CUCONV_BIAS,
+    CUCONV_SUM,
+    CUCONV_SUMSQ,
+    CUCONV_ADD,
+    CUCONV_RESIDUAL,
+    CUCONV_NORM, /* eight for each of two norms, in this order: */
+    NORM_X = 0,
+    NORM_MEAN,
+    NORM_INVSTD,
+    NORM_GAMMA,
+    NORM_BETA,
+    NORM_DGAMMA,
+    NORM_DBETA,
+    NORM_REST, /* three of them, which nobody reads */
+    NORM_N = NORM_REST + 3
 };
+#define CUCONV_TENSORS (CUCONV_NORM + 2 * NORM_N)
 
 /* The dtype in which the gradient of weights comes out of a plan. */
 enum dtype cuconv_wgrad_type(const struct conv_desc *d);
@@ -23,7 +40,9 @@ enum dtype cuconv_wgrad_type(const struct conv_desc *d);
 int cuconv_make(const struct cudnn *lib, const struct conv_desc *d,
                 const struct cuplan_want *want, struct cugraph *g,
                 struct cuplan *plan) MUST_CHECK;
-/* Does level B have the form? */
+/* Forms that are drawn here: those of level B, and in fp16 those of level C.
+ * Whether there is a plan for a form of level C is cuDNN's answer. */
 bool cuconv_has(const struct conv_desc *d);
+bool cuconv_fused(const struct conv_desc *d);
 
 #endif

@@ -4,11 +4,10 @@
  * One device, one stream, in order. cuprobe.c says whether there is one that this
  * build serves; cudev.c holds memory, queue and the table; cuconv.c makes plans
  * of cuDNN (cugraph.h) for convolutions; the .cu files run the kernels (cuk.h).
- * What is offered is level B of gpu-engine: single convolutions, everything else
- * by our kernels. The richer forms of level C would be further cases of
- * cuda_conv_available and of the graph in cuconv.c; a graph of the whole step would
- * stand beside the stream in struct cuda. cuside.c copies beside the queue, and
- * cuteam.c (nccllib.h) adds over ranks.
+ * What is offered is level B of gpu-engine, single convolutions and everything
+ * else by our kernels, and in fp16 the forms of level C that cuDNN has for this
+ * card. A graph of the whole step would stand beside the stream in struct cuda.
+ * cuside.c copies beside the queue, and cuteam.c (nccllib.h) adds over ranks.
  *
  * Errors of the runtime become err_set sentences by cuda_check.
  */
@@ -48,6 +47,9 @@ struct cuda {
     uint64_t identity;
     cudaStream_t in, out; /* copies beside the queue, once there are any */
     struct cuteam *team;  /* cuteam.h, NULL: none */
+    size_t memory;          /* of the card, bytes */
+    struct cuda_form *form; /* of level C, asked for so far (cuconv.c) */
+    int n_forms;
 };
 
 /* 0, or -1 and ERR_UNAVAILABLE "what: the runtime's words". */

@@ -60,12 +60,14 @@ static void dev_close(void *dev)
         cudaFree(c->kernels.work);
     if (c->stream)
         cudaStreamDestroy(c->stream);
+    free(c->form);
     free(c);
 }
 
 static int choose_device(struct cuda *c, int wanted, int local)
 {
     int n = cuda_devices();
+    size_t left;
 
     if (n < 0)
         return -1;
@@ -76,7 +78,9 @@ static int choose_device(struct cuda *c, int wanted, int local)
     if (cuda_device_fits(c->device, c->name, &c->capability) < 0)
         return -1;
     c->identity = cuda_device_identity(c->device);
-    return cuda_check(cudaSetDevice(c->device), "device");
+    if (cuda_check(cudaSetDevice(c->device), "device") < 0)
+        return -1;
+    return cuda_check(cudaMemGetInfo(&left, &c->memory), "memory");
 }
 
 static int make_queue(struct cuda *c)

@@ -4,6 +4,8 @@
 
 typedef cudnnBackendDescriptor_t desc;
 
+#define VIRTUAL 1000 /* numbers of tensors that are not in memory, from here */
+
 /* ---- descriptors */
 
 void cugraph_init(struct cugraph *g, const struct cudnn *lib)
@@ -66,8 +68,8 @@ static cudnnDataType_t type_of(enum dtype t)
                           : CUDNN_DATA_FLOAT;
 }
 
-desc cugraph_tensor(struct cugraph *g, int64_t uid, enum dtype t,
-                    const int64_t s[4])
+static desc tensor(struct cugraph *g, int64_t uid, enum dtype t,
+                   const int64_t s[4], bool virtual)
 {
     /* cuDNN counts n, c, h, w; the strides say how they lie */
     int64_t dim[4] = {s[0], s[3], s[1], s[2]}, align = 16;
@@ -80,8 +82,111 @@ desc cugraph_tensor(struct cugraph *g, int64_t uid, enum dtype t,
     set(g, d, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, stride);
     set(g, d, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &uid);
     set(g, d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &align);
+    if (virtual)
+        set(g, d, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1,
+            &virtual);
     finalize(g, d, "tensor");
     return d;
+}
+
+desc cugraph_tensor(struct cugraph *g, int64_t uid, enum dtype t,
+                    const int64_t nhwc[4])
+{
+    return tensor(g, uid, t, nhwc, false);
+}
+
+desc cugraph_virtual(struct cugraph *g, enum dtype t, const int64_t nhwc[4])
+{
+    return tensor(g, VIRTUAL + g->n_own, t, nhwc, true);
+}
+
+/* An operation that is complete. */
+static void add_op(struct cugraph *g, desc d, const char *what)
+{
+    if (g->n_ops == CUGRAPH_OPS)
+        BUG("a cuDNN graph of too many operations");
+    finalize(g, d, what);
+    if (!g->failed)
+        g->op[g->n_ops++] = d;
+}
+
+static desc pointwise(struct cugraph *g, cudnnPointwiseMode_t mode)
+{
+    cudnnDataType_t math = CUDNN_DATA_FLOAT;
+    desc d = make(g, CUDNN_BACKEND_POINTWISE_DESCRIPTOR), op;
+
+    set(g, d, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
+    set(g, d, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &math);
+    finalize(g, d, "pointwise");
+    op = make(g, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+    set_desc(g, op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, d);
+    return op;
+}
+
+void cugraph_pointwise(struct cugraph *g, cudnnPointwiseMode_t mode, desc x,
+                       desc b, desc y)
+{
+    desc op = pointwise(g, mode);
+
+    set_desc(g, op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x);
+    if (b)
+        set_desc(g, op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, b);
+    set_desc(g, op, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y);
+    add_op(g, op, "pointwise operation");
+}
+
+void cugraph_relu_grad(struct cugraph *g, desc dy, desc x, desc dx)
+{
+    desc op = pointwise(g, CUDNN_POINTWISE_RELU_BWD);
+
+    set_desc(g, op, CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, dy);
+    set_desc(g, op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x);
+    set_desc(g, op, CUDNN_ATTR_OPERATION_POINTWISE_DXDESC, dx);
+    add_op(g, op, "gradient of relu");
+}
+
+void cugraph_stats(struct cugraph *g, desc x, desc sum, desc sumsq)
+{
+    cudnnGenStatsMode_t mode = CUDNN_GENSTATS_SUM_SQSUM;
+    cudnnDataType_t math = CUDNN_DATA_FLOAT;
+    desc op = make(g, CUDNN_BACKEND_OPERATION_GEN_STATS_DESCRIPTOR);
+
+    set(g, op, CUDNN_ATTR_OPERATION_GENSTATS_MODE, CUDNN_TYPE_GENSTATS_MODE, 1,
+        &mode);
+    set(g, op, CUDNN_ATTR_OPERATION_GENSTATS_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1,
+        &math);
+    set_desc(g, op, CUDNN_ATTR_OPERATION_GENSTATS_XDESC, x);
+    set_desc(g, op, CUDNN_ATTR_OPERATION_GENSTATS_SUMDESC, sum);
+    set_desc(g, op, CUDNN_ATTR_OPERATION_GENSTATS_SQSUMDESC, sumsq);
+    add_op(g, op, "statistics");
+}
+
+void cugraph_norm_sums(struct cugraph *g, const struct cugraph_norm *n)
+{
+    const struct {
+        cudnnBackendAttributeName_t name;
+        desc d;
+    } part[] = {
+        {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_MEAN_DESC, n->mean},
+        {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_INVSTD_DESC, n->invstd},
+        {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_BN_SCALE_DESC, n->gamma},
+        {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_X_DESC, n->x},
+        {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DY_DESC, n->dy},
+        {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DBN_SCALE_DESC, n->dgamma},
+        {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DBN_BIAS_DESC, n->dbeta},
+        {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_DY_SCALE_DESC, n->rest[0]},
+        {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_X_SCALE_DESC, n->rest[1]},
+        {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_BIAS, n->rest[2]},
+    };
+    cudnnDataType_t math = CUDNN_DATA_FLOAT;
+    desc op = make(g, CUDNN_BACKEND_OPERATION_BN_BWD_WEIGHTS_DESCRIPTOR);
+    size_t i;
+
+    set(g, op, CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_MATH_PREC,
+        CUDNN_TYPE_DATA_TYPE, 1, &math);
+    for (i = 0; i < sizeof part / sizeof part[0]; i++)
+        set_desc(g, op, part[i].name, part[i].d);
+    add_op(g, op, "sums of a norm");
 }
 
 static desc windows(struct cugraph *g, int64_t stride, int64_t pad)
@@ -141,17 +246,13 @@ void cugraph_conv(struct cugraph *g, enum conv_kind kind, int64_t stride,
     desc conv = windows(g, stride, pad), d = make(g, parts[kind].op);
     float one = 1, zero = 0;
 
-    if (g->n_ops == CUGRAPH_OPS)
-        BUG("a cuDNN graph of too many operations");
     set_desc(g, d, parts[kind].conv, conv);
     set_desc(g, d, parts[kind].x, x);
     set_desc(g, d, parts[kind].w, w);
     set_desc(g, d, parts[kind].y, y);
     set(g, d, parts[kind].alpha, CUDNN_TYPE_FLOAT, 1, &one);
     set(g, d, parts[kind].beta, CUDNN_TYPE_FLOAT, 1, &zero);
-    finalize(g, d, "convolution");
-    if (!g->failed)
-        g->op[g->n_ops++] = d;
+    add_op(g, d, "convolution");
 }
 
 /* ---- the choice of a plan */

@@ -16,7 +16,7 @@
  *	cugraph_release(&g); ... cuplan_run(&plan, handle, uids, address, 3, work);
  *	cuplan_release(&plan);
  *
- * Fused forms (prologues, statistics: level C) are further operations here.
+ * What is between the operations of one graph is a virtual tensor.
  */
 #ifndef ENGINE_CUDA_CUGRAPH_H
 #define ENGINE_CUDA_CUGRAPH_H
@@ -26,8 +26,8 @@
 
 #include <stdint.h>
 
-#define CUGRAPH_DESCRIPTORS 32
-#define CUGRAPH_OPS 8
+#define CUGRAPH_DESCRIPTORS 128
+#define CUGRAPH_OPS 16
 
 struct cugraph {
     const struct cudnn *lib;
@@ -60,6 +60,26 @@ void cugraph_release(struct cugraph *g);
 /* Of [n,h,w,c] in memory (weights [k,r,s,c]); uid names it in a run. */
 cudnnBackendDescriptor_t cugraph_tensor(struct cugraph *g, int64_t uid,
                                         enum dtype t, const int64_t nhwc[4]);
+/* One that is never in memory; its dtype is that of the registers. */
+cudnnBackendDescriptor_t cugraph_virtual(struct cugraph *g, enum dtype t,
+                                         const int64_t nhwc[4]);
+/* y = x op b, element by element or by channels; b NULL: of x alone. */
+void cugraph_pointwise(struct cugraph *g, cudnnPointwiseMode_t op,
+                       cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t b,
+                       cudnnBackendDescriptor_t y);
+/* dx = dy where x > 0, else 0. */
+void cugraph_relu_grad(struct cugraph *g, cudnnBackendDescriptor_t dy,
+                       cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t dx);
+/* Sums of x and of its squares by channels, fp32. */
+void cugraph_stats(struct cugraph *g, cudnnBackendDescriptor_t x,
+                   cudnnBackendDescriptor_t sum,
+                   cudnnBackendDescriptor_t sumsq);
+/* dbeta = sum of dy, dgamma = sum of dy (x - mean) invstd by channels; rest: the
+ * coefficients of the norm's dx, which cuDNN gives too. All fp32 but x, dy. */
+struct cugraph_norm {
+    cudnnBackendDescriptor_t x, dy, mean, invstd, gamma, dgamma, dbeta, rest[3];
+};
+void cugraph_norm_sums(struct cugraph *g, const struct cugraph_norm *n);
 /* FORWARD y from x, w; DGRAD x from y, w; WGRAD w from x, y; fp32 sums. */
 void cugraph_conv(struct cugraph *g, enum conv_kind kind, int64_t stride,
                   int64_t pad, cudnnBackendDescriptor_t x,

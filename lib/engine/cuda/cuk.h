@@ -41,6 +41,21 @@ struct cuk_gather {
 };
 int cuk_gather(const struct cuk *l, const struct cuk_gather *a);
 
+/* Elements that a vector of n takes, so that one can stand behind it. */
+static inline size_t cuk_vector(int64_t n)
+{
+    return ((size_t)n + 63) / 64 * 64;
+}
+
+/* Two vectors of fp32 [n] to dt, one behind the other. */
+struct cuk_vectors {
+    const void *from[2];
+    void *to;
+    int64_t n;
+    enum dtype dt;
+};
+int cuk_vectors(const struct cuk *l, const struct cuk_vectors *a);
+
 #ifdef __cplusplus
 }
 #endif

@@ -204,6 +204,26 @@ extern "C" int cuk_gather(const struct cuk *l, const struct cuk_gather *a)
     return GPU_LAST_ERROR();
 }
 
+template <class T>
+__global__ void __launch_bounds__(GPU_BLOCK)
+    k_vectors(struct cuk_vectors a, int64_t pitch)
+{
+    int64_t i = gpu_thread();
+
+    if (i >= a.n)
+        return;
+    gpu_to(&((T *)a.to)[i], ((const float *)a.from[0])[i]);
+    gpu_to(&((T *)a.to)[pitch + i], ((const float *)a.from[1])[i]);
+}
+
+extern "C" int cuk_vectors(const struct cuk *l, const struct cuk_vectors *a)
+{
+    GPU_TYPE(a->dt, T,
+             GPU_LAUNCH_FLAT((k_vectors<T>), gpu_blocks(a->n, INT32_MAX), l,
+                             *a, (int64_t)cuk_vector(a->n)));
+    return GPU_LAST_ERROR();
+}
+
 extern "C" int cuk_elem(const struct cuk *l, enum kernel k, const void *args)
 {
     const struct kern_sgd *sgd = (const struct kern_sgd *)args;

@@ -36,17 +36,6 @@ int64_t conv_q(const struct conv_desc *d)
     return kern_out_size(d->w, d->s, d->stride, d->pad);
 }
 
-bool conv_same(const struct conv_desc *a, const struct conv_desc *b)
-{
-    return a->kind == b->kind && a->pro == b->pro && a->epi == b->epi &&
-           a->relu == b->relu && a->add == b->add &&
-           a->residual == b->residual && a->dtype == b->dtype &&
-           a->out == b->out && a->param == b->param && a->n == b->n &&
-           a->h == b->h && a->w == b->w && a->c == b->c && a->k == b->k &&
-           a->r == b->r && a->s == b->s && a->stride == b->stride &&
-           a->pad == b->pad;
-}
-
 double conv_macs(const struct conv_desc *d)
 {
     return (double)d->n * (double)conv_p(d) * (double)conv_q(d) * (double)d->k *
