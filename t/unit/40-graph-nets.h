@@ -1,4 +1,4 @@
-/* Networks of 40-graph.c. */
+/* Networks of 40-graph.c, and what to count in their plans. */
 
 /* A stem, a block with projection and stride, a block without, a head. */
 static void build_residual(struct graph *g)
@@ -99,4 +99,17 @@ static void build_bottlenecks(struct graph *g)
     y = graph_conv(g, y, "e.c1", 16, 1, 1, 0, false);
     x = graph_add(g, y, x);
     graph_output(g, graph_linear(g, graph_avgpool(g, x), "fc", 5));
+}
+
+/* Forms of convolutions in a plan with this prologue and epilogue. */
+static int count_forms(const struct plan *p, enum conv_pro pro,
+                       enum conv_epi epi)
+{
+    int i, n = 0;
+
+    for (i = 0; i < p->n_ins; i++)
+        n += p->ins[i].kind == INS_CONV &&
+             p->conv[p->ins[i].conv].desc.pro == pro &&
+             p->conv[p->ins[i].conv].desc.epi == epi;
+    return n;
 }

@@ -381,19 +381,6 @@ static void test_frozen(struct engine *e)
     net_free(c);
 }
 
-/* Forms of convolutions in a plan with this prologue and epilogue. */
-static int count_forms(const struct plan *p, enum conv_pro pro,
-                       enum conv_epi epi)
-{
-    int i, n = 0;
-
-    for (i = 0; i < p->n_ins; i++)
-        n += p->ins[i].kind == INS_CONV &&
-             p->conv[p->ins[i].conv].desc.pro == pro &&
-             p->conv[p->ins[i].conv].desc.epi == epi;
-    return n;
-}
-
 /* Level C is the same arithmetic in other pieces. */
 static void test_level(builder *build, enum dtype t, double bound)
 {
