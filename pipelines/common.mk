@@ -21,6 +21,7 @@ SAVE_EVERY = 1ep
 KEEP = 2
 RETRY = 1#           how often a failed run is started again from its checkpoint
 SET =#               more KEY VALUE pairs, such as MODEL.WIDTH 32
+WORKER =#            more options of accel-worker train, such as --recompute
 REQUIRE =#           such as top1=0.75: the score must reach it
 
 # In the source tree the programs are built first; installed, they are there.
@@ -45,7 +46,7 @@ FEED = $(BIN)/imgshard feed $(1) -c $(abspath $(CONFIG)) \
 	$(if $(THREADS),--threads $(THREADS))
 TRAIN = $(BIN)/accel-worker train -c $(abspath $(CONFIG)) -o $(O) -e $(ENGINE) \
 	--save-every $(SAVE_EVERY) --keep $(KEEP) \
-	$(if $(WEIGHTS),-w $(abspath $(WEIGHTS)))
+	$(if $(WEIGHTS),-w $(abspath $(WEIGHTS))) $(WORKER)
 RANK1 = $(call FEED,$(1)) --train --from $(O)/ckpt $(SETTINGS) | $(TRAIN) $(SETTINGS)
 RANKN = $(BIN)/accel-launch -n $(NGPU) --retries $(RETRY) --logdir $(O)/log -- \
 	sh -c '$(call FEED,$(1)) --train --from $(O)/ckpt $(SETTINGS) | $(BIN)/allreduce-ring -- $(TRAIN) $(SETTINGS)'
@@ -54,7 +55,7 @@ AVERAGE = $$($(BIN)/accel-worker train -c $(abspath $(CONFIG)) $(SETTINGS) --pri
 DEVICES = $(if $(GPUS),CUDA_VISIBLE_DEVICES=$(GPUS) )
 
 $(O)/micro: $(O)/settings | programs
-	$(BIN)/accel-worker fit -c $(abspath $(CONFIG)) -e $(ENGINE) --world $(NGPU) --here $(NGPU) $(filter-out $(cut),$(SETTINGS)) > $@.tmp
+	$(BIN)/accel-worker fit -c $(abspath $(CONFIG)) -e $(ENGINE) --world $(NGPU) --here $(NGPU) $(filter --recompute,$(WORKER)) $(filter-out $(cut),$(SETTINGS)) > $@.tmp
 	mv $@.tmp $@
 
 # Held in a variable, so that `make -n` shows this line and not what is below it.

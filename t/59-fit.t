@@ -75,7 +75,7 @@ peak() {
 	name="$1 at $2, $3 images, $4"
 	set -- MODEL.NAME "$1" INPUT.SIZE "$2" SOLVER.BATCH "$3" SOLVER.PRECISION "$4"
 	"$w" plan -q --json "$@" >plan.json 2>err &&
-		"$w" bench -q -n 2 --warm 1 "$@" >bench.json 2>err
+		"$w" bench -q -n 1 --warm 1 "$@" >bench.json 2>err
 	is $? 0 "$name" || tap_comment "$(cat err)"
 	is "$(jq -s '.[1].engine_bytes / 1048576 - (.[0] | .weights + .gradients + .momentum +
 		.buffers + .packed + .activations + .scratch) | . >= 0 and . < 0.1' plan.json bench.json)" \

@@ -90,6 +90,9 @@ is $? 0 "NGPU=2" || sed 's/^/# /' err | tail -n 20
 is "$(jq -r '.n' out-dir/score.json)" 16 "scores all images"
 like "$(cat err)" '8 micro x 2 ranks' "on two ranks"
 
+pipeline -n imagenet-train MICRO=auto BATCH=8 WORKER='--recompute --keep-every 5'
+like "$(cat out)" 'accel-worker train .*--recompute --keep-every 5' "options of the worker"
+like "$(grep 'accel-worker fit' out)" ' --recompute ' "of which one is fit's, too"
 rm -rf out-dir
 pipeline imagenet SET='SOLVER.EMA true SOLVER.EMA_STEPS 1 SOLVER.EMA_DECAY 0.98'
 is $? 0 "with an average of the weights" || sed 's/^/# /' err | tail -n 20
