@@ -5,6 +5,7 @@
 #include "lib/tap.h"
 
 #include "model/model.h"
+#include "nn/lower.h"
 
 #include <inttypes.h>
 
@@ -97,6 +98,65 @@ static void test_counts(void)
         graph_release(&g);
         params_release(&ps);
     }
+}
+
+static int count_forms(const struct plan *p, enum conv_kind kind,
+                       enum conv_pro pro, enum conv_epi epi)
+{
+    int i, n = 0;
+
+    for (i = 0; i < p->n_ins; i++) {
+        const struct conv_desc *d = &p->conv[p->ins[i].conv].desc;
+
+        n += p->ins[i].kind == INS_CONV && d->kind == kind && d->pro == pro &&
+             d->epi == epi;
+    }
+    return n;
+}
+
+/* ResNet-50 at level C: in each of 16 blocks two norms lie inside convolutions;
+ * 15 blocks end in front of another one, 4 of them with a projection. */
+static void test_level(void)
+{
+    struct engine_config c[2] = {{.device = -1, .threads = 1, .level = 'B'},
+                                 {.device = -1, .threads = 1, .level = 'C'}};
+    struct plan_key key = {256, 224, 224, DT_F16, true};
+    const struct model_kind *k;
+    struct engine *e;
+    struct plan *p;
+    struct params ps;
+    struct graph g;
+    size_t bytes[2];
+    int i;
+
+    must(model_find("resnet50", &k));
+    for (i = 0; i < 2; i++) {
+        must(engine_open(&e, "ref", &c[i]));
+        params_init(&ps);
+        graph_init(&g, &ps);
+        k->build(&g, &config, k->depth);
+        graph_seal(&g);
+        p = plan_new(&g, e, &key);
+        must(p ? 0 : -1);
+        bytes[i] = p->arena_bytes;
+        is_int(count_forms(p, CONV_FORWARD, PRO_SBR, EPI_STATS), i ? 32 : 0,
+               "level %c: norm, conv, sums", c[i].level);
+        is_int(count_forms(p, CONV_FORWARD, PRO_NONE, EPI_STATS), i ? 20 : 0,
+               "conv, sums");
+        is_int(count_forms(p, CONV_WGRAD, PRO_SBR, EPI_NONE), i ? 32 : 0,
+               "norm, wgrad");
+        is_int(count_forms(p, CONV_DGRAD, PRO_NONE, EPI_BNSUMS1), i ? 43 : 0,
+               "dgrad, norm");
+        is_int(count_forms(p, CONV_DGRAD, PRO_NONE, EPI_BNSUMS2), i ? 4 : 0,
+               "dgrad, two norms");
+        plan_free(p);
+        graph_release(&g);
+        params_release(&ps);
+        engine_close(e);
+    }
+    ok((double)bytes[1] < 0.9 * (double)bytes[0],
+       "level C keeps %zu MiB of activations, B %zu", bytes[1] >> 20,
+       bytes[0] >> 20);
 }
 
 static const struct param *param(const struct params *ps, const char *name)
@@ -330,6 +390,7 @@ int main(void)
     const struct model_kind *k;
 
     test_counts();
+    test_level();
     test_fresh();
     test_step();
     test_describe();
