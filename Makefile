@@ -73,7 +73,7 @@ LINK_evalacc = eval vision io tensor util
 LINK_test = ring eval train model nn engine vision io tensor util
 
 LIBS_vision = -ljpeg -lpng
-LIBS_io = -lz -lcrypto
+LIBS_io = -lz -lzip -lcrypto
 LIBS_util = -ljansson -lyaml -lsodium -lm
 LIBS_engine = -ldl -lm
 

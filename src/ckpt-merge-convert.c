@@ -6,9 +6,16 @@
  *	layerN.I.convK, .bnK		res(N+1).I.convK, .convK.norm
  *	layerN.I.downsample.0, .1	res(N+1).I.shortcut, .shortcut.norm
  *	fc				linear
- * Numbers are not touched: both take RGB pixels, the second as the recipe of its
- * config says. Source: facebookresearch/detectron2
- * tools/convert-torchvision-to-d2.py and detectron2/modeling/backbone/resnet.py.
+ * msra (blobs of Caffe2, as in R-50.pkl)
+ *	conv1_w, res_conv1_bn_s		stem.conv1.weight, stem.conv1.norm.weight
+ *	resN_I_branch2a_w, _bn_b	resN.I.conv1.weight, .norm.bias
+ *	resN_I_branch1_w		resN.I.shortcut.weight
+ *	fc1000_w, pred_w		linear.weight
+ * Numbers are not touched: the first two take RGB pixels, the second as the recipe
+ * of its config says; msra takes BGR of 0 to 255 and strides in the first 1x1.
+ * Source: facebookresearch/detectron2 tools/convert-torchvision-to-d2.py,
+ * detectron2/modeling/backbone/resnet.py, detectron2/checkpoint/
+ * c2_model_loading.py.
  */
 #include "ckpt-merge.h"
 
@@ -19,7 +26,8 @@
 enum names {
     TORCHVISION,
     DETECTRON2,
-    TIMM
+    TIMM,
+    MSRA /* never the target */
 };
 static const char *const names_of[] = {"torchvision", "detectron2", "timm"};
 #define CHOICES "torchvision|detectron2|timm"
@@ -35,7 +43,7 @@ struct opt ckpt_merge_convert_opts[] = {
      .type = OPT_CHOICE,
      .addr = &from,
      .arg = "NAMES",
-     .choices = CHOICES,
+     .choices = CHOICES "|msra",
      .def = "torchvision",
      .help = "whose names the model has"},
     {.name = "to",
@@ -162,26 +170,93 @@ static char *to_tv(const char *name)
     return whole;
 }
 
+/* ---- blobs of Caffe2 */
+
+/* "w", "b", "bn_s" of a convolution at place; NULL: no such blob. */
+static char *blob_to_d2(const char *place, const char *blob)
+{
+    static const char *const of[][2] = {
+        {"w", "weight"},
+        {"b", "bias"},
+        {"bn_s", "norm.weight"},
+        {"bn_gamma", "norm.weight"},
+        {"bn_b", "norm.bias"},
+        {"bn_beta", "norm.bias"},
+        {"bn_rm", "norm.running_mean"},
+        {"bn_running_mean", "norm.running_mean"},
+        {"bn_riv", "norm.running_var"},
+        {"bn_running_var", "norm.running_var"}};
+
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+        if (strcmp(blob, of[i][0]) == 0)
+            return xstrfmt("%s.%s", place, of[i][1]);
+    return NULL;
+}
+
+static char *msra_to_d2(const char *name)
+{
+    static const char *const branch[][2] = {{"_branch1_", "shortcut"},
+                                            {"_branch2a_", "conv1"},
+                                            {"_branch2b_", "conv2"},
+                                            {"_branch2c_", "conv3"}};
+    const char *p, *blob;
+    char *place, *whole = NULL;
+    size_t digits;
+    int k;
+
+    if ((p = after(name, "res_conv1_")) || (p = after(name, "conv1_")))
+        return blob_to_d2("stem.conv1", p);
+    if ((p = after(name, "fc1000_")) || (p = after(name, "pred_")))
+        return blob_to_d2("linear", p);
+    p = numbered(name, "res", &k);
+    if (!p || *p != '_')
+        return NULL;
+    digits = strspn(p + 1, "0123456789");
+    for (int i = 0; i < 4 && digits && !whole; i++)
+        if ((blob = after(p + 1 + digits, branch[i][0]))) {
+            place =
+                xstrfmt("res%d.%.*s.%s", k, (int)digits, p + 1, branch[i][1]);
+            whole = blob_to_d2(place, blob);
+            free(place);
+        }
+    return whole;
+}
+
 /* ---- the model */
 
 static char *renamed(const char *name)
 {
     bool d2 = from == DETECTRON2;
     const char *bare = after(name, "module.");
+    char *between, *new;
 
     name = bare ? bare : name;
+    if (from == MSRA) {
+        between = msra_to_d2(name);
+        new = between &&to != DETECTRON2 ? to_tv(between) : between;
+        if (new != between)
+            free(between);
+        return new;
+    }
     if (d2 == (to == DETECTRON2))
         return xstrdup(name);
     return d2 ? to_tv(name) : to_d2(name);
 }
 
-/* Its norms are frozen and count nothing. */
+static bool ends(const char *name, const char *end)
+{
+    size_t n = strlen(name), m = strlen(end);
+
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
+/* The norms of detectron2 are frozen and count nothing; the first convolution
+ * of msra has a bias that nobody adds. */
 static bool dropped(const char *name)
 {
-    static const char counter[] = ".num_batches_tracked";
-    size_t n = strlen(name), m = sizeof counter - 1;
-
-    return to == DETECTRON2 && n > m && strcmp(name + n - m, counter) == 0;
+    if (from == MSRA)
+        return strcmp(name, "conv1_b") == 0 || ends(name, "_momentum");
+    return to == DETECTRON2 && ends(name, ".num_batches_tracked");
 }
 
 /* New names to the tensors of s, kept in list; those dropped go. */

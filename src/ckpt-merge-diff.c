@@ -93,8 +93,9 @@ static int compare_all(struct source *a, struct source *b, char **name)
     char *only = xstrfmt("only in %s", name[0]);
     int i, k, r = 0;
 
-    if (is_checkpoint(a) != is_checkpoint(b)) {
-        note("only one has momentum: the models are compared");
+    if (is_checkpoint(a) != is_checkpoint(b) ||
+        !a->foreign.file != !b->foreign.file) {
+        note("one may hold more than a model: the models are compared");
         r = source_model(a, false) < 0 ? -1 : source_model(b, false);
     }
     for (i = 0; i < a->n && r == 0; i++) {

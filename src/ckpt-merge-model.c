@@ -40,6 +40,8 @@ void model_origin(struct model *m, const struct source *s)
 {
     const struct ckpt_state *st = &s->ckpt.state;
 
+    if (s->foreign.file)
+        return;
     if (!s->is_ckpt) {
         const struct frame *f = &s->file[0].f;
 

@@ -3,6 +3,7 @@
 
 #include "util/map.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -130,6 +131,17 @@ static int check_ranks(const struct source *s)
     return 0;
 }
 
+static int open_foreign(struct source *s, const char *path)
+{
+    int i;
+
+    if (foreign_open(&s->foreign, path) < 0)
+        return -1;
+    for (i = 0; i < s->foreign.n; i++)
+        add_tensor(s, s->foreign.tensor[i].name, &s->foreign.tensor[i].t, 0, i);
+    return 0;
+}
+
 static int open_files(struct source *s, char **path, int n)
 {
     struct map names = MAP_INIT;
@@ -160,19 +172,25 @@ int source_open(struct source *s, char **operand, int n)
 {
     char *dir;
     int i, place = PLACE_FILE, r;
+    bool foreign = false;
 
     memset(s, 0, sizeof *s);
+    s->path = operand[0];
     for (i = 0; i < n; i++) {
         place = place_of(operand[i], &dir);
         if (place < 0)
             return -1;
-        if (place == PLACE_FILE)
+        foreign = place == PLACE_FILE && foreign_is(operand[i]);
+        if (place == PLACE_FILE && !foreign)
             continue;
         if (n == 1)
             break;
         free(dir);
-        return err_set(ERR_USAGE, "%s: a directory stands alone", operand[i]);
+        return err_set(ERR_USAGE, "%s: %s stands alone", operand[i],
+                       foreign ? "a file of torch.save" : "a directory");
     }
+    if (foreign)
+        return open_foreign(s, operand[0]);
     if (place == PLACE_FILE)
         return open_files(s, operand, n);
     r = place == PLACE_STEP ? open_step(s, operand[0]) : open_newest(s, dir);
@@ -180,25 +198,81 @@ int source_open(struct source *s, char **operand, int n)
     return r;
 }
 
-int source_model(struct source *s, bool ema)
+/* ---- the model among the tensors */
+
+/* Keep the tensors whose names begin with n bytes of prefix, without these. */
+static void keep_under(struct source *s, const char *prefix, size_t n)
 {
-    size_t prefix = strlen(CKPT_EMA);
+    int i, k = 0;
+
+    for (i = 0; i < s->n; i++)
+        if (strncmp(s->tensor[i].name, prefix, n) == 0) {
+            s->tensor[k] = s->tensor[i];
+            s->tensor[k++].name += n;
+        }
+    s->n = k;
+}
+
+/* Whether there is something below a key of the file. */
+static bool has_key(const struct foreign *f, const char *key)
+{
+    size_t n = strlen(key);
+
+    for (int i = 0; i < f->n; i++)
+        if (f->tensor[i].key == n && strncmp(f->tensor[i].name, key, n) == 0 &&
+            f->tensor[i].name[n] == '.')
+            return true;
+    return false;
+}
+
+/* The keys of Detectron2 and torchvision, of timm, and of Detectron. */
+static void foreign_model(struct source *s, bool ema)
+{
+    static const char *const keys[2][4] = {
+        {"model", "state_dict", "model_state_dict", "blobs"},
+        {"model_ema", "state_dict_ema"}};
+    char prefix[32];
+    bool wrapped = true, found = false;
+    int i;
+
+    for (i = 0; i < 4 && keys[ema][i] && !found; i++)
+        if (has_key(&s->foreign, keys[ema][i])) {
+            snprintf(prefix, sizeof prefix, "%s.", keys[ema][i]);
+            keep_under(s, prefix, strlen(prefix));
+            found = true;
+        }
+    if (ema && !found)
+        s->n = 0;
+    for (i = 0; i < s->n; i++)
+        wrapped &= strncmp(s->tensor[i].name, "module.", 7) == 0 &&
+                   s->tensor[i].name[7];
+    if (wrapped)
+        keep_under(s, "module.", 7);
+}
+
+static void own_model(struct source *s, bool ema)
+{
     int i, n = 0;
 
-    for (i = 0; i < s->n; i++) {
-        struct source_tensor t = s->tensor[i];
-        bool of_ema = strncmp(t.name, CKPT_EMA, prefix) == 0;
-
-        if (ema ? !of_ema || strcmp(t.name, CKPT_EMA_COUNT) == 0
-                : !ckpt_is_model(t.name))
-            continue;
-        t.name += ema ? prefix : 0;
-        s->tensor[n++] = t;
-    }
+    if (ema)
+        keep_under(s, CKPT_EMA, strlen(CKPT_EMA));
+    for (i = 0; i < s->n; i++)
+        if (ema ? strcmp(s->tensor[i].name,
+                         CKPT_EMA_COUNT + strlen(CKPT_EMA)) != 0
+                : ckpt_is_model(s->tensor[i].name))
+            s->tensor[n++] = s->tensor[i];
     s->n = n;
-    if (ema && n == 0)
+}
+
+int source_model(struct source *s, bool ema)
+{
+    if (s->foreign.file)
+        foreign_model(s, ema);
+    else
+        own_model(s, ema);
+    if (ema && s->n == 0)
         return err_set(ERR_DATA, "%s: no average of the weights in it",
-                       s->is_ckpt ? s->ckpt.path : s->file[0].path);
+                       s->is_ckpt ? s->ckpt.path : s->path);
     return 0;
 }
 
@@ -208,6 +282,8 @@ int source_read(struct source *s, int i, void *dst)
 
     if (s->is_ckpt)
         return ckpt_read(&s->ckpt, t->index, dst);
+    if (s->foreign.file)
+        return foreign_read(&s->foreign, t->index, dst);
     return frame_file_data(&s->file[t->file], t->index, dst);
 }
 
@@ -229,6 +305,7 @@ void source_close(struct source *s)
         frame_file_close(&s->file[i]);
     if (s->is_ckpt)
         ckpt_close(&s->ckpt);
+    foreign_close(&s->foreign);
     free(s->file);
     free(s->tensor);
     memset(s, 0, sizeof *s);

@@ -12,13 +12,16 @@
 #define CKPT_MERGE_H
 
 #include "io/ckpt.h"
+#include "io/foreign.h"
 #include "util/opt.h"
 
 #include <stdbool.h>
 
 struct source {
-    bool is_ckpt; /* then ckpt is open, else the files */
+    bool is_ckpt; /* then ckpt is open, else the files, or foreign */
     struct ckpt ckpt;
+    struct foreign foreign; /* of one file */
+    const char *path;       /* of the operand, the first if there are more */
     int n_files;
     struct frame_file *file;
     int n;
@@ -31,13 +34,16 @@ struct source {
 
 /*
  * Open one directory (RUN, RUN/ckpt: the newest committed checkpoint; or the
- * directory of one step) or any number of tensor files, which must not have a
- * tensor in common; rank files must be all those of one checkpoint.
- * ERR_NOINPUT, ERR_DATA; ERR_USAGE for a directory among others.
+ * directory of one step), one file of torch.save or of pickled arrays, or any
+ * number of tensor files, which must not have a tensor in common; rank files
+ * must be all those of one checkpoint. operand is lent.
+ * ERR_NOINPUT, ERR_DATA; ERR_USAGE for what stands alone among others.
  */
 int source_open(struct source *s, char **operand, int n) MUST_CHECK;
 /* What remains is the model: the tensors of the training are left out; or, with
- * ema, the average of the weights under their names. ERR_DATA if there is none. */
+ * ema, the average of the weights under their names. Of a file of others it is
+ * what lies under the key that programs use for it, "model" or "state_dict", if
+ * there is one; a "module." before all names goes. ERR_DATA if there is none. */
 int source_model(struct source *s, bool ema) MUST_CHECK;
 int source_read(struct source *s, int i, void *dst) MUST_CHECK;
 /* Index of a name, or -1. */
