@@ -30,7 +30,7 @@ struct opt bench_opts[] = {
      .type = OPT_STRING,
      .addr = &bench.set,
      .arg = "SET",
-     .help = "resize with base, avx2 or avx512 (default: the best here)"},
+     .help = "decode and resize with base, avx2 or avx512 (default: the best)"},
     OPT_END};
 
 /* Images in memory, or a reader: the two sources that are measured. */

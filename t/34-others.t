@@ -57,7 +57,7 @@ is "$(keys c/train.json)" '___/1 ' 'not where none is the same'
 image stems/x 1.jpg
 cp pic.png stems/x/1.png
 expect_status 65 'two extensions' "$I" pack -o d stems
-like "$(cat err)" 'x/1\.jpg and stems/x/1\.png: both have the key x/1$' 'both named'
+like "$(cat err)" 'x/1\.jpg and stems/x/1\.png: both have the key x/1: rename one$' 'both named'
 
 # ---- folders
 for s in train valid Test; do

@@ -95,7 +95,7 @@ entry a.jpg 0 g.jpg
 entry a.jpg 0 g.jpg
 end
 expect_status 65 'one name twice' "$I" pack -o p x.tar
-like "$(cat err)" 'a\.jpg and .*a\.jpg: both have the key a$' 'both are named'
+like "$(cat err)" 'a\.jpg and .*a\.jpg: both have the key a: rename one$' 'both are named'
 new
 entry a.b.jpg 0 g.jpg
 entry 'a?b.jpg' 0 g.jpg

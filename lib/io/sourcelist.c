@@ -296,8 +296,8 @@ static int same_key(const struct source *src, size_t i)
     source_path(src, i - 1, &a);
     source_path(src, i, &b);
     source_key(src, i, &key);
-    err_set(ERR_DATA, "%s and %s: both have the key %s", a.data, b.data,
-            key.data);
+    err_set(ERR_DATA, "%s and %s: both have the key %s: rename one", a.data,
+            b.data, key.data);
     buf_release(&a);
     buf_release(&b);
     buf_release(&key);
