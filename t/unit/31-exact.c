@@ -231,6 +231,65 @@ static void test_avgpool(struct engine *e)
     engine_free(e, y);
 }
 
+/* ---- norms: what rounding does to a factor moves no mean */
+
+enum {
+    CHANNELS = 200
+};
+
+/* v is 0 but for the rounding of x. */
+static bool near_zero(double v, float x)
+{
+    return fabs(v) <=
+           0.51 * (double)(nextafterf(fabsf(x), INFINITY) - fabsf(x));
+}
+
+static void test_norm(struct engine *e)
+{
+    enum {
+        ROWS = 49
+    };
+    float *v = take(e, (int64_t)sizeof(float) * 12 * CHANNELS);
+    float *at[12];
+    struct kern_norm_final f = {.rows = ROWS, .c = CHANNELS, .eps = 1e-5};
+    struct kern_norm_grad_final g = {.rows = ROWS, .c = CHANNELS};
+    int i, wrong[2] = {0, 0};
+
+    for (i = 0; i < 12; i++)
+        at[i] = v + (ptrdiff_t)i * CHANNELS;
+    for (i = 0; i < 6 * CHANNELS; i++)
+        v[i] = (float)(3 + number());
+    g.mean = f.mean = at[0];
+    f.var = at[1];
+    g.gamma = f.gamma = at[2];
+    f.beta = at[3];
+    g.s1 = at[4];
+    g.s2 = at[5];
+    f.invstd = at[6];
+    g.invstd = at[6];
+    f.scale = at[7];
+    f.bias = at[8];
+    g.a = at[9];
+    g.b = at[10];
+    g.k = at[11];
+    f.pt = g.pt = DT_F32;
+    must(engine_run(e, KERN_NORM_FINAL, &f));
+    must(engine_run(e, KERN_NORM_GRAD_FINAL, &g));
+    for (i = 0; i < CHANNELS; i++) {
+        double mean = (double)at[0][i];
+
+        wrong[0] += !near_zero((double)at[3][i] - mean * (double)at[7][i] -
+                                   (double)at[8][i],
+                               at[8][i]);
+        wrong[1] += !near_zero((double)at[9][i] * (double)at[4][i] / ROWS +
+                                   (double)at[10][i] * mean + (double)at[11][i],
+                               at[11][i]);
+    }
+    is_int(wrong[0], 0, "the mean of a channel becomes its beta");
+    is_int(wrong[1], 0, "gradients of a channel have no mean");
+    engine_free(e, v);
+}
+
 int main(void)
 {
     const struct engine_config c = {
@@ -243,7 +302,7 @@ int main(void)
     setenv("OMP_WAIT_POLICY", "passive", 0);
     verbosity = -1;
     if (engine_open(&e, "cpu", &c) < 0) {
-        skip(10, "onednn: no cpu engine");
+        skip(12, "onednn: no cpu engine");
         return done_testing();
     }
     test_conv(e,
@@ -257,6 +316,7 @@ int main(void)
                                   .stride = 1},
               once, "linear layer");
     test_avgpool(e);
+    test_norm(e);
     engine_describe(e, text, sizeof text);
     if (strstr(text, "tiles none")) {
         skip(6, "matrix tiles: not on this processor");

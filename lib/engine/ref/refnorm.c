@@ -81,6 +81,12 @@ static double get(enum dtype t, const void *p, int64_t i)
     return dtype_load(t, p, (size_t)i);
 }
 
+/* v as it is stored. */
+static double kept(enum dtype t, double v)
+{
+    return t == DT_F32 ? (double)(float)v : v;
+}
+
 void ref_norm_final(const void *args)
 {
     const struct kern_norm_final *a = args;
@@ -103,6 +109,8 @@ void ref_norm_final(const void *args)
                        &scale, &bias);
         put(t, a->invstd, i, invstd);
         put(t, a->scale, i, scale);
+        /* what rounding does to the scale is not to move the mean */
+        bias += mean * (scale - kept(t, scale));
         put(t, a->bias, i, bias);
         if (!a->running_mean)
             continue;
@@ -235,6 +243,8 @@ void ref_norm_grad_final(const void *args)
                             get(t, p->gamma, i), (double)p->rows, &a, &b, &k);
         put(t, p->a, i, a);
         put(t, p->b, i, b);
+        k += get(t, p->mean, i) * (b - kept(t, b)) +
+             s1 / (double)p->rows * (a - kept(t, a));
         put(t, p->k, i, k);
         if (p->dgamma)
             put(t, p->dgamma, i, get(t, p->dgamma, i) + s2);
