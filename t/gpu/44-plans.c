@@ -11,6 +11,7 @@
 
 #include "engine/cuda/cuconv.h"
 
+#include <dlfcn.h>
 #include <time.h>
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
@@ -80,7 +81,7 @@ static cudnnBackendDescriptor_t describe(const struct cudnn *lib,
 }
 
 struct tally {
-    int asked, there, compiled;
+    int asked, there, compiled, proposed;
     size_t most; /* workspace */
 };
 
@@ -213,6 +214,7 @@ static bool ask_form(const struct cudnn *lib, cudnnBackendDescriptor_t device,
     d.stride = s[4];
     d.pad = s[5];
     if (cuconv_make(lib, &d, &want, &g, &p) < 0) {
+        t->proposed += p.candidates > 0;
         if (getenv("PLANS_VERBOSE"))
             printf("# %s %dx%d %d->%d %dx%d/%d: %s\n", f->name, s[0], s[0],
                    s[1], s[2], s[3], s[3], s[4], err_text());
@@ -235,23 +237,29 @@ static void level_c(const struct cudnn *lib, const struct card *c,
                     cudnnBackendDescriptor_t device, bool all)
 {
     size_t workspace = (size_t)(c->gb < 16 ? 16 : c->gb) << 24; /* a 64th */
-    int f, i, n = all ? COUNT(shapes) : COUNT(some);
+    int f, i, n;
 
     for (f = 0; f < COUNT(forms); f++) {
-        struct tally t = {0, 0, 0, 0};
+        struct tally t = {0, 0, 0, 0, 0};
 
+        /* to try what cannot be compiled takes long: not for all shapes */
+        bool each = all && (c->version < 1000 || f >= 2);
+
+        n = each ? COUNT(shapes) : COUNT(some);
         for (i = 0; i < n; i++) {
-            const int *s = shapes[all ? i : some[i]];
+            const int *s = shapes[each ? i : some[i]];
 
             if (!stands(s, forms[f].place))
                 continue;
             t.asked++;
             t.there += ask_form(lib, device, workspace, &forms[f], s, &t);
         }
-        /* Turing has none; what newer cards have for sums is compiled with
-         * their driver, and only they can say */
+        /* Turing has none; what newer cards have for sums is compiled by their
+         * driver, without which it can be proposed only */
         if (c->version >= 1000 && f < 2 && t.there < t.asked) {
-            skip(1, "driver: needed to ask for sums on this card");
+            ok(t.there + t.proposed == t.asked,
+               "%s fp16 level C, %s: %d of %d shapes to be compiled", c->name,
+               forms[f].name, t.proposed, t.asked);
             continue;
         }
         ok(t.there == (c->version < 800 ? 0 : t.asked),
@@ -286,12 +294,22 @@ static void card(const struct cudnn *lib, const struct card *c, bool all)
     lib->BackendDestroyDescriptor(device);
 }
 
+/* Engines that are compiled at run time are proposed where there is a driver's
+ * library: without one the toolkit's empty one, which cuDNN finds by its name. */
+static void load_driver(void)
+{
+    if (!dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL) &&
+        !dlopen(CUDA_LIBDIR "/stubs/libcuda.so", RTLD_NOW | RTLD_GLOBAL))
+        printf("# %s\n", dlerror());
+}
+
 int main(int argc, char **argv)
 {
     bool all = argc > 1 && strcmp(argv[1], "all") == 0;
     struct cudnn lib;
     int i;
 
+    load_driver();
     if (cudnn_open(&lib) < 0) {
         skip(1, "cudnn: not here");
         printf("# %s\n", err_text());
