@@ -19,13 +19,15 @@
 static const struct card {
     const char *name;
     int version, sms, l2_mb, shared, ctas, threads, mhz, memory_mhz, gb;
+    int lacks; /* shapes of a block's front: no room for the workspace */
 } cards[] = {
-    {"NVIDIA H200", 900, 132, 60, 232448, 32, 2048, 1980, 3201, 141},
-    {"NVIDIA A100-SXM4-80GB", 800, 108, 40, 166912, 32, 2048, 1410, 1593, 80},
-    {"NVIDIA B200", 1000, 148, 126, 232448, 32, 2048, 1965, 3996, 180},
+    {"NVIDIA H200", 900, 132, 60, 232448, 32, 2048, 1980, 3201, 141, 0},
+    {"NVIDIA A100-SXM4-80GB", 800, 108, 40, 166912, 32, 2048, 1410, 1593, 80,
+     0},
+    {"NVIDIA B200", 1000, 148, 126, 232448, 32, 2048, 1965, 3996, 180, 0},
     {"NVIDIA GeForce RTX 5090", 1200, 170, 96, 101376, 24, 1536, 2407, 14001,
-     32},
-    {"Tesla T4", 750, 40, 4, 65536, 16, 1024, 1590, 5001, 15},
+     32, 2},
+    {"Tesla T4", 750, 40, 4, 65536, 16, 1024, 1590, 5001, 15, 0},
 };
 
 /* h, c, k, r, stride, pad of the distinct convolutions; h = w. */
@@ -262,7 +264,9 @@ static void level_c(const struct cudnn *lib, const struct card *c,
                forms[f].name, t.proposed, t.asked);
             continue;
         }
-        ok(t.there == (c->version < 800 ? 0 : t.asked),
+        ok(t.there == (c->version < 800          ? 0
+                       : forms[f].place == FRONT ? t.asked - c->lacks
+                                                 : t.asked),
            "%s fp16 level C, %s: %d plans of %d shapes, %d compiled, workspace "
            "%zu MB",
            c->name, forms[f].name, t.there, t.asked, t.compiled, t.most >> 20);
