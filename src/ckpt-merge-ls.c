@@ -120,8 +120,10 @@ static int list_steps(const char *dir)
         ckpt_name(name, sizeof name, steps[i]);
         path = xstrfmt("%s/%s", dir, name);
         if (ckpt_read_state(path, &s) < 0) {
-            warn("%s", err_text());
-            status = ERR_DATA;
+            if (!step_gone(path)) {
+                warn("%s", err_text());
+                status = ERR_DATA;
+            }
         } else {
             step_line(path, &s, i == n - 1);
             ckpt_state_release(&s);

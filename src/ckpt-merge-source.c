@@ -3,10 +3,14 @@
 
 #include "util/map.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#define NEWEST_TRIES 100
 
 /* ---- what an operand is */
 
@@ -82,17 +86,31 @@ static int open_step(struct source *s, const char *path)
     return 0;
 }
 
+bool step_gone(const char *path)
+{
+    return access(path, F_OK) < 0 && errno == ENOENT;
+}
+
+/* A run that goes on may remove it before it is open: then there is a newer one. */
 static int open_newest(struct source *s, const char *dir)
 {
     int64_t step;
-    char *path = ckpt_newest(dir, &step);
-    int r;
+    char *path = NULL;
+    bool gone;
+    int r, tries = 0;
 
-    if (!path)
-        return step == -1
-                   ? err_set(ERR_NOINPUT, "%s: no committed checkpoint", dir)
-                   : -1;
-    r = open_step(s, path);
+    do {
+        free(path);
+        path = ckpt_newest(dir, &step);
+        if (!path)
+            return step == -1 ? err_set(ERR_NOINPUT,
+                                        "%s: no committed checkpoint", dir)
+                              : -1;
+        r = open_step(s, path);
+        gone = r < 0 && step_gone(path);
+        if (gone)
+            source_close(s);
+    } while (gone && ++tries < NEWEST_TRIES);
     free(path);
     return r;
 }

@@ -122,7 +122,7 @@ static int verify_run(const char *dir, int *status)
     for (i = 0; i < n; i++) {
         ckpt_name(name, sizeof name, steps[i]);
         path = xstrfmt("%s/%s", dir, name);
-        if (verify_step(path) < 0)
+        if (verify_step(path) < 0 && !step_gone(path))
             failed(status);
         free(path);
     }

@@ -89,6 +89,8 @@ enum place {
  * (freed by the caller), else NULL. -1: there is nothing (ERR_NOINPUT).
  */
 int place_of(const char *operand, char **dir) MUST_CHECK;
+/* Has training removed the step in this directory since it was listed? */
+bool step_gone(const char *path);
 
 extern struct opt ckpt_merge_join_opts[], ckpt_merge_ls_opts[];
 extern struct opt ckpt_merge_strip_opts[], ckpt_merge_reshard_opts[];

@@ -2,9 +2,11 @@
 #include "imgshard-stream.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void stream_init(struct stream *d, int fd)
 {
@@ -26,6 +28,22 @@ void stream_release(struct stream *d)
     tar_samples_release(&d->tar);
 }
 
+/* A pipe that has ended inside of the tar: who wrote it was lost, and another try may
+ * go well. A file that was cut, and bad data with more behind it, stay so. */
+static int lost_writer(void)
+{
+    struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
+    char *text;
+
+    if (err_code() == ERR_DATA && poll(&p, 1, 0) == 1 &&
+        (p.revents & (POLLIN | POLLHUP)) == POLLHUP) {
+        text = xstrdup(err_text());
+        err_give(ERR_PEER, text);
+        free(text);
+    }
+    return -1;
+}
+
 /* Look at the next sample without using it: 1, 2 (a header), 0, -1. */
 static int look(struct stream *d)
 {
@@ -38,7 +56,7 @@ static int look(struct stream *d)
                         "ends without its end: its writer died",
                         d->tar.tar.offset);
     d->looked = d->rc >= 0;
-    return d->rc;
+    return d->rc < 0 ? lost_writer() : d->rc;
 }
 
 static int record(const struct stream *d, const char *name, char *text,

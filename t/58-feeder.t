@@ -67,4 +67,15 @@ is "$got" 0 'USR2 to every process: the run goes on' || tap_comment "$(head -n 2
 is "$(jq -r 'select(.event == "ckpt_commit") | .step' USR2/metrics.jsonl | tr '\n' ' ')" \
     '3 4 8 ' 'and saves in between'
 is "$(again USR2)" '' 'it has the same end'
+
+# ---- read | decode, in two processes
+
+"$BIN/imgshard" read shards/train.json -c "$CONFIG" --epochs 1 > all.tar
+for n in 30000 1024 0; do
+    head -c $n all.tar > cut.tar
+    # shellcheck disable=SC2002
+    cat cut.tar | "$BIN/imgshard" decode --train -c "$CONFIG" > frames 2> err
+    is $? 76 "the reader is lost after $n bytes: status 76" || tap_comment "$(cat err)"
+    expect_status 65 'a file that ends there' "$BIN/imgshard" decode --train -c "$CONFIG" < cut.tar
+done
 done_testing

@@ -1,6 +1,6 @@
 # moments.sh - one run that is hurt at many random moments of the clock, one after
 # the other, then ends with the weights of the run that nobody hurt. Source it after
-# fault.sh; SEED and MOMENTS are set.
+# fault.sh; SEED and MOMENTS are set, RANKS, OPTIONS and RECIPE may be.
 # shellcheck disable=SC2154,SC2034
 
 # dice N: $roll is 0 to N-1; the same ones for the same SEED
@@ -18,12 +18,11 @@ victim() {
     feed) pattern="$FAULTY/imgshard" ;;
     worker) pattern="$FAULTY/accel-worker" ;;
     esac
-    pid=$(pgrep -f "^$pattern [^%]*$PWD/cut" | sed -n "$((roll % 2 + 1))p")
+    pid=$(pgrep -f "^$pattern [^%]*$PWD/cut" | sed -n "$((roll % RANKS + 1))p")
 }
 
 moments() {
     EPOCHS=${EPOCHS:-60}
-    OPTIONS=
     make_whole
     RING=$HASTY
     broken=

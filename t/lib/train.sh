@@ -4,7 +4,8 @@
 # ./small.yaml. run DIR [KEY VALUE]... trains in DIR; worker_run DIR [OPTION]...
 # does with options of the worker. Messages go to DIR.err.
 #
-# EPOCHS, set before make_data, is the length of a run (2).
+# EPOCHS, set before make_data, is the length of a run (2), BATCH its batch (16);
+# RECIPE more lines of the recipe.
 
 CONFIG=$PWD/small.yaml
 if [ -e "$BIN/engine-cpu.so" ]; then
@@ -22,8 +23,9 @@ MODEL.WIDTH: 8
 INPUT.SIZE: 32
 INPUT.RESIZE: 36
 SOLVER.EPOCHS: ${EPOCHS:-2}
-SOLVER.BATCH: 16
+SOLVER.BATCH: ${BATCH:-16}
 SOLVER.WARMUP_EPOCHS: 0.5
+${RECIPE:-}
 EOF
     "$BIN/imgsynth" imagenet made-up --classes 4 --train 16 --val 4 \
         --size-min 40 --size-max 60 > data.log 2>&1 &&

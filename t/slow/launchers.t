@@ -48,6 +48,22 @@ else
 	skip 2 'torch: no torchrun'
 fi
 
+# ---- a container, in which the launcher is the first process
+
+if unshare --pid --fork --mount-proc true 2>/dev/null; then
+	by container unshare --pid --fork --mount-proc accel-launch -n 4 -- sh "$TRAIN"
+	# shellcheck disable=SC2016
+	unshare --pid --fork --mount-proc accel-launch -n 2 -- sh -c '
+		[ $RANK = 1 ] || {
+			until [ "$(pgrep -fc "[6]1-comm.t worker")" -ge 4 ]; do sleep 0.1; done
+			kill -TERM 1
+		} &
+		exec allreduce-ring -- "$0" worker steps=1000 sleep=20' "$BIN/t/61-comm.t" >out 2>err
+	is $? 75 'TERM in a container: status 75' || tap_comment "$(tail -n 5 err)"
+else
+	skip 3 'unshare: not allowed here'
+fi
+
 # ---- Kubernetes: its command, one launcher for each pod
 
 recipe=$TOP/pipelines/kubernetes/train.yaml
