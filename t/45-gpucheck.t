@@ -26,11 +26,15 @@ mkdir -p programs/t/hostgpu
 : > programs/t/hostgpu/engine-cuda.so
 # checks CHECK...: into lines and rows
 checks() {
-    GPU_FAKE=1 GPU_LIMIT=3 BIN=$PWD/programs OUT=$PWD/rows "$run" "$@" > lines 2> err
+    GPU_FAKE=1 BIN=$PWD/programs OUT=$PWD/rows "$run" "$@" > lines 2> err
 }
-checks environment sentences sanitizer
-is $? 1 "what fails is told"
-is "$(jq -r .verdict lines | tr '\n' ' ')" "timeout fail skip " "one hangs, one fails, one is not there"
+GPU_LIMIT=1 checks environment sanitizer
+is $? 1 "one that hangs is told"
+is "$(jq -r .verdict lines | head -n 1)" timeout "as such, and the next has its turn"
+is "$(jq -s length lines)" 2 "a line each"
+checks sentences sanitizer
+is $? 1 "so is one that fails"
+is "$(jq -r .verdict lines | tr '\n' ' ')" "fail skip " "the next is not there"
 is "$(jq -r 'select(.check == "sentences").why' lines)" \
     "nogpu: not the one line 'cuda: driver sees no GPU' but: accel-worker: no 'use'  at all" \
     "why, in JSON"

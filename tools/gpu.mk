@@ -25,7 +25,7 @@ gpu-kit:
 	$(MAKE) B=$(KIT) LDFLAGS="$(KIT_LDFLAGS)" gpu-programs
 	bench/gpu/kit.sh $(KIT)
 
-GPU_MINUTES = 10
+GPU_MINUTES = $(if $(GPU_FAKE),,10)
 ENGINE_LEVEL =# B or C; empty: the richest forms there are
 gpu-check:
 	@GPU_MINUTES='$(GPU_MINUTES)' GPU_FAKE='$(GPU_FAKE)' \

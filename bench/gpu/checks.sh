@@ -172,7 +172,7 @@ layers() {
 
 step() {
     if [ -n "$GPU_FAKE" ]; then
-        python step cpu resnet18 32 4 "$level" F32
+        python step cpu resnet18 32 4 "$level" F16
     else
         # shellcheck disable=SC2086
         python step cuda resnet50 224 16 "$level" F32 F16 BF16
@@ -245,7 +245,7 @@ descent() {
 
 rates() {
     if [ -n "$GPU_FAKE" ]; then
-        PEER_WIDTH=8 python rates cpu resnet18 32 2 1 1 eager F32
+        PEER_WIDTH=8 python rates cpu resnet18 32 2 1 1 eager F16
     else
         # shellcheck disable=SC2086
         python rates cuda resnet50 224 $batch 3 20 eager $types

@@ -238,7 +238,7 @@ def step(device, model, size, batch, level, *dtypes):
         theirs = distances(torch_step(fresh(depth), x, label, device,
                                       torch.float32, halves[dtype]), wide)
         say(row="step", who="torch", dtype=dtype, **theirs)
-        for l in ([level] if level in "-B" else ["B", level]):
+        for l in ["B"] + [level] * (level != "B" and dtype == "F16"):
             ours = distances(our_step(folder, model, dtype, l), wide)
             say(row="step", who="ours", level=l, dtype=dtype, **ours)
             bound = {k: max(n * theirs[k], LEAST[dtype])
@@ -258,10 +258,10 @@ def step(device, model, size, batch, level, *dtypes):
 PRECISION = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
 
 
-def our_rate(model, size, batch, steps, dtype):
+def our_rate(model, size, batch, steps, dtype, level):
     args = [os.path.join(os.environ["BIN"], "accel-worker"), "bench", "-q",
             "-e", "cuda", "--engine-dir", os.environ["ENGINE_PLUGIN"], "-n",
-            str(steps), "--warm", "5", *os.environ.get("LEVEL", "").split(),
+            str(steps), "--warm", "5", *level,
             "MODEL.NAME", model, "MODEL.WIDTH", str(WIDTH), "INPUT.SIZE",
             str(size), "SOLVER.BATCH", str(batch), "SOLVER.PRECISION",
             PRECISION[dtype]]
@@ -322,21 +322,32 @@ class Torch:
 def rates(device, model, size, batch, rounds, steps, how, *dtypes):
     size, batch, rounds, steps = map(int, (size, batch, rounds, steps))
     figures = {}
+    level = os.environ.get("LEVEL", "").split()
     for dtype in dtypes:
         begin = time.perf_counter()
         peer = Torch(device, model, size, batch, how, dtype)
         peer.rate(1)
-        warm, ours, theirs = time.perf_counter() - begin, [], []
+        warm, theirs = time.perf_counter() - begin, []
+        ours = {dtype: level}
+        if dtype == "F16" and how == "eager" and not level:
+            ours["F16 B"] = ["--engine-level", "B"]
+        rate, line = {name: [] for name in ours}, {}
         for _ in range(rounds):
-            line = our_rate(model, size, batch, steps, dtype)
-            ours.append(line["img_s"])
+            for name, options in ours.items():
+                line[name] = our_rate(model, size, batch, steps, dtype,
+                                      options)
+                rate[name].append(line[name]["img_s"])
             theirs.append(peer.rate(steps))
-        a, b = statistics.median(ours), statistics.median(theirs)
-        say(row="rate", dtype=dtype, batch=batch, peer=how, ours=ours,
-            torch=theirs, torch_first_s=warm, ours_ms=line["ms"],
-            ours_first_s=line["first_s"], ours_bytes=line["engine_bytes"])
-        figures.update({dtype + " img_s": a, dtype + " torch": b,
-                        dtype + " ratio": a / b})
+        b = statistics.median(theirs)
+        say(row="rate", who="torch", dtype=dtype, batch=batch, how=how,
+            img_s=theirs, first_s=warm)
+        for name in ours:
+            a, l = statistics.median(rate[name]), line[name]
+            say(row="rate", who="ours", dtype=dtype, level=ours[name],
+                batch=batch, img_s=rate[name], ms=l["ms"],
+                first_s=l["first_s"], bytes=l["engine_bytes"])
+            figures.update({name + " img_s": a, name + " ratio": a / b})
+        figures[dtype + " torch"] = b
         del peer
         if device == "cuda":
             import torch

@@ -12,7 +12,7 @@ GPU_FAKE=1 OUT=$PWD/rows PEER_PYTHON=$PY "$TOP/bench/gpu/check.sh" $checks > lin
 is $? 0 "all pass" || tap_comment "$(cat lines)"
 is "$(jq -r '.check + ":" + .verdict' lines | tr '\n' ' ')" \
     "$(for c in $checks; do printf '%s:pass ' "$c"; done)" "each one"
-is "$(jq -r 'select(.row == "step").who' rows | tr '\n' ' ')" "torch ours " "a step of both"
-like "$(jq -r 'select(.check == "rates").figures["F32 ratio"]' lines)" '^[0-9.e-]+$' "a ratio"
+is "$(jq -r 'select(.row == "step").who' rows | tr '\n' ' ')" "torch ours ours " "a step of both, at two levels"
+like "$(jq -r 'select(.check == "rates").figures["F16 B ratio"]' lines)" '^[0-9.e-]+$' "a ratio"
 
 done_testing
