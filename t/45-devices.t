@@ -27,18 +27,15 @@ ranks 2 nccl ""
 is $? 0 "by NCCL"
 unlike "$(cat nccl.err)" 'through the host' "which is taken where it is"
 equal ring nccl "by NCCL and through the ring"
-ranks 2 ringshard "--reduce ring --shard-optim"
-equal ring ringshard "shards through the ring"
 ranks 2 ncclshard "--reduce nccl --shard-optim"
 equal ring ncclshard "shards by NCCL"
 ranks 2 cut "--reduce nccl --max-steps 1"
 ranks 2 cut "--reduce ring"
 equal ring cut "begun by NCCL, ended through the ring"
-ranks 3 ring3 "--reduce ring" SOLVER.BATCH 12
-ranks 3 nccl3 "--reduce nccl" SOLVER.BATCH 12
-equal ring3 nccl3 "three devices"
-MILLRACE_SLOTS=off ranks 2 pipes "--reduce ring"
-equal ring pipes "through the pipe"
+for by in ring nccl; do
+    HOSTGPU_LATE=1 ranks 2 late$by "--reduce $by"
+    equal ring late$by "$by, copies and sums as early as may be"
+done
 
 # ---- 16 bits
 ranks 2 half "--reduce nccl --wire bf16"

@@ -273,7 +273,8 @@ int hostgpu_last_error(void)
  *
  * The first stream of a program does at once what it is told, as long as it need
  * not wait. Any other does nothing before somebody waits for it or asks: as late as
- * a card may, so that an order that nobody asked for is not there.
+ * a card may, so that an order that nobody asked for is not there. HOSTGPU_LATE
+ * turns that round: the first one is late, the others are early.
  */
 
 enum item_kind {
@@ -289,6 +290,7 @@ struct item {
     void *arg;
     cudaEvent_t event;
     unsigned long number;
+    cudaStream_t stream; /* WAIT: where the event was recorded */
 };
 
 struct CUstream_st {
@@ -313,7 +315,7 @@ static bool item_done(struct item *i)
 {
     if (i->kind == WAIT) {
         if (i->event->done < i->number)
-            progress(i->event->stream);
+            progress(i->stream);
         return i->event->done >= i->number;
     }
     if (i->kind == RECORD) {
@@ -394,7 +396,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
 {
     (void)flags;
     *s = calloc(1, sizeof **s);
-    (*s)->lazy = first_stream != NULL;
+    (*s)->lazy = (first_stream != NULL) != (getenv("HOSTGPU_LATE") != NULL);
     if (!first_stream)
         first_stream = *s;
     return cudaSuccess;
@@ -438,7 +440,10 @@ cudaError_t cudaStreamQuery(cudaStream_t s)
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
 {
-    struct item i = {.kind = WAIT, .event = e, .number = e->recorded};
+    struct item i = {.kind = WAIT,
+                     .event = e,
+                     .number = e->recorded,
+                     .stream = e->stream};
 
     (void)flags;
     append(s, &i);
