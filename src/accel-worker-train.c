@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static struct {
@@ -161,6 +162,15 @@ static int open_comm(struct comm **comm, const struct worker *w)
     return worker_join(comm, w->e, &w->m.params, samples, o.timeout * 1000);
 }
 
+/* A device that was meant to compute and cannot is worth a line, once. */
+static void tell_engine(const struct engine *e)
+{
+    const char *why = engine_passed_over(e), *rank = getenv("RANK");
+
+    if (why[0] && verbosity >= 0 && (!rank || strcmp(rank, "0") == 0))
+        warn("engine %s is taken: %s", engine_name(e), why);
+}
+
 /* Everything that is opened in turn, so that it is closed in one place. */
 struct session {
     struct worker w;
@@ -192,8 +202,10 @@ static int train_session(struct session *s, const struct command *c,
 
     if (status)
         return status;
-    if (worker_begin(&s->w, s->hello.classes, true) < 0 ||
-        open_comm(&s->comm, &s->w) < 0)
+    if (worker_begin(&s->w, s->hello.classes, true) < 0)
+        return -1;
+    tell_engine(s->w.e);
+    if (open_comm(&s->comm, &s->w) < 0)
         return -1;
     s->settings = worker_settings(c);
     r->settings = s->settings;

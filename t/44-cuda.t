@@ -36,6 +36,17 @@ ENGINE_DIR=$PWD/broken refused nothing 'cuda: cannot load .*broken/libcudnn.so.9
 HOSTGPU=nogpu "$BIN/accel-worker" init -v -e auto --engine-dir "$host" -o x.safetensors MODEL.CLASSES 4 2> err
 is $? 0 "auto takes another engine"
 like "$(cat err)" 'engine cuda: driver sees no GPU' "and says why"
+ENGINE=auto
+EPOCHS=1
+make_data
+ACCEL_ENGINE_DIR=$host HOSTGPU=nogpu run none
+is $? 0 "trains without a GPU"
+is "$(grep -c 'engine [a-z]* is taken: cuda: driver sees no GPU' none.err)" 1 "and says why, once"
+HOSTGPU=nogpu "$BIN/accel-launch" -n 2 --logdir two.log -- sh -c "
+    '$BIN/imgshard' feed shards/train.json -c '$CONFIG' --train | '$BIN/allreduce-ring' -- \\
+    '$BIN/accel-worker' train -c '$CONFIG' -e auto --engine-dir '$host' -t 1" > /dev/null 2> two.err
+is $? 0 "so do two ranks"
+is "$(grep -c 'is taken: cuda: driver sees no GPU' two.err)" 1 "which say so once"
 HOSTGPU=turing expect_status 69 "bf16 on a card of 7.5" "$BIN/accel-worker" bench -n 1 \
     -e cuda --engine-dir "$host" SOLVER.PRECISION bf16
 like "$(cat err)" 'cuda: BF16: compute capability 8\.0 is needed, the host itself has 7\.5$' "says so"
@@ -48,8 +59,6 @@ grep '^not ok' ops
 # ---- a run, with the device's memory guarded
 HOSTGPU_GUARD=1
 export HOSTGPU_GUARD
-EPOCHS=1
-make_data
 # losses DIR: of each step, rounded
 losses() { jq -r 'select(.phase == "train") | .loss * 1000 | round / 1000' "$1/metrics.jsonl"; }
 ENGINE=ref

@@ -166,6 +166,11 @@ const char *engine_name(const struct engine *e)
     return e->name;
 }
 
+const char *engine_passed_over(const struct engine *e)
+{
+    return e->b.over;
+}
+
 bool engine_is_host(const struct engine *e)
 {
     return e->b.ops->host_memory;

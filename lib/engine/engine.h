@@ -275,6 +275,8 @@ typedef void engine_watch_fn(void *arg, const char *call, const char *detail,
                              double start, double end);
 void engine_watch(struct engine *e, engine_watch_fn *watch, void *arg);
 const char *engine_name(const struct engine *e);
+/* By auto: why the first engine whose plugin is there was passed over, or "". */
+const char *engine_passed_over(const struct engine *e);
 bool engine_is_host(const struct engine *e);
 /* 'C': fused forms are to be used where they are available; 'B': they are not.
  * Unless config.level says, engines with memory of their own are at C. */

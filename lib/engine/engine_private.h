@@ -22,6 +22,7 @@ struct backend {
     const struct engine_ops *ops;
     void *dl; /* of dlopen, NULL for the engine inside */
     int score;
+    char over[300]; /* auto: why a plugin that is there is not taken, or "" */
 };
 /* By name or "auto", see engine_open; ERR_USAGE, ERR_UNAVAILABLE. */
 int backend_choose(struct backend *b, const char *name,

@@ -91,8 +91,19 @@ void backend_release(struct backend *b)
     memset(b, 0, sizeof(*b));
 }
 
+/* Is there a plugin? That it is of no use is worth a word. */
+static bool is_there(const char *name, const char *dir)
+{
+    char path[PATH_MAX], *file = xstrfmt("engine-%s.so", name);
+    bool found = plugin_find(file, dir, path) == 0;
+
+    free(file);
+    return found;
+}
+
 int backend_choose(struct backend *b, const char *name, const char *dir)
 {
+    char over[sizeof b->over] = "";
     struct backend each;
     size_t i;
 
@@ -108,6 +119,9 @@ int backend_choose(struct backend *b, const char *name, const char *dir)
     for (i = 0; i < N_KNOWN; i++) {
         if (load(&each, known[i], dir) < 0) {
             note("engine %s", err_text());
+            snprintf(each.over, sizeof each.over, "%s", err_text());
+            if (!over[0] && is_there(known[i], dir))
+                memcpy(over, each.over, sizeof over);
             continue;
         }
         if (b->ops && b->score >= each.score) {
@@ -119,6 +133,7 @@ int backend_choose(struct backend *b, const char *name, const char *dir)
         *b = each;
     }
     note("engine %s is taken", b->ops->name);
+    memcpy(b->over, over, sizeof over);
     err_clear();
     return 0;
 }

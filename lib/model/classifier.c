@@ -75,8 +75,8 @@ static int check_batch(const struct classifier *m, const struct tensor *image,
 }
 
 /* A plan for the first n images, with them in its input. */
-static int load(struct classifier *m, const struct tensor *image, int64_t n,
-                bool train, struct plan **plan)
+static int load(struct classifier *m, const struct tensor *image,
+                const void *there, int64_t n, bool train, struct plan **plan)
 {
     struct plan_key key = {.n = n,
                            .h = image->shape[1],
@@ -88,6 +88,8 @@ static int load(struct classifier *m, const struct tensor *image, int64_t n,
     if (graph_plan(&m->graph, m->e, &key, plan) < 0)
         return -1;
     in = plan_input(*plan, 0);
+    if (there)
+        return engine_copy(m->e, in.data, there, tensor_bytes(&in));
     return engine_upload(m->e, in.data, image->data, tensor_bytes(&in));
 }
 
@@ -171,9 +173,9 @@ int classifier_step(struct classifier *m, const struct class_batch *b,
     if (ce.n == 0) /* nothing to learn: all gradients are what they are */
         return ready ? ready(arg, m->params.total) : 0;
     fault_point("forward");
-    if (load(m, b->image, ce.n, true, &p) < 0 || make_room(m, ce.n) < 0 ||
-        load_labels(m, b, ce.n, &ce.mix) < 0 || load_mix(m, b, ce.n, p) < 0 ||
-        plan_forward(p) < 0)
+    if (load(m, b->image, b->there, ce.n, true, &p) < 0 ||
+        make_room(m, ce.n) < 0 || load_labels(m, b, ce.n, &ce.mix) < 0 ||
+        load_mix(m, b, ce.n, p) < 0 || plan_forward(p) < 0)
         return -1;
     logits = plan_output(p, 0);
     ce.logits = logits.data;
@@ -212,7 +214,8 @@ int classifier_predict(struct classifier *m, const struct tensor *image,
     int r;
 
     if (check_batch(m, image, NULL) < 0 ||
-        load(m, image, image->shape[0], false, &p) < 0 || plan_forward(p) < 0)
+        load(m, image, NULL, image->shape[0], false, &p) < 0 ||
+        plan_forward(p) < 0)
         return -1;
     out = plan_output(p, 0);
     n = tensor_count(&out);

@@ -68,7 +68,8 @@ struct class_batch {
     const int32_t *erase; /* or NULL */
     double mix;
     bool cut;
-    int32_t box[4]; /* top, left, bottom, right */
+    int32_t box[4];    /* top, left, bottom, right */
+    const void *there; /* the same images in the engine's memory, or NULL */
 };
 
 /* Counts of one or more micro-batches; sums, never means. */

@@ -334,6 +334,16 @@ int input_get(struct input *in, struct input_batch **b)
     return r;
 }
 
+const struct input_batch *input_next(struct input *in)
+{
+    const struct input_batch *b;
+
+    pthread_mutex_lock(&in->lock);
+    b = in->n_ring ? in->ring[in->first] : NULL;
+    pthread_mutex_unlock(&in->lock);
+    return b;
+}
+
 void input_put(struct input *in, struct input_batch *b)
 {
     pthread_mutex_lock(&in->lock);

@@ -74,6 +74,8 @@ int input_open(struct input **in, int fd, const char *name, int64_t timeout_ms,
  * so is one whose producer says that it was stopped.
  */
 int input_ready(struct input *in, int stops);
+/* What input_get would give without waiting, or NULL. */
+const struct input_batch *input_next(struct input *in);
 /* The next micro-batch: 1; 0 after the end frame; -1 on failure. */
 int input_get(struct input *in, struct input_batch **b) MUST_CHECK;
 void input_put(struct input *in, struct input_batch *b);

@@ -106,6 +106,7 @@ static void add_times(const struct metrics *m, json_t *j)
 {
     double n = (double)m->steps;
 
+    add_int(j, "waits", m->waits);
     json_add_real(j, "t_data", m->data_s / n);
     json_add_real(j, "t_compute", m->compute_s / n);
     json_add_real(j, "t_comm", m->comm_s / n);
@@ -127,7 +128,7 @@ static int log_line(struct metrics *m, const struct metrics_place *p)
     add_times(m, j);
     m->loss = m->images = m->correct1 = m->correct5 = 0;
     m->data_s = m->compute_s = m->comm_s = m->update_s = 0;
-    m->steps = 0;
+    m->steps = m->waits = 0;
     return put(m, j);
 }
 
@@ -144,6 +145,7 @@ int metrics_step(struct metrics *m, const struct metrics_place *p,
     m->update_s += res->update_s;
     m->lr = res->lr;
     m->grad_norm = res->grad_norm;
+    m->waits += res->waits;
     m->steps++;
     show(m, p);
     return p->step % m->every == 0 ? log_line(m, p) : 0;

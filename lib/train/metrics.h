@@ -30,7 +30,7 @@ struct metrics {
     /* sums since the last line */
     double loss, images, correct1, correct5;
     double data_s, compute_s, comm_s, update_s;
-    int64_t steps;
+    int64_t steps, waits;
     double lr, grad_norm; /* of the last step */
 };
 

@@ -436,6 +436,7 @@ static int loop(struct run *t, struct input *in)
     struct step_result res;
     struct metrics_place p;
     double waited;
+    bool wait;
     int flags = 0, r;
 
     while (t->steps < t->batch.total_steps) {
@@ -445,6 +446,7 @@ static int loop(struct run *t, struct input *in)
         }
         fault_step(t->steps + 1);
         profile_begin(&t->profile, t->steps + 1);
+        wait = !input_next(in);
         if (wait_data(t, in, &flags, &waited) < 0)
             return -1;
         if (flags)
@@ -452,6 +454,7 @@ static int loop(struct run *t, struct input *in)
         r = step_run(&t->step, in, sched_lr(t->o->r, &t->batch, t->samples),
                      &res);
         res.data_s += waited;
+        res.waits += wait;
         if (r < 0)
             return err_wrap("step %lld", (long long)t->steps + 1);
         if (r == 0)

@@ -22,6 +22,7 @@ int step_init(struct step *s, struct classifier *m, struct comm *comm,
     s->r = r;
     sharding_init(&s->shard, &m->params, comm, shards);
     scaler_init(&s->scaler, r);
+    upload_init(&s->upload, m->e);
     s->sums = xmalloc(bytes);
     if (optim_init(&s->optim, &s->shard, r) < 0 ||
         engine_alloc(m->e, bytes, &p) < 0)
@@ -35,6 +36,7 @@ void step_release(struct step *s)
     if (s->check)
         engine_free(s->m->e, s->check);
     free(s->sums);
+    upload_release(&s->upload);
     optim_release(&s->optim);
     sharding_release(&s->shard);
     memset(s, 0, sizeof *s);
@@ -203,11 +205,15 @@ static int micro(struct step *s, const struct input_batch *b, int64_t rows,
                             .mix = b->mix,
                             .cut = b->cut};
 
+    if (upload_take(&s->upload, b, &c.there) < 0)
+        return -1;
     if (b->n == 0)
         return 0; /* nothing here; the exchange still takes place */
     memcpy(c.box, b->box, sizeof c.box);
-    return classifier_step(s->m, &c, s->r->smoothing, gscale,
-                           last ? ready : NULL, s);
+    if (classifier_step(s->m, &c, s->r->smoothing, gscale, last ? ready : NULL,
+                        s) < 0)
+        return -1;
+    return upload_read(&s->upload);
 }
 
 static int begin(struct step *s)
@@ -260,6 +266,7 @@ int step_batch(struct step *s, const struct input_batch *b, double lr,
 int step_run(struct step *s, struct input *in, double lr,
              struct step_result *res)
 {
+    const struct input_batch *next;
     struct input_batch *b;
     bool last = false;
     double t;
@@ -269,6 +276,7 @@ int step_run(struct step *s, struct input *in, double lr,
     for (m = 0; !last; m++) {
         t = clock_s();
         fault_point("data");
+        res->waits += m > 0 && !input_next(in);
         r = input_get(in, &b);
         if (r < 0)
             return -1;
@@ -296,6 +304,10 @@ int step_run(struct step *s, struct input *in, double lr,
         res->samples = b->samples;
         if (!e)
             e = micro(s, b, b->rows, last);
+        /* the device computes: the next batch, if it is there, can go to it */
+        next = input_next(in);
+        if (!e && next)
+            e = upload_ahead(&s->upload, next);
         input_put(in, b);
         if (e < 0)
             return -1;

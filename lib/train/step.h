@@ -26,6 +26,7 @@
 #include "train/optim.h"
 #include "train/profile.h"
 #include "train/scaler.h"
+#include "train/upload.h"
 #include "util/err.h"
 
 #include <stdbool.h>
@@ -38,6 +39,7 @@ struct step {
     struct sharding shard;
     struct optim optim;
     struct scaler scaler;
+    struct upload upload;    /* the images of the next batch */
     int posted;              /* buckets started in this step */
     double *check;           /* engine memory [world,2] of KERN_GRAD_CHECK */
     double *sums;            /* [world,2], the same here */
@@ -52,6 +54,7 @@ struct step_result {
     double grad_norm;         /* global, unscaled, before clipping */
     double lr;
     bool skipped; /* not finite: nothing was updated */
+    int waits;    /* micro-batches that were not there when they were wanted */
     double data_s, compute_s, comm_s, update_s;
 };
 

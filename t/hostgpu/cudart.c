@@ -440,10 +440,8 @@ cudaError_t cudaStreamQuery(cudaStream_t s)
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
 {
-    struct item i = {.kind = WAIT,
-                     .event = e,
-                     .number = e->recorded,
-                     .stream = e->stream};
+    struct item i = {
+        .kind = WAIT, .event = e, .number = e->recorded, .stream = e->stream};
 
     (void)flags;
     append(s, &i);

@@ -254,9 +254,9 @@ static void classify(void)
                    rolled + i * IMAGE + (y * SIZE + 3) * 3, 10 * 3);
     a.mix = b.mix = 150.0 / (SIZE * SIZE);
     a.box[0] = 5, a.box[1] = 3, a.box[2] = 20, a.box[3] = 13;
-    b = (struct class_batch){&cut_im, label, NULL, a.mix, true, {0}};
+    b = (struct class_batch){&cut_im, label, NULL, a.mix, true, {0}, NULL};
     same(&a, &b, 0, "a cut is what was cut before");
-    a = (struct class_batch){&im, label, all[0], 0.3, false, {0}};
+    a = (struct class_batch){&im, label, all[0], 0.3, false, {0}, NULL};
     b = a;
     b.erase = NULL;
     ok(fabs(step(&a, NULL, &(int64_t){0}) - step(&b, NULL, &(int64_t){0})) >
