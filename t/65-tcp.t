@@ -74,6 +74,16 @@ for wire in f32 bf16 f16; do
 done
 like "$(cat out.0)" '2 ranks on 2 hosts meet, log in and add correctly' 'says what it saw'
 is "$(cat out.1)" '' 'once'
+if [ -e /proc/net/if_inet6 ] && grep -q '^0\{31\}1 ' /proc/net/if_inet6; then
+	new_port
+	"$ring" check --timeout 20 --rank 1 --world 2 --master "[::1]:$port" >out.1 2>err.1 &
+	"$ring" check --timeout 20 --rank 0 --world 2 --master "[::1]:$port" >out.0 2>err.0
+	status="$?"
+	wait $!
+	is "$status $?" '0 0' 'check over hosts, IPv6'
+else
+	skip 1 'ipv6: no loopback address'
+fi
 
 # ---- what does not fit
 

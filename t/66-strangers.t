@@ -66,4 +66,37 @@ is "$s" 0 'and the run is unharmed'
 like "$(cat out.0)" '^2 ranks, digest' 'and adds'
 like "$(cat err.0)" '127.0.0.1:[0-9]+: login: the keys differ: turned away' 'strangers are logged'
 
+# A crowd that says nothing takes all places, and more: who knows the key still
+# comes in at once, not when their time is over.
+if command -v perl >/dev/null; then
+	new_port
+	timeout 60 "$ring" --timeout 40 --rank 0 --world 2 --key-file key \
+		--master 127.0.0.1:$port -- "$w" worker >out.0 2>err.0 &
+	first=$!
+	mkfifo crowd
+	perl -MIO::Socket::INET -e '
+		my @s;
+		while (@s < 300 && time() - $^T < 20) {
+			my $x = IO::Socket::INET->new(PeerAddr => "127.0.0.1",
+				PeerPort => $ARGV[0], Timeout => 2);
+			$x ? push @s, $x : select(undef, undef, undef, 0.1);
+		}
+		open my $f, ">", "crowd"; print {$f} scalar(@s) . "\n"; close $f;
+		sleep 60;' $port &
+	crowd=$!
+	read -r many <crowd
+	is "$many" 300 'a crowd of silent strangers'
+	timeout 60 "$ring" --timeout 25 --rank 1 --world 2 --key-file key \
+		--master 127.0.0.1:$port -- "$w" worker >out.1 2>err.1
+	is "$?" 0 'does not keep a rank out'
+	kill $crowd
+	wait $crowd 2>/dev/null
+	s=0
+	wait $first || s=$?
+	is "$s" 0 'and the run is unharmed'
+	like "$(cat err.0)" 'silent, and others wait: turned away' 'they make place'
+else
+	skip 4 'perl'
+fi
+
 done_testing

@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define STRANGERS 64   /* that may be there at once */
+#define ACCEPT_MOST 32 /* at a time, before all are heard */
 #define LOGIN_MS 10000 /* for a stranger to prove himself */
 #define TRY_MS 30000   /* for rank 0 to answer; it may be busy */
 /* At least, if nothing is said and hosts are few: a connection rarely fills a
@@ -122,14 +124,39 @@ static void drop_guest(struct lobby *l, int i)
     l->guest[i] = l->guest[--l->n];
 }
 
+/* When all places are taken whoever has been silent longest goes: who knows the
+ * key proves it at once, and a crowd that says nothing keeps nobody out. */
+static bool make_place(struct lobby *l)
+{
+    int oldest = -1;
+
+    if (l->n < l->most)
+        return true;
+    for (int i = 0; i < l->n; i++)
+        if (l->guest[i]->state == STRANGER &&
+            (oldest < 0 || l->guest[i]->deadline < l->guest[oldest]->deadline))
+            oldest = i;
+    if (oldest < 0)
+        return false;
+    err_set(ERR_PEER, "login: silent, and others wait");
+    turn_away(l, l->guest[oldest]);
+    drop_guest(l, oldest);
+    return true;
+}
+
 static void accept_guests(struct lobby *l, int listener)
 {
     struct login_id id = id_of(l->a);
     struct net_place from;
-    int fd;
+    int fd, some = ACCEPT_MOST;
 
-    while (l->n < l->most && (fd = net_accept(listener, &from)) >= 0) {
-        struct guest *g = xcalloc(1, sizeof(*g));
+    while (some-- > 0 && (fd = net_accept(listener, &from)) >= 0) {
+        struct guest *g;
+        if (!make_place(l)) {
+            close(fd);
+            continue;
+        }
+        g = xcalloc(1, sizeof(*g));
         g->from = from;
         g->deadline = clock_ms() + LOGIN_MS;
         login_begin(&g->login, fd, false, l->a->key, &id, g->deadline);
@@ -245,8 +272,7 @@ static void wait_for_any(struct lobby *l, int listener)
 {
     struct pollfd *p = xcalloc((size_t)l->n + 1, sizeof(*p));
 
-    p[0] =
-        (struct pollfd){.fd = l->n < l->most ? listener : -1, .events = POLLIN};
+    p[0] = (struct pollfd){.fd = listener, .events = POLLIN};
     for (int i = 0; i < l->n; i++) {
         struct guest *g = l->guest[i];
         p[1 + i].fd = g->state == STRANGER ? g->login.fd : g->channel.fd;
@@ -372,7 +398,7 @@ static int host(struct hosts *h, struct roster *r,
     char text[NET_TEXT];
 
     l->a = a;
-    l->most = (int)a->self.world * 2 + 16;
+    l->most = (int)a->self.world * 2 + STRANGERS;
     l->guest = xcalloc((size_t)l->most, sizeof(struct guest *));
     l->deadline = clock_ms() + a->timeout_ms;
     l->tell = clock_ms() + TELL_MS;

@@ -16,6 +16,13 @@
  * the rounded ones. So every element is made once and copied: all hosts have the
  * same bits, whatever the timing.
  *
+ * There is no ring around the hosts, whatever the program is called: of a bucket
+ * of S bytes each of H hosts sends and receives 2 (H-1)/H S here, which is what a
+ * ring needs and the least there can be, and waits for two messages on the way
+ * where a ring waits for 2 (H-1). A ring would also round partial sums at every
+ * host with 16 bits. It has fewer connections (2 for H-1), which would matter with
+ * thousands of hosts.
+ *
  * A connection that breaks is a symptom: the lane waits a moment for the control
  * plane to tell the cause, then gives its own.
  */

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #define OTHER_FILES 64
+#define STRANGERS 64   /* that may be there at once */
+#define ACCEPT_MOST 32 /* at a time, before all are heard */
 #define LOGIN_MS 10000 /* for a stranger to prove himself */
 #define AGAIN_MS 200   /* between two tries to connect */
 #define TELL_MS 10000  /* between two words on who is missing */
@@ -82,7 +84,7 @@ static void list_links(struct mesh *m)
             m->n++;
         }
     m->missing = m->n;
-    m->most_guests = m->n + 16;
+    m->most_guests = m->n + STRANGERS;
     m->guest = xcalloc((size_t)m->most_guests, sizeof(*m->guest));
 }
 
@@ -193,14 +195,29 @@ static void take_guest(struct mesh *m, int i)
     drop_guest(m, i);
 }
 
+/* For one who waits: who knows the key proves it at once. */
+static void drop_oldest(struct mesh *m)
+{
+    int oldest = 0;
+
+    for (int i = 1; i < m->n_guests; i++)
+        if (m->guest[i].deadline < m->guest[oldest].deadline)
+            oldest = i;
+    err_set(ERR_PEER, "login: silent, and others wait");
+    complain(m);
+    drop_guest(m, oldest);
+}
+
 static void accept_guests(struct mesh *m)
 {
     struct login_id id = id_of(m, 0);
-    int fd;
+    int fd, some = ACCEPT_MOST;
 
-    while (m->n_guests < m->most_guests &&
-           (fd = net_accept(m->o->listener, NULL)) >= 0) {
-        struct login *l = &m->guest[m->n_guests++];
+    while (some-- > 0 && (fd = net_accept(m->o->listener, NULL)) >= 0) {
+        struct login *l;
+        if (m->n_guests == m->most_guests)
+            drop_oldest(m);
+        l = &m->guest[m->n_guests++];
         login_begin(l, fd, false, m->o->key, &id, clock_ms() + LOGIN_MS);
     }
     for (int i = m->n_guests - 1; i >= 0; i--) {

@@ -17,7 +17,8 @@
 
 static int hosts = 3;
 
-static const uint64_t sizes[] = {1, 15, 17, 100, 4097, 100000, 500003, 16, 1};
+static const uint64_t sizes[] = {1,      15,     17, 100, 4097,
+                                 100000, 500003, 16, 1,   0};
 #define N_SIZES (sizeof(sizes) / sizeof(sizes[0]))
 
 struct host {
