@@ -28,8 +28,8 @@ static int write_bucket(struct pipe_comm *p, struct frame_writer *w,
                                 {"n", text[2]},
                                 {"step", text[3]}};
 
-    if (slot &&
-        pipe_copy(p, p->slots.arena + r->at + r->first * 4, r->data, r->count) < 0)
+    if (slot && pipe_copy(p, p->slots.arena + r->at + r->first * 4, r->data,
+                          r->count) < 0)
         return -1;
     snprintf(text[0], sizeof(text[0]), "%" PRId64, r->at);
     snprintf(text[1], sizeof(text[1]), "%d", r->bucket);
@@ -178,9 +178,9 @@ static int take_sum(struct pipe_comm *p, struct frame_stream *s,
     if (frame_meta_int(f, "finite", &finite) < 0 ||
         find_bucket(p, f, &i, &b) < 0)
         return -1;
-    if ((b->at >= 0
-             ? pipe_copy(p, b->sum, p->slots.sums + b->at + b->first * 4, b->numel)
-             : frame_data(s, f, i, b->sum)) < 0)
+    if ((b->at >= 0 ? pipe_copy(p, b->sum, p->slots.sums + b->at + b->first * 4,
+                                b->numel)
+                    : frame_data(s, f, i, b->sum)) < 0)
         return -1;
     pthread_mutex_lock(&p->lock);
     b->state = SUMMED;

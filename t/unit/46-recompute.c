@@ -63,24 +63,21 @@ static void train(struct run *r)
     uint8_t *p = xmalloc(n);
     int64_t label[IMAGES];
     struct tensor image = TENSOR4(DT_U8, p, IMAGES, SIZE, SIZE, 3);
-    struct class_batch b = {.image = &image,
-                            .label = label,
-                            .erase = erase[0],
-                            .mix = 0.3};
+    struct class_batch b = {
+        .image = &image, .label = label, .erase = erase[0], .mix = 0.3};
     struct params *ps = &r->m.params;
     struct rng g;
     int k;
 
-    must(engine_fill(r->m.e, ps->g, 0,
-                     (size_t)ps->total * dtype_size(ps->pt)));
+    must(engine_fill(r->m.e, ps->g, 0, (size_t)ps->total * dtype_size(ps->pt)));
     for (k = 0; k < MICROS; k++) {
         rng_init(&g, 5, (uint32_t)k, 0, RNG_SYNTH);
         for (i = 0; i < n; i++)
             p[i] = (uint8_t)rng_below(&g, 256);
         for (i = 0; i < IMAGES; i++)
             label[i] = (int64_t)rng_below(&g, 7);
-        must(classifier_step(&r->m, &b, 0.1, 0.25, k == MICROS - 1 ? ready : NULL,
-                             r));
+        must(classifier_step(&r->m, &b, 0.1, 0.25,
+                             k == MICROS - 1 ? ready : NULL, r));
     }
     free(p);
 }

@@ -57,7 +57,9 @@ static void numbers(void)
     ok(!parse(&p, TEXT("\x80\2G\xbf\xf8\0\0\0\0\0\0.")), "a real number");
     is_double(p.root->u.d, -1.5, 0, "its value");
     pickle_release(&p);
-    ok(!parse(&p, TEXT("\x80\2\x8a\xa" "0123456789.")), "80 bits");
+    ok(!parse(&p, TEXT("\x80\2\x8a\xa"
+                       "0123456789.")),
+       "80 bits");
     is_int(p.root->type, PICKLE_LONG, "stay bytes");
     pickle_release(&p);
 }
@@ -102,7 +104,9 @@ static void refused(void)
         {TEXT("\x80\2K\1K\2."), "other than one value"},
         {TEXT("\x80\2(."), "other than one value"},
         {TEXT("\x80\2(K\1."), "other than one value"},
-        {TEXT("\x80\2X\xff\xff\xff\x7f" "abc."), "cut short"},
+        {TEXT("\x80\2X\xff\xff\xff\x7f"
+              "abc."),
+         "cut short"},
         {TEXT("\x80\4\x8d\xff\xff\xff\xff\xff\xff\xff\xff."), "cut short"},
         {TEXT("\x80\4\x95\xff\0\0\0\0\0\0\0."), "cut short"},
         {TEXT("\x80\2cos\nsystem\n."), "asks for os.system"},
@@ -119,7 +123,9 @@ static void refused(void)
         {TEXT("\x80\2}(K\1u."), "key without a value"},
         {TEXT("\x80\2\x85."), "stack is empty"},
         {TEXT("\x80\2(\x85."), "stack is empty"},
-        {TEXT("\x80\2" "0."), "stack is empty"},
+        {TEXT("\x80\2"
+              "0."),
+         "stack is empty"},
         {TEXT("\x80\2h\0."), "not remembered"},
         {TEXT("\x80\2Nr\xff\xff\xff\xff."), "too many values are remembered"},
         {TEXT("\x80\2i"), "opcode 0x69 is not read"},
@@ -141,8 +147,8 @@ static void refused(void)
 
 /* An array F32 [1] of numpy under whatever stands around it. */
 #define ARRAY(shape, bytes)                                                    \
-    "cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85U\1b\x87R"   \
-    "(K\1" shape "cnumpy\ndtype\nU\2f4K\0K\1\x87R(K\3U\1<NNNJ\xff\xff\xff\xff"   \
+    "cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85U\1b\x87R"  \
+    "(K\1" shape "cnumpy\ndtype\nU\2f4K\0K\1\x87R(K\3U\1<NNNJ\xff\xff\xff\xff" \
     "J\xff\xff\xff\xffK\0tb\x89" bytes "tb"
 
 static void told(const char *bytes, size_t n, const char *why)
@@ -150,8 +156,7 @@ static void told(const char *bytes, size_t n, const char *why)
     struct foreign f;
 
     if (foreign_parse(&f, bytes, n) < 0) {
-        ok(strstr(err_text(), why) && err_code() == ERR_DATA, "%s",
-           err_text());
+        ok(strstr(err_text(), why) && err_code() == ERR_DATA, "%s", err_text());
     } else {
         ok(false, "read, not: %s", why);
         foreign_close(&f);
@@ -188,9 +193,11 @@ static void arrays(void)
          "a key that is no text or number");
     told(TEXT("\x80\2}."), "no tensors");
     told(TEXT("\x80\2}.x"), "1 bytes after the pickle");
-    told(TEXT("\x80\2N(U\7storagectorch\nFloatStorage\nU\1" "0U\3cpuK\1tQ."),
+    told(TEXT("\x80\2N(U\7storagectorch\nFloatStorage\nU\1"
+              "0U\3cpuK\1tQ."),
          "other than one value");
-    told(TEXT("\x80\2(U\7storagectorch\nFloatStorage\nU\1" "0U\3cpuK\1tQ."),
+    told(TEXT("\x80\2(U\7storagectorch\nFloatStorage\nU\1"
+              "0U\3cpuK\1tQ."),
          "no file of torch.save");
 }
 
@@ -205,13 +212,15 @@ static void stream(struct buf *b, int offset, const char *shape,
     buf_add(b, TEXT("\x80\2\x8a\xal\xfc\x9c\x46\xf9 j\xa8P\x19."
                     "\x80\2M\xe9\3.\x80\2}."
                     "\x80\2ctorch._utils\n_rebuild_tensor_v2\n"
-                    "((U\7storagectorch\nFloatStorage\nU\1" "0U\3cpuK"));
+                    "((U\7storagectorch\nFloatStorage\nU\1"
+                    "0U\3cpuK"));
     buf_addch(b, (char)n);
     buf_add(b, TEXT("NtQK"));
     buf_addch(b, (char)offset);
     buf_addstr(b, shape);
     buf_addstr(b, strides);
-    buf_add(b, TEXT("\x89}tR.\x80\2]U\1" "0a."));
+    buf_add(b, TEXT("\x89}tR.\x80\2]U\1"
+                    "0a."));
     buf_add(b, tail, sizeof(tail));
     buf_add(b, x, sizeof(x));
 }

@@ -45,8 +45,8 @@ struct cuda {
     cudnnHandle_t handle;
     bool deterministic, tf32;
     uint64_t identity;
-    cudaStream_t in, out; /* copies beside the queue, once there are any */
-    struct cuteam *team;  /* cuteam.h, NULL: none */
+    cudaStream_t in, out;   /* copies beside the queue, once there are any */
+    struct cuteam *team;    /* cuteam.h, NULL: none */
     size_t memory;          /* of the card, bytes */
     struct cuda_form *form; /* of level C, asked for so far (cuconv.c) */
     int n_forms;
