@@ -270,16 +270,20 @@ static void foreign_model(struct source *s, bool ema)
 
 static void own_model(struct source *s, bool ema)
 {
+    size_t prefix = strlen(CKPT_EMA);
     int i, n = 0;
 
-    if (ema)
-        keep_under(s, CKPT_EMA, strlen(CKPT_EMA));
-    for (i = 0; i < s->n; i++)
-        if (ema ? strcmp(s->tensor[i].name,
-                         CKPT_EMA_COUNT + strlen(CKPT_EMA)) != 0
-                : ckpt_is_model(s->tensor[i].name))
+    for (i = 0; i < s->n; i++) {
+        const char *name = s->tensor[i].name;
+
+        if (ema ? strncmp(name, CKPT_EMA, prefix) == 0 &&
+                      strcmp(name, CKPT_EMA_COUNT) != 0
+                : ckpt_is_model(name))
             s->tensor[n++] = s->tensor[i];
+    }
     s->n = n;
+    if (ema)
+        keep_under(s, CKPT_EMA, prefix);
 }
 
 int source_model(struct source *s, bool ema)

@@ -80,7 +80,8 @@ is $? 0 "in fp16"
 unlike "$(cat half.err)" 'level C' "with all forms of level C"
 
 # ---- level C is level B in other pieces
-BIN=$host "$BIN/t/40-graph.t" cuda > graph 2>&1
+graphs=$BIN/t/40-graph.t
+BIN=$host "$graphs" cuda > graph 2>&1
 is $? 0 "networks in fp32 and, at level C, in fp16 against fp64"
 grep '^not ok' graph
 

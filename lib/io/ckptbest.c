@@ -192,7 +192,7 @@ int ckpt_best_offer(const char *dir, const char *path, const char *by,
                     const json_t *score, struct ckpt_best *was)
 {
     json_t *old = NULL;
-    double value, before = -INFINITY;
+    double value, before = -(double)INFINITY;
     struct ckpt c;
     int fd, r = -1;
 
