@@ -52,7 +52,11 @@ room=$(jq '(.memory + .memory - .activations + .recomputed) / 2 | floor' large.j
 less=$("$w" fit -e ref $large --room "$room")
 # shellcheck disable=SC2086
 more=$("$w" fit -e ref $large --room "$room" --recompute)
-ok "$([ "$less" -lt "$more" ]; echo $?)" "in $room MiB fit $more images, not $less"
+if [ -z "${SANITIZED-}" ]; then
+	ok "$([ "$less" -lt "$more" ]; echo $?)" "in $room MiB fit $more images, not $less"
+else
+	skip 1 'sanitized: a program takes another amount each time'
+fi
 case "${SANITIZED-}" in
 '')
 	# shellcheck disable=SC2086,SC3045

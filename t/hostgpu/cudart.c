@@ -301,7 +301,9 @@ struct CUstream_st {
 struct CUevent_st {
     unsigned long recorded, done;
     cudaStream_t stream;
+    cudaEvent_t next; /* of those destroyed */
 };
+static cudaEvent_t destroyed;
 
 static cudaStream_t first_stream;
 
@@ -457,7 +459,9 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags)
 
 cudaError_t cudaEventDestroy(cudaEvent_t e)
 {
-    free(e);
+    /* Work in a stream may wait for it yet: it stays until nobody can. */
+    e->next = destroyed;
+    destroyed = e;
     return cudaSuccess;
 }
 
