@@ -1,8 +1,9 @@
 #!/bin/sh
 # Whole programs on files with bytes changed, cut out or cut off: manifests,
 # indexes, shards, source tars, epoch streams. Each run ends soon with success or
-# with status 65 (66: a name was hit; 76: a pipe ended too soon) and says why in plain lines; the kind that
-# reads one thing says one line. SEED and RUNS choose other changes and more.
+# with status 65 (66: a name was hit; 76: a pipe ended too soon) and says why in
+# plain lines; the kind that reads one thing says one line. SEED and RUNS choose
+# other changes and more.
 TOP=${TOP:-$(dirname "$0")/../..}
 . "$TOP/t/lib/tap.sh"
 
