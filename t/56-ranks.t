@@ -4,19 +4,6 @@
 . "${TOP:=$(cd "$(dirname "$0")/.." && pwd)}/t/lib/tap.sh"
 . "$TOP/t/lib/train.sh"
 
-# ranks N DIR "WORKER OPTIONS" [KEY VALUE]...
-ranks() {
-    n=$1
-    dir=$2
-    options=$3
-    shift 3
-    "$BIN/accel-launch" -n "$n" --logdir "$dir.log" -- sh -c "
-        '$BIN/imgshard' feed shards/train.json -c '$CONFIG' --train --threads 1 \
-            --from $dir/ckpt $* |
-        '$BIN/allreduce-ring' -- '$BIN/accel-worker' train -c '$CONFIG' -o $dir \
-            -e $ENGINE -t 1 $options $*" > "$dir.out" 2> "$dir.err"
-}
-
 # weights A B NAME: parameters and momentum are equal bit for bit; running
 # statistics follow each rank's own batches and may differ
 weights() {

@@ -39,18 +39,8 @@ is "$status" '0 0 0 0 ' 'ranks dealt out to hosts in turns' ||
 
 # ---- runs
 
-# ranks N DIR "WORKER OPTIONS" [KEY VALUE]...
-ranks() {
-    n=$1
-    dir=$2
-    options=$3
-    shift 3
-    "$BIN/accel-launch" -n "$n" --logdir "$dir.log" -- sh -c "
-        '$BIN/imgshard' feed shards/train.json -c '$CONFIG' --train --threads 1 \
-            --from $dir/ckpt $* |
-        '$BIN/allreduce-ring' -- '$BIN/accel-worker' train -c '$CONFIG' -o $dir \
-            -e $ENGINE -t 1 --log-every 1 $options $*" > "$dir.out" 2> "$dir.err"
-}
+WORKER_FLAGS="--log-every 1"
+
 # same_files A B NAME: every rank file, byte for byte
 same_files() {
     different=

@@ -8,6 +8,7 @@
 # RECIPE more lines of the recipe.
 
 CONFIG=$PWD/small.yaml
+WORKER=$BIN/accel-worker
 if [ -e "$BIN/engine-cpu.so" ]; then
     ENGINE=cpu
 else
@@ -81,4 +82,21 @@ equal() {
 differ() {
     "$BIN/ckpt-merge" diff -q "$1" "$2" > /dev/null 2>&1
     is $? 1 "$3: other bits"
+}
+
+# ranks N DIR "WORKER OPTIONS" [KEY VALUE]...: so many ranks train in DIR, each with
+# feeder and ring; what they print goes to DIR.out and DIR.err, their logs to
+# DIR.log. The worker is WORKER, WORKER_FLAGS go before its options, FAULT is what
+# ACCEL_FAULT says to it.
+ranks() {
+    ranks_n=$1
+    ranks_dir=$2
+    ranks_options="${WORKER_FLAGS:-} $3"
+    shift 3
+    "$BIN/accel-launch" -n "$ranks_n" --logdir "$ranks_dir.log" -- sh -c "
+        '$BIN/imgshard' feed shards/train.json -c '$CONFIG' --train --threads 1 \
+            --from $ranks_dir/ckpt $* |
+        '$BIN/allreduce-ring' -- ${FAULT:+env ACCEL_FAULT=$FAULT} \
+            '$WORKER' train -c '$CONFIG' -o $ranks_dir \
+            -e $ENGINE -t 1 $ranks_options $*" > "$ranks_dir.out" 2> "$ranks_dir.err"
 }
