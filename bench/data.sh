@@ -17,13 +17,8 @@ set -eu
 . "${TOP:=$(cd "$(dirname "$0")/.." && pwd)}/bench/lib.sh"
 
 IMAGES=${IMAGES:-1000}
-if ! has_peer torch torchvision PIL; then
-    echo "bench/data.sh: skipped: $PEER_PYTHON has no torchvision (set PEER_PYTHON)" >&2
-    exit 0
-fi
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-trap 'exit 130' INT TERM
+need_peer torch torchvision PIL
+scratch
 
 if [ $# -eq 0 ]; then
     echo 'made-up images; give a folder of photographs for figures that count' >&2

@@ -19,13 +19,8 @@ fi
 folder=$(cd "$1" && pwd)
 shift
 [ $# -gt 0 ] || set -- 1 2 3
-if ! has_peer torch torchvision; then
-    echo "bench/endtoend.sh: skipped: $PEER_PYTHON has no torch (set PEER_PYTHON)" >&2
-    exit 0
-fi
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-trap 'exit 130' INT TERM
+need_peer torch torchvision
+scratch
 
 # pipeline GOAL SEED: messages go to a file
 pipeline() {

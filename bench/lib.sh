@@ -19,6 +19,21 @@ has_peer() {
     "$PEER_PYTHON" -c "import $(echo "$*" | tr ' ' ',')" 2>/dev/null
 }
 
+# need_peer MODULE...: ends the script where the interpreter has them not
+need_peer() {
+    has_peer "$@" || {
+        echo "bench/${0##*/}: skipped: $PEER_PYTHON has no $* (set PEER_PYTHON)" >&2
+        exit 0
+    }
+}
+
+# scratch: sets dir, a folder that goes with the script
+scratch() {
+    dir=$(mktemp -d)
+    trap 'rm -rf "$dir"' EXIT
+    trap 'exit 130' INT TERM
+}
+
 # field NAME FILE: the number NAME of a JSON line
 field() {
     sed -n "s/.*\"$1\":\([0-9.eE+-]*\).*/\1/p" "$2"

@@ -17,9 +17,7 @@ if ! command -v /usr/bin/time >/dev/null; then
     echo 'bench/pack.sh: skipped: no /usr/bin/time' >&2
     exit 0
 fi
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-trap 'exit 130' INT TERM
+scratch
 
 # many FOLDER: copies of 1000 made-up images of 32 pixels, in 10 classes
 many() {

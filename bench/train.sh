@@ -13,13 +13,8 @@ STEPS=${STEPS:-6}
 PEERS=${PEERS:-eager}
 [ $# -gt 0 ] || set -- resnet50:224:16:fp32 resnet50:224:16:bf16 \
     resnet18:64:64:fp32 resnet18:64:64:bf16
-if ! has_peer torch torchvision; then
-    echo "bench/train.sh: skipped: $PEER_PYTHON has no torch (set PEER_PYTHON)" >&2
-    exit 0
-fi
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-trap 'exit 130' INT TERM
+need_peer torch torchvision
+scratch
 
 # note WHO: the numbers of a line
 note() {

@@ -5,13 +5,6 @@
 . "$TOP/t/lib/train.sh"
 . "$TOP/t/lib/devices.sh"
 
-# weights A B NAME: parameters and momentum are equal bit for bit
-weights() {
-    "$BIN/ckpt-merge" diff "$1" "$2" > diff.out 2>&1
-    grep -vE '(running_(mean|var)|num_batches_tracked)' diff.out > diff.weights
-    is "$(cat diff.weights)" "" "$3"
-}
-
 EPOCHS=0.5
 make_data
 worker() {

@@ -4,14 +4,6 @@
 . "${TOP:=$(cd "$(dirname "$0")/.." && pwd)}/t/lib/tap.sh"
 . "$TOP/t/lib/train.sh"
 
-# weights A B NAME: parameters and momentum are equal bit for bit; running
-# statistics follow each rank's own batches and may differ
-weights() {
-    "$BIN/ckpt-merge" diff "$1" "$2" > diff.out 2>&1
-    grep -vE '(running_(mean|var)|num_batches_tracked)' diff.out > diff.weights
-    is "$(cat diff.weights)" "" "$3"
-}
-
 make_data
 ranks 2 two ""
 is $? 0 "two ranks"

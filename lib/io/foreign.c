@@ -392,7 +392,7 @@ static int walk_dict(struct foreign_file *ff, const struct pickle_value *d,
     for (size_t i = 0; d && i + 1 < d->n && r == 0; i += 2) {
         const struct pickle_value *key = d->u.item[i], *v = d->u.item[i + 1];
 
-        if (key->type == PICKLE_TEXT || key->type == PICKLE_BYTES)
+        if (pickle_is_text(key))
             r = walk_under(ff, key->u.text, key->n, v, path, depth);
         else if (key->type == PICKLE_INT)
             r = walk_number(ff, key->u.i, v, path, depth);

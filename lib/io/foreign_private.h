@@ -23,6 +23,12 @@ struct foreign_storage {
     void *own;    /* to be freed, or NULL */
 };
 
+/* Bytes that are read from the front. */
+struct foreign_piece {
+    const unsigned char *p;
+    size_t n;
+};
+
 struct foreign_file {
     struct foreign *f;
     const unsigned char *bytes;
@@ -39,7 +45,7 @@ struct foreign_file {
     int (*persistent)(struct foreign_file *ff, const struct pickle_value *id,
                       struct foreign_tensor *t);
     int (*settle)(struct foreign_file *ff); /* or NULL */
-    size_t rest;                /* foreignbox.c: where the storages begin */
+    struct foreign_piece rest;  /* foreignbox.c: what was not read yet */
     struct zip *zip;            /* foreignzip.c */
     char *folder;               /* in it, with its slash */
     void *pickle_bytes;         /* what pickle points into, or NULL */
@@ -56,15 +62,22 @@ extern const char *const foreign_globals[]; /* that a pickle may name */
 bool foreign_dtype(const struct pickle_value *global, enum dtype *t);
 /* Its number. */
 int foreign_add_storage(struct foreign_file *ff, struct foreign_storage s);
+/* The next pickle of a piece, which moves behind it. */
+int foreign_next(const struct foreign_file *ff, struct foreign_piece *in,
+                 struct pickle *p) MUST_CHECK;
+/* The key of a storage or a tensor, text or a number, as text. */
+#define FOREIGN_KEY 64
+int foreign_key(const struct pickle_value *v, char key[FOREIGN_KEY]) MUST_CHECK;
 /* A whole storage as a tensor of one dimension. */
 void foreign_whole(const struct foreign_file *ff, int storage,
                    struct foreign_tensor *t);
 /*
  * A persistent id ("storage", class, key, device, elements, view): its storage
- * by key, or with a new number; *fresh says which. A view is refused.
+ * by key, or with a new number; *fresh says which. A view is refused. key gets
+ * the key.
  */
 int foreign_storage_of(struct foreign_file *ff, const struct pickle_value *id,
-                       bool *fresh, const char **key) MUST_CHECK;
+                       bool *fresh, char key[FOREIGN_KEY]) MUST_CHECK;
 
 /* Find the container and parse the pickle; foreign_repack gives back what that
  * opened. */

@@ -40,11 +40,19 @@ bool foreign_is(const char *path)
                      foreign_tar_is(head, (size_t)n));
 }
 
-/* ---- persistent ids */
+/* ---- pieces, keys, persistent ids */
 
-static bool is_text(const struct pickle_value *v)
+int foreign_next(const struct foreign_file *ff, struct foreign_piece *in,
+                 struct pickle *p)
 {
-    return v->type == PICKLE_TEXT || v->type == PICKLE_BYTES;
+    ptrdiff_t at = in->p - ff->bytes;
+    size_t used;
+
+    if (pickle_parse(p, in->p, in->n, foreign_globals, &used) < 0)
+        return at ? err_wrap("pickle at %td", at) : -1;
+    in->p += used;
+    in->n -= used;
+    return 0;
 }
 
 void foreign_whole(const struct foreign_file *ff, int storage,
@@ -58,36 +66,43 @@ void foreign_whole(const struct foreign_file *ff, int storage,
     t->stride[0] = 1;
 }
 
-int foreign_storage_of(struct foreign_file *ff, const struct pickle_value *id,
-                       bool *fresh, const char **key)
+int foreign_key(const struct pickle_value *v, char key[FOREIGN_KEY])
 {
-    static char text[64];
+    if (v->type == PICKLE_INT)
+        snprintf(key, FOREIGN_KEY, "%" PRId64, v->u.i);
+    else if (pickle_is_text(v) && v->n < FOREIGN_KEY &&
+             !memchr(v->u.text, 0, v->n))
+        snprintf(key, FOREIGN_KEY, "%.*s", (int)v->n, v->u.text);
+    else
+        return err_set(ERR_DATA, "a key that is no number or short text");
+    return 0;
+}
+
+int foreign_storage_of(struct foreign_file *ff, const struct pickle_value *id,
+                       bool *fresh, char key[FOREIGN_KEY])
+{
     struct foreign_storage s = {.member = -1};
     struct pickle_value **v = id->u.item;
     int64_t number;
 
     if (id->type != PICKLE_TUPLE || id->n < 5 || !pickle_is(v[0], "storage") ||
         !foreign_dtype(v[1], &s.dtype) || v[4]->type != PICKLE_INT ||
-        !is_text(v[2]) || v[2]->n >= sizeof(text) ||
-        memchr(v[2]->u.text, 0, v[2]->n))
+        !pickle_is_text(v[2]) || foreign_key(v[2], key) < 0)
         return err_set(ERR_DATA, "a persistent id that is no storage");
     if (id->n > 5 && v[5]->type != PICKLE_NONE)
         return err_set(ERR_DATA, "a storage that is a part of another");
-    memcpy(text, v[2]->u.text, v[2]->n);
-    text[v[2]->n] = '\0';
-    *key = text;
     s.n = v[4]->u.i;
     if (s.n < 0 || s.n > INT64_MAX / 16)
-        return err_set(ERR_DATA, "storage %s: of %" PRId64 " elements", text,
+        return err_set(ERR_DATA, "storage %s: of %" PRId64 " elements", key,
                        s.n);
-    *fresh = !map_get(&ff->keys, text, &number);
+    *fresh = !map_get(&ff->keys, key, &number);
     if (*fresh) {
         number = foreign_add_storage(ff, s);
-        if (!map_add(&ff->keys, text, number))
-            BUG("storage %s", text);
+        if (!map_add(&ff->keys, key, number))
+            BUG("storage %s", key);
     } else if (ff->storage[number].dtype != s.dtype ||
                ff->storage[number].n != s.n) {
-        return err_set(ERR_DATA, "storage %s: of two kinds", text);
+        return err_set(ERR_DATA, "storage %s: of two kinds", key);
     }
     return (int)number;
 }
@@ -98,47 +113,51 @@ static int stream_persistent(struct foreign_file *ff,
                              const struct pickle_value *id,
                              struct foreign_tensor *t)
 {
-    const char *key;
+    char key[FOREIGN_KEY];
     bool fresh;
-    int s = foreign_storage_of(ff, id, &fresh, &key);
+    int s = foreign_storage_of(ff, id, &fresh, key);
 
     if (s >= 0 && t)
         foreign_whole(ff, s, t);
     return s;
 }
 
-/* The storages lie in the order of the list of keys: their length, elements. */
+/* One storage: its length, its elements. */
+static int stream_storage(struct foreign_file *ff, const char *key)
+{
+    struct foreign_piece *in = &ff->rest;
+    struct foreign_storage *s;
+    int64_t number;
+    size_t bytes;
+
+    if (!map_get(&ff->keys, key, &number))
+        return err_set(ERR_DATA, "storage %s: of no tensor", key);
+    s = &ff->storage[number];
+    bytes = 8 + (size_t)s->n * dtype_size(s->dtype);
+    if (in->n < 8 || le_get(in->p, 8) != (uint64_t)s->n)
+        return err_set(ERR_DATA, "storage %s: no %" PRId64 " elements", key,
+                       s->n);
+    if (in->n < bytes)
+        return err_set(ERR_DATA, "storage %s: cut short", key);
+    s->p = in->p + 8;
+    in->p += bytes;
+    in->n -= bytes;
+    return 0;
+}
+
+/* The storages lie in the order of the list of keys. */
 static int stream_settle(struct foreign_file *ff)
 {
     struct pickle list = PICKLE_INIT;
-    const unsigned char *p = ff->bytes + ff->rest;
-    size_t left = ff->size - ff->rest, used;
-    int r = pickle_parse(&list, p, left, foreign_globals, &used);
-    int64_t number;
-    char key[64];
+    int r = foreign_next(ff, &ff->rest, &list);
+    char key[FOREIGN_KEY];
 
     if (r == 0 && list.root->type != PICKLE_LIST)
         r = err_set(ERR_DATA, "no list of storages");
     for (size_t i = 0; r == 0 && i < list.root->n; i++) {
-        const struct pickle_value *v = list.root->u.item[i];
-        struct foreign_storage *s;
-
-        p += used;
-        left -= used;
-        snprintf(key, sizeof(key), "%.*s", is_text(v) ? (int)v->n : 0,
-                 is_text(v) ? v->u.text : "");
-        if (!map_get(&ff->keys, key, &number)) {
-            r = err_set(ERR_DATA, "storage %s: of no tensor", key);
-            break;
-        }
-        s = &ff->storage[number];
-        used = 8 + (size_t)s->n * dtype_size(s->dtype);
-        if (left < 8 || le_get(p, 8) != (uint64_t)s->n)
-            r = err_set(ERR_DATA, "storage %s: no %" PRId64 " elements", key,
-                        s->n);
-        else if (left < used)
-            r = err_set(ERR_DATA, "storage %s: cut short", key);
-        s->p = p + 8;
+        r = foreign_key(list.root->u.item[i], key);
+        if (r == 0)
+            r = stream_storage(ff, key);
     }
     pickle_release(&list);
     for (int i = 0; r == 0 && i < ff->n_storages; i++)
@@ -147,31 +166,19 @@ static int stream_settle(struct foreign_file *ff)
     return r;
 }
 
-/* A pickle at ff->rest of the file, which moves behind it. */
-static int next_pickle(struct foreign_file *ff, struct pickle *p)
-{
-    size_t used, at = ff->rest;
-
-    if (pickle_parse(p, ff->bytes + at, ff->size - at, foreign_globals, &used) <
-        0)
-        return at ? err_wrap("pickle at %zu", at) : -1;
-    ff->rest += used;
-    return 0;
-}
-
 static int stream_unpack(struct foreign_file *ff)
 {
     struct pickle p = PICKLE_INIT;
     bool known, little = true;
 
-    if (next_pickle(ff, &p) < 0)
+    if (foreign_next(ff, &ff->rest, &p) < 0)
         return -1;
     known = p.root->type == PICKLE_INT && p.root->u.i == PROTOCOL;
     pickle_release(&p);
     if (!known)
         return err_set(ERR_DATA, "a protocol of torch.save other than %d",
                        PROTOCOL);
-    if (next_pickle(ff, &p) < 0)
+    if (foreign_next(ff, &ff->rest, &p) < 0)
         return -1;
     if (p.root->type == PICKLE_DICT)
         for (size_t i = 0; i + 1 < p.root->n; i += 2)
@@ -182,7 +189,7 @@ static int stream_unpack(struct foreign_file *ff)
         return err_set(ERR_DATA, "written by a big-endian machine");
     ff->persistent = stream_persistent;
     ff->settle = stream_settle;
-    return next_pickle(ff, &ff->pickle);
+    return foreign_next(ff, &ff->rest, &ff->pickle);
 }
 
 /* ---- any of them */
@@ -191,7 +198,7 @@ static int pickle_unpack(struct foreign_file *ff)
 {
     const struct pickle_value *root;
 
-    if (next_pickle(ff, &ff->pickle) < 0)
+    if (foreign_next(ff, &ff->rest, &ff->pickle) < 0)
         return -1;
     root = ff->pickle.root;
     if (root->type == PICKLE_LONG && root->n == sizeof(magic) &&
@@ -199,14 +206,14 @@ static int pickle_unpack(struct foreign_file *ff)
         pickle_release(&ff->pickle);
         return stream_unpack(ff);
     }
-    return ff->rest == ff->size
+    return ff->rest.n == 0
                ? 0
-               : err_set(ERR_DATA, "%zu bytes after the pickle",
-                         ff->size - ff->rest);
+               : err_set(ERR_DATA, "%zu bytes after the pickle", ff->rest.n);
 }
 
 int foreign_unpack(struct foreign_file *ff)
 {
+    ff->rest = (struct foreign_piece){ff->bytes, ff->size};
     if (is_zip(ff->bytes, ff->size))
         return foreign_zip_unpack(ff);
     if (is_pickle(ff->bytes, ff->size))

@@ -24,17 +24,11 @@ enum part {
 static const char *const part_name[] = {"sys_info", "storages", "tensors",
                                         "pickle"};
 
-/* Bytes in turn. */
-struct piece {
-    const unsigned char *p;
-    size_t n;
-};
-
 /* ---- the tar, out of memory */
 
 static int input_read(void *arg, void *to, size_t n)
 {
-    struct piece *in = arg;
+    struct foreign_piece *in = arg;
 
     if (in->n == 0)
         return 0;
@@ -48,7 +42,7 @@ static int input_read(void *arg, void *to, size_t n)
 
 static int input_skip(void *arg, uint64_t n)
 {
-    struct piece *in = arg;
+    struct foreign_piece *in = arg;
 
     if (n > in->n)
         return err_set(ERR_DATA, "cut short");
@@ -77,9 +71,9 @@ bool foreign_tar_is(const void *bytes, size_t n)
     return part_of(name) >= 0 && (p[257] == 'u' || p[257] == '\0');
 }
 
-static int find_parts(struct foreign_file *ff, struct piece part[PARTS])
+static int find_parts(struct foreign_file *ff, struct foreign_piece part[PARTS])
 {
-    struct piece all = {ff->bytes, ff->size};
+    struct foreign_piece all = {ff->bytes, ff->size};
     struct tar_input in = {input_read, input_skip, &all};
     struct tar_reader r;
     int e, k;
@@ -94,7 +88,8 @@ static int find_parts(struct foreign_file *ff, struct piece part[PARTS])
             e = err_set(ERR_DATA, "%s: cut short", r.path);
             break;
         }
-        part[k] = (struct piece){ff->bytes + r.data_offset, (size_t)r.size};
+        part[k] =
+            (struct foreign_piece){ff->bytes + r.data_offset, (size_t)r.size};
     }
     tar_reader_release(&r);
     for (k = 0; e == 0 && k < PARTS; k++)
@@ -105,21 +100,11 @@ static int find_parts(struct foreign_file *ff, struct piece part[PARTS])
 
 /* ---- pickles between numbers */
 
-static int next_pickle(struct piece *in, struct pickle *p)
-{
-    size_t used;
-
-    if (pickle_parse(p, in->p, in->n, foreign_globals, &used) < 0)
-        return -1;
-    in->p += used;
-    in->n -= used;
-    return 0;
-}
-
-static int next_count(struct piece *in, int64_t *n)
+static int next_count(const struct foreign_file *ff, struct foreign_piece *in,
+                      int64_t *n)
 {
     struct pickle p;
-    int r = next_pickle(in, &p);
+    int r = foreign_next(ff, in, &p);
 
     if (r < 0)
         return -1;
@@ -131,7 +116,7 @@ static int next_count(struct piece *in, int64_t *n)
 }
 
 /* n numbers of 64 bits. */
-static int next_numbers(struct piece *in, int64_t *to, int n)
+static int next_numbers(struct foreign_piece *in, int64_t *to, int n)
 {
     if (in->n < (size_t)n * 8)
         return err_set(ERR_DATA, "cut short");
@@ -140,26 +125,14 @@ static int next_numbers(struct piece *in, int64_t *to, int n)
     return 0;
 }
 
-/* A key, a number or text, as text. */
-static int key_of(const struct pickle_value *v, char key[32])
-{
-    if (v->type == PICKLE_INT)
-        snprintf(key, 32, "%" PRId64, v->u.i);
-    else if ((v->type == PICKLE_TEXT || v->type == PICKLE_BYTES) && v->n < 32)
-        snprintf(key, 32, "%.*s", (int)v->n, v->u.text);
-    else
-        return err_set(ERR_DATA, "a key that is no number");
-    return 0;
-}
-
 /* The number of the storage under a key. */
 static int storage_of(const struct foreign_file *ff,
                       const struct pickle_value *v)
 {
     int64_t number;
-    char key[32];
+    char key[FOREIGN_KEY];
 
-    if (key_of(v, key) < 0)
+    if (foreign_key(v, key) < 0)
         return -1;
     if (!map_get(&ff->keys, key, &number))
         return err_set(ERR_DATA, "storage %s: not there", key);
@@ -171,9 +144,9 @@ static int storage_of(const struct foreign_file *ff,
 static int add(struct foreign_file *ff, const struct pickle_value *key,
                struct foreign_storage s)
 {
-    char text[32];
+    char text[FOREIGN_KEY];
 
-    if (key_of(key, text) < 0)
+    if (foreign_key(key, text) < 0)
         return -1;
     if (!map_add(&ff->keys, text, ff->n_storages))
         return err_set(ERR_DATA, "storage %s: there twice", text);
@@ -181,12 +154,12 @@ static int add(struct foreign_file *ff, const struct pickle_value *key,
     return 0;
 }
 
-static int read_storage(struct foreign_file *ff, struct piece *in)
+static int read_storage(struct foreign_file *ff, struct foreign_piece *in)
 {
     struct foreign_storage s = {.member = -1};
     struct pickle p;
     size_t bytes;
-    int r = next_pickle(in, &p);
+    int r = foreign_next(ff, in, &p);
 
     if (r < 0)
         return -1;
@@ -231,15 +204,15 @@ static int read_view(struct foreign_file *ff, const struct pickle_value *v)
     return add(ff, v->u.item[0], s);
 }
 
-static int read_storages(struct foreign_file *ff, struct piece in)
+static int read_storages(struct foreign_file *ff, struct foreign_piece in)
 {
     struct pickle views;
     int64_t n;
-    int r = next_count(&in, &n);
+    int r = next_count(ff, &in, &n);
 
     while (r == 0 && n-- > 0)
         r = read_storage(ff, &in);
-    if (r < 0 || next_pickle(&in, &views) < 0)
+    if (r < 0 || foreign_next(ff, &in, &views) < 0)
         return -1;
     for (size_t i = 0;
          r == 0 && views.root->type == PICKLE_LIST && i < views.root->n; i++)
@@ -250,20 +223,20 @@ static int read_storages(struct foreign_file *ff, struct piece in)
 
 /* ---- tensors: (key, storage, class), dimensions, shape, strides, offset */
 
-static int read_tensor(struct foreign_file *ff, struct piece *in)
+static int read_tensor(struct foreign_file *ff, struct foreign_piece *in)
 {
     struct foreign_tensor *t = &ff->old[ff->n_old];
     int64_t shape[TENSOR_RANK], rank;
     struct pickle p;
-    char key[32];
-    int r = next_pickle(in, &p);
+    char key[FOREIGN_KEY];
+    int r = foreign_next(ff, in, &p);
 
     if (r < 0)
         return -1;
     if (p.root->type != PICKLE_TUPLE || p.root->n != 3)
         r = err_set(ERR_DATA, "no tensor");
     if (r == 0)
-        r = key_of(p.root->u.item[0], key);
+        r = foreign_key(p.root->u.item[0], key);
     if (r == 0)
         r = t->storage = storage_of(ff, p.root->u.item[1]);
     pickle_release(&p);
@@ -288,10 +261,10 @@ static int read_tensor(struct foreign_file *ff, struct piece *in)
     return 0;
 }
 
-static int read_tensors(struct foreign_file *ff, struct piece in)
+static int read_tensors(struct foreign_file *ff, struct foreign_piece in)
 {
     int64_t n;
-    int r = next_count(&in, &n);
+    int r = next_count(ff, &in, &n);
 
     if (r < 0)
         return -1;
@@ -306,9 +279,9 @@ static int persistent(struct foreign_file *ff, const struct pickle_value *id,
                       struct foreign_tensor *t)
 {
     int64_t number;
-    char key[32];
+    char key[FOREIGN_KEY];
 
-    if (key_of(id, key) < 0)
+    if (foreign_key(id, key) < 0)
         return -1;
     if (!t || !map_get(&ff->old_keys, key, &number))
         return err_set(ERR_DATA, "tensor %s: not there", key);
@@ -318,7 +291,7 @@ static int persistent(struct foreign_file *ff, const struct pickle_value *id,
 
 int foreign_tar_unpack(struct foreign_file *ff)
 {
-    struct piece part[PARTS] = {{NULL, 0}};
+    struct foreign_piece part[PARTS] = {{NULL, 0}};
 
     ff->persistent = persistent;
     if (find_parts(ff, part) < 0)
@@ -327,7 +300,7 @@ int foreign_tar_unpack(struct foreign_file *ff)
         return err_wrap("storages");
     if (read_tensors(ff, part[TENSORS]) < 0)
         return err_wrap("tensors");
-    return next_pickle(&part[PICKLE], &ff->pickle);
+    return foreign_next(ff, &part[PICKLE], &ff->pickle);
 }
 
 void foreign_tar_repack(struct foreign_file *ff)

@@ -77,10 +77,9 @@ const void *foreign_zip_bytes(struct foreign_file *ff, int storage)
 static int persistent(struct foreign_file *ff, const struct pickle_value *id,
                       struct foreign_tensor *t)
 {
-    const char *key;
-    char *name;
+    char key[FOREIGN_KEY], *name;
     bool fresh;
-    int number = foreign_storage_of(ff, id, &fresh, &key), r = 0;
+    int number = foreign_storage_of(ff, id, &fresh, key), r = 0;
     struct foreign_storage *s;
     uint64_t size;
 

@@ -102,13 +102,16 @@ void pickle_release(struct pickle *p)
     memset(p, 0, sizeof(*p));
 }
 
+bool pickle_is_text(const struct pickle_value *v)
+{
+    return v->type == PICKLE_TEXT || v->type == PICKLE_BYTES;
+}
+
 bool pickle_is(const struct pickle_value *v, const char *text)
 {
     if (v && v->type == PICKLE_CALL)
         v = v->u.item[0];
-    return v &&
-           (v->type == PICKLE_TEXT || v->type == PICKLE_BYTES ||
-            v->type == PICKLE_GLOBAL) &&
+    return v && (pickle_is_text(v) || v->type == PICKLE_GLOBAL) &&
            v->n == strlen(text) && memcmp(v->u.text, text, v->n) == 0;
 }
 

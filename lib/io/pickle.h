@@ -72,6 +72,8 @@ int pickle_parse(struct pickle *p, const void *bytes, size_t n,
                  const char *const *globals, size_t *used) MUST_CHECK;
 void pickle_release(struct pickle *p);
 
+/* TEXT or BYTES: keys are either. */
+bool pickle_is_text(const struct pickle_value *v);
 /* Whether a value is this text, as TEXT or BYTES; of a GLOBAL its name; of a CALL
  * the name of its function. NULL is nothing. */
 bool pickle_is(const struct pickle_value *v, const char *text);

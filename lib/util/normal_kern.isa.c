@@ -5,8 +5,6 @@ enum {
     MANY = 32
 }; /* blocks at a time, for vectors */
 
-normal_fill_fn ISA_NAME(normal_fill);
-
 void ISA_NAME(normal_fill)(double *out, size_t n, const uint32_t ctr[4],
                            const uint32_t key[2])
 {

@@ -100,3 +100,11 @@ ranks() {
             '$WORKER' train -c '$CONFIG' -o $ranks_dir \
             -e $ENGINE -t 1 $ranks_options $*" > "$ranks_dir.out" 2> "$ranks_dir.err"
 }
+
+# weights A B NAME: parameters and momentum are equal bit for bit; running
+# statistics follow each rank's own batches and may differ
+weights() {
+    "$BIN/ckpt-merge" diff "$1" "$2" > diff.out 2>&1
+    grep -vE '(running_(mean|var)|num_batches_tracked)' diff.out > diff.weights
+    is "$(cat diff.weights)" "" "$3"
+}

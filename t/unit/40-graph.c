@@ -307,6 +307,18 @@ static void test_differences(struct engine *e, builder *build, const char *name)
 
 /* ---- other promises */
 
+/* A step of both from the same weights. */
+static void run_both(struct net *a, struct net *b, bool whole,
+                     struct result *ra, struct result *rb)
+{
+    fill_params(a, whole);
+    fill_params(b, whole);
+    net_run(a, whole, true, NULL);
+    net_run(b, whole, true, NULL);
+    *ra = net_result(a, true);
+    *rb = net_result(b, true);
+}
+
 static void test_fusion(struct engine *e, builder *build, enum dtype t,
                         const char *what)
 {
@@ -315,12 +327,7 @@ static void test_fusion(struct engine *e, builder *build, enum dtype t,
     struct net *b = net_new(e, build, t, true, NULL);
     struct result ra, rb;
 
-    fill_params(a, whole);
-    fill_params(b, whole);
-    net_run(a, whole, true, NULL);
-    net_run(b, whole, true, NULL);
-    ra = net_result(a, true);
-    rb = net_result(b, true);
+    run_both(a, b, whole, &ra, &rb);
     ok(a->p->n_steps < b->p->n_steps, "%s: fused: %d steps of %d", what,
        a->p->n_steps, b->p->n_steps);
     if (whole)
@@ -390,12 +397,7 @@ static void test_level(builder *build, enum dtype t, double bound)
 
     rich = open_engine("ref", 'C');
     b = net_new(rich, build, t, false, NULL);
-    fill_params(a, false);
-    fill_params(b, false);
-    net_run(a, false, true, NULL);
-    net_run(b, false, true, NULL);
-    ra = net_result(a, true);
-    rb = net_result(b, true);
+    run_both(a, b, false, &ra, &rb);
     ok(distance(&rb, &ra) < bound, "%s: level C equals B: %.1e", dtype_name(t),
        distance(&rb, &ra));
     is_int(count_forms(a->p, PRO_NONE, EPI_STATS), 0,

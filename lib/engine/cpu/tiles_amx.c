@@ -4,6 +4,7 @@
  * the product of 16 x 32 and 32 x 16 numbers to 16 x 16 sums.
  */
 #include "engine/cpu/tiles.h"
+#include "util/isa.h"
 
 #if defined(__x86_64__) && defined(__linux__)
 
@@ -475,12 +476,7 @@ static void look(void)
 {
     unsigned a, b, c, d, bf16 = 1u << 22, tile = 1u << 24;
 
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx512f") ||
-        !__builtin_cpu_supports("avx512bw") ||
-        !__builtin_cpu_supports("avx512vl") ||
-        !__builtin_cpu_supports("avx512dq") ||
-        !__builtin_cpu_supports("avx512bf16") ||
+    if (!isa_here(ISA_AVX512) || !__builtin_cpu_supports("avx512bf16") ||
         !__get_cpuid_count(7, 0, &a, &b, &c, &d) ||
         (d & (bf16 | tile)) != (bf16 | tile))
         return;
