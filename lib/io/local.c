@@ -100,3 +100,56 @@ int local_user(int fd, pid_t *pid)
     *pid = c.pid;
     return 0;
 }
+
+/* ---- descriptors */
+
+union fd_room {
+    struct cmsghdr h;
+    char room[CMSG_SPACE(LOCAL_FDS * sizeof(int))];
+};
+
+int local_give(int fd, const int *fds, int n)
+{
+    size_t bytes = (size_t)n * sizeof(int);
+    union fd_room control;
+    char byte = 'm';
+    struct iovec v = {&byte, 1};
+    struct msghdr m = {.msg_iov = &v,
+                       .msg_iovlen = 1,
+                       .msg_control = control.room,
+                       .msg_controllen = CMSG_SPACE(bytes)};
+
+    memset(&control, 0, sizeof(control));
+    control.h.cmsg_level = SOL_SOCKET;
+    control.h.cmsg_type = SCM_RIGHTS;
+    control.h.cmsg_len = CMSG_LEN(bytes);
+    memcpy(CMSG_DATA(&control.h), fds, bytes);
+    if (sendmsg(fd, &m, MSG_NOSIGNAL) != 1)
+        return err_sys(ERR_PEER, "socket: hand over descriptors");
+    return 0;
+}
+
+int local_take(int fd, int fds[LOCAL_FDS])
+{
+    union fd_room control;
+    char byte;
+    struct iovec v = {&byte, 1};
+    struct msghdr m = {.msg_iov = &v,
+                       .msg_iovlen = 1,
+                       .msg_control = control.room,
+                       .msg_controllen = sizeof(control.room)};
+    ssize_t r;
+
+    for (int i = 0; i < LOCAL_FDS; i++)
+        fds[i] = -1;
+    do {
+        r = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+    } while (r < 0 && errno == EINTR);
+    if (r != 1 || m.msg_controllen < CMSG_LEN(sizeof(int)) ||
+        control.h.cmsg_level != SOL_SOCKET ||
+        control.h.cmsg_type != SCM_RIGHTS ||
+        control.h.cmsg_len > CMSG_LEN(LOCAL_FDS * sizeof(int)))
+        return err_set(ERR_PEER, "socket: no descriptors were handed over");
+    memcpy(fds, CMSG_DATA(&control.h), control.h.cmsg_len - CMSG_LEN(0));
+    return (int)((control.h.cmsg_len - CMSG_LEN(0)) / sizeof(int));
+}

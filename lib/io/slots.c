@@ -1,13 +1,12 @@
 #include "io/slots.h"
 
 #include "io/ctl.h"
+#include "io/sealed.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 
 #define PAGE 4096
 
@@ -75,16 +74,12 @@ int slots_offered(const struct frame *hello, struct slots_offer *o)
 
 static int check_offer(const struct slots_offer *o)
 {
-    uint64_t both = o->arena | o->sums | o->room;
-    struct stat st;
-    int seals = fcntl(o->fd, F_GET_SEALS);
-    uint64_t size;
+    uint64_t both = o->arena | o->sums | o->room, size;
 
-    if (seals < 0 || fstat(o->fd, &st) < 0)
-        return err_sys(ERR_UNAVAILABLE, "descriptor %d", o->fd);
-    size = (uint64_t)st.st_size;
-    if (!(seals & F_SEAL_SHRINK) || both % PAGE != 0 || o->room == 0 ||
-        o->room > size || o->arena > size - o->room || o->sums > size - o->room)
+    if (sealed_size(o->fd, &size) < 0)
+        return -1;
+    if (both % PAGE != 0 || o->room == 0 || o->room > size ||
+        o->arena > size - o->room || o->sums > size - o->room)
         return err_set(ERR_UNAVAILABLE,
                        "descriptor %d: not the memory that was offered", o->fd);
     return 0;

@@ -17,60 +17,23 @@
 #define HELLO_MS 5000 /* for one hello, once connected */
 #define TELL_MS 10000 /* between two lists of who is missing */
 
-/* ---- handing over */
-
-#define MOST_FDS (SHM_PARTS + 1) /* memory and bell */
-
-union fd_room {
-    struct cmsghdr h;
-    char room[CMSG_SPACE(MOST_FDS * sizeof(int))];
-};
+/* ---- handing over the memory of a host */
 
 static int send_memory(int fd, const struct shm *s)
 {
-    int fds[MOST_FDS] = {s->fd[SHM_TABLE], s->fd[SHM_DATA], s->bell};
-    int n = s->bell >= 0 ? MOST_FDS : SHM_PARTS;
-    union fd_room control;
-    char byte = 'm';
-    struct iovec v = {&byte, 1};
-    struct msghdr m = {.msg_iov = &v,
-                       .msg_iovlen = 1,
-                       .msg_control = control.room,
-                       .msg_controllen = CMSG_SPACE((size_t)n * sizeof(int))};
+    const int fds[] = {s->fd[SHM_TABLE], s->fd[SHM_DATA], s->bell};
 
-    memset(&control, 0, sizeof(control));
-    control.h.cmsg_level = SOL_SOCKET;
-    control.h.cmsg_type = SCM_RIGHTS;
-    control.h.cmsg_len = CMSG_LEN((size_t)n * sizeof(int));
-    memcpy(CMSG_DATA(&control.h), fds, (size_t)n * sizeof(int));
-    if (sendmsg(fd, &m, MSG_NOSIGNAL) != 1)
-        return err_sys(ERR_PEER, "rendezvous: hand over the memory");
+    if (local_give(fd, fds, s->bell >= 0 ? SHM_PARTS + 1 : SHM_PARTS) < 0)
+        return err_wrap("rendezvous");
     return 0;
 }
 
 /* fds: memory, and bell or -1. */
-static int receive_memory(int fd, int fds[MOST_FDS])
+static int receive_memory(int fd, int fds[LOCAL_FDS])
 {
-    union fd_room control;
-    char byte;
-    struct iovec v = {&byte, 1};
-    struct msghdr m = {.msg_iov = &v,
-                       .msg_iovlen = 1,
-                       .msg_control = control.room,
-                       .msg_controllen = sizeof(control.room)};
-    ssize_t r;
-
-    for (int i = 0; i < MOST_FDS; i++)
-        fds[i] = -1;
-    do {
-        r = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
-    } while (r < 0 && errno == EINTR);
-    if (r != 1 || m.msg_controllen < CMSG_LEN(SHM_PARTS * sizeof(int)) ||
-        control.h.cmsg_type != SCM_RIGHTS ||
-        control.h.cmsg_len > CMSG_LEN(MOST_FDS * sizeof(int)))
+    if (local_take(fd, fds) < SHM_PARTS)
         return err_set(ERR_PEER,
                        "the leader of this host left while the run was joined");
-    memcpy(fds, CMSG_DATA(&control.h), control.h.cmsg_len - CMSG_LEN(0));
     return 0;
 }
 
@@ -336,7 +299,7 @@ static int visit(struct peers *p, const struct peer_address *a)
 
 static int receive(struct peers *p, struct shm *s, const struct peer_address *a)
 {
-    int fds[MOST_FDS];
+    int fds[LOCAL_FDS];
     struct hello h;
     pid_t pid;
 
@@ -355,7 +318,7 @@ static int receive(struct peers *p, struct shm *s, const struct peer_address *a)
     if (receive_memory(p->fd[0], fds) < 0)
         return -1;
     if (shm_attach(s, fds, a->rank, a->world) < 0) {
-        for (int i = 0; i < MOST_FDS; i++)
+        for (int i = 0; i < LOCAL_FDS; i++)
             if (fds[i] >= 0)
                 close(fds[i]);
         return -1;

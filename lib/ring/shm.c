@@ -1,18 +1,17 @@
 #include "ring/shm.h"
 
 #include "io/ctl.h"
+#include "io/sealed.h"
 #include "ring/sum.h"
 #include "util/fdio.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -100,19 +99,10 @@ static void unmap(struct shm *s)
     }
 }
 
-/* Sealed, so that no peer can make it shorter under a reader. */
 static int make_part(struct shm *s, enum shm_part part)
 {
-    int fd = memfd_create("millrace", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-    if (fd < 0)
-        return err_sys(ERR_SYSTEM, "shared memory: create");
-    s->fd[part] = fd;
-    if (ftruncate(fd, (off_t)s->bytes[part]) < 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-        return err_sys(ERR_SYSTEM, "shared memory: size %zu bytes",
-                       s->bytes[part]);
-    return map(s, part);
+    s->fd[part] = sealed_new(s->bytes[part]);
+    return s->fd[part] < 0 ? -1 : map(s, part);
 }
 
 static int make_memory(struct shm *s)
@@ -175,27 +165,16 @@ int shm_create(struct shm *s, int world)
     return shm_create_host(s, &r, 0);
 }
 
-/* The size of a descriptor that cannot become shorter, or 0. */
-static size_t sealed_size(int fd)
-{
-    struct stat st;
-    int seals = fcntl(fd, F_GET_SEALS);
-
-    if (seals < 0 || !(seals & F_SEAL_SHRINK) || !(seals & F_SEAL_SEAL) ||
-        fstat(fd, &st) < 0)
-        return 0;
-    return (size_t)st.st_size;
-}
-
 int shm_attach(struct shm *s, const int fd[SHM_PARTS], int rank, int world)
 {
     struct shm t = SHM_INIT;
+    uint64_t bytes;
 
     t.rank = rank;
     t.world = world;
     for (int i = 0; i < SHM_PARTS; i++) {
         t.fd[i] = fd[i];
-        t.bytes[i] = sealed_size(fd[i]);
+        t.bytes[i] = sealed_size(fd[i], &bytes) < 0 ? 0 : bytes;
     }
     if (t.bytes[SHM_TABLE] != table_bytes(world) || t.bytes[SHM_DATA] == 0)
         return err_set(ERR_PEER, "shared memory: rank 0 sent something else");
