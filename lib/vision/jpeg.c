@@ -20,7 +20,8 @@
  * fancy upsampling looks at (jdsample.c). */
 #define MARGIN 2
 #define ROWS_AT_ONCE 16
-#define MEMORY_MIB 512 /* for the coefficients of files of many scans */
+#define SINK_ROOM 65536 /* bytes of output at once, at least */
+#define MEMORY_MIB 512  /* for the coefficients of files of many scans */
 
 /* Error manager of either direction: where to go and with what sentence. */
 struct trap {
@@ -461,6 +462,58 @@ static void set_up(struct jpeg_compress_struct *c, int w, int h,
         jpeg_simple_progression(c);
 }
 
+/* Where libjpeg's output goes: the end of a buffer. Its own destination in
+ * memory frees what the caller still has the address of, after an error. */
+struct sink {
+    struct jpeg_destination_mgr m; /* first: libjpeg knows its address */
+    struct buf *out;
+    size_t start; /* what was there before */
+};
+
+static void sink_offer(struct sink *s)
+{
+    s->m.next_output_byte = (JOCTET *)buf_reserve(s->out, SINK_ROOM);
+    s->m.free_in_buffer = s->out->cap - s->out->len - 1;
+}
+
+static void sink_begin(j_compress_ptr c)
+{
+    sink_offer((struct sink *)c->dest);
+}
+
+static boolean sink_full(j_compress_ptr c)
+{
+    struct sink *s = (struct sink *)c->dest;
+
+    s->out->len = s->out->cap - 1; /* all that was offered */
+    sink_offer(s);
+    return TRUE;
+}
+
+static void sink_end(j_compress_ptr c)
+{
+    struct sink *s = (struct sink *)c->dest;
+
+    s->out->len = s->out->cap - 1 - s->m.free_in_buffer;
+    s->out->data[s->out->len] = 0;
+}
+
+static void sink_init(struct sink *s, struct buf *out)
+{
+    *s = (struct sink){.out = out, .start = out->len};
+    s->m.init_destination = sink_begin;
+    s->m.empty_output_buffer = sink_full;
+    s->m.term_destination = sink_end;
+}
+
+/* Take back what was written. */
+static void sink_undo(struct sink *s)
+{
+    s->out->len = s->start;
+    if (s->out->data)
+        s->out->data[s->start] = 0;
+}
+
 static void write_rows(struct jpeg_compress_struct *c, const uint8_t *pixels)
 {
     size_t stride = (size_t)c->image_width * (size_t)c->input_components;
@@ -481,22 +534,20 @@ int jpeg_encode(struct buf *out, const uint8_t *pixels, int w, int h,
 {
     struct jpeg_compress_struct c = {0};
     struct trap trap = {0};
-    unsigned char *bytes = NULL; /* libjpeg keeps its address */
-    unsigned long n = 0;
+    struct sink sink;
 
+    sink_init(&sink, out);
     c.err = trap_init(&trap);
     if (setjmp(trap.back)) {
         jpeg_destroy_compress(&c);
-        free(bytes);
+        sink_undo(&sink);
         return err_set(ERR_DATA, "jpeg: writing %dx%d: %s", w, h, trap.text);
     }
     jpeg_create_compress(&c);
-    jpeg_mem_dest(&c, &bytes, &n);
+    c.dest = &sink.m;
     set_up(&c, w, h, how);
     write_rows(&c, pixels);
-    buf_add(out, bytes, n);
     jpeg_destroy_compress(&c);
-    free(bytes);
     return 0;
 }
 
@@ -505,8 +556,7 @@ int jpeg_encode(struct buf *out, const uint8_t *pixels, int w, int h,
 /* A file that is being written from coefficients. */
 struct copy {
     struct jpeg_compress_struct c;
-    unsigned char *bytes;
-    unsigned long n;
+    struct sink sink;
 };
 
 /* All of the file begun by d, written to k; both share d's trap. */
@@ -516,7 +566,7 @@ static void copy_image(struct jpeg_decoder *d, struct copy *k)
     jpeg_saved_marker_ptr m;
 
     jpeg_create_compress(&k->c);
-    jpeg_mem_dest(&k->c, &k->bytes, &k->n);
+    k->c.dest = &k->sink.m;
     jpeg_copy_critical_parameters(&d->c, &k->c);
     k->c.optimize_coding = TRUE;
     k->c.restart_in_rows = 1;
@@ -564,7 +614,7 @@ static bool read_all(struct jpeg_decoder *d, const void *p, size_t n,
 }
 
 static bool same_pixels(struct jpeg_decoder *d, const void *p, size_t n,
-                        const struct copy *k)
+                        const struct sink *s)
 {
     size_t one, two;
     uint8_t *first;
@@ -575,8 +625,8 @@ static bool same_pixels(struct jpeg_decoder *d, const void *p, size_t n,
     first = d->pixels;
     d->pixels = NULL;
     d->cap = 0;
-    same = read_all(d, k->bytes, k->n, &two) && one == two &&
-           !memcmp(first, d->pixels, one);
+    same = read_all(d, s->out->data + s->start, s->out->len - s->start, &two) &&
+           one == two && !memcmp(first, d->pixels, one);
     free(first);
     return same;
 }
@@ -588,6 +638,7 @@ bool jpeg_to_rows(struct jpeg_decoder *d, const void *p, size_t n, bool exif,
     int w, h;
     bool done;
 
+    sink_init(&k.sink, out);
     k.c.err = &d->trap.mgr;
     if (jpeg_begin(d, p, n, &w, &h) < 0) {
         err_clear();
@@ -597,12 +648,11 @@ bool jpeg_to_rows(struct jpeg_decoder *d, const void *p, size_t n, bool exif,
     d->exif = exif;
     done = try_copy(d, &k);
     d->adobe = d->exif = false;
-    done = done && same_pixels(d, p, n, &k);
-    if (done)
-        buf_add(out, k.bytes, k.n);
-    else
-        err_clear();
+    done = done && same_pixels(d, p, n, &k.sink);
     jpeg_destroy_compress(&k.c);
-    free(k.bytes);
+    if (!done) {
+        sink_undo(&k.sink);
+        err_clear();
+    }
     return done;
 }

@@ -368,6 +368,37 @@ static void segments(void)
     buf_release(&out);
 }
 
+/* A coefficient that can be read and not be written, which libjpeg says when
+ * it has written more than one piece of memory. */
+static void too_large(void)
+{
+    static const char jfif[] = "\xff\xd8\xff\xe0\0\x10"
+                               "JFIF\0\1\1\0\0\1\0\1\0\0\xff\xe1\x4e\x28"
+                               "Exif\0\0";
+    static const char coded[] =
+        "\xff\xc0\0\x0b\x08\0\x08\0\x08\1\1\x11\0" /* 8x8, grey */
+        "\xff\xc4\0\x14\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x0f"
+        "\xff\xc4\0\x14\x10\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+        "\xff\xda\0\x08\1\1\0\0\x3f\0" /* 15 bits of DC, no AC */
+        "\x7f\xff\0\x7f\xff\xd9";
+    struct buf file = BUF_INIT, out = BUF_INIT;
+    struct jpeg_image im;
+
+    buf_add(&file, jfif, sizeof(jfif) - 1);
+    buf_addfill(&file, 'x', 20000);
+    buf_add(&file, "\xff\xdb\0\x43", 5);
+    buf_addfill(&file, 1, 64);
+    buf_add(&file, coded, sizeof(coded) - 1);
+    is_int(decode(one, &file, NULL, &im), 0, "a large coefficient is read");
+    buf_addstr(&out, "before");
+    ok(!jpeg_to_rows(one, file.data, file.len, true, &out),
+       "and not written again");
+    is_str(out.data, "before", "nothing is left of it");
+    is_int((long long)out.len, 6, "nor counted");
+    buf_release(&file);
+    buf_release(&out);
+}
+
 /* ---- other people's files */
 
 /* Arithmetic coding is kept: nobody asked for another. */
@@ -442,6 +473,7 @@ int main(void)
     refusals();
     repacks();
     segments();
+    too_large();
     edge();
     jpeg_decoder_free(one);
     jpeg_decoder_free(other);
