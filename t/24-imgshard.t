@@ -115,6 +115,9 @@ expect_status 64 'impossible batch' "$I" order one/train.json --batch 7 \
 	--world 2 --rank 0
 one_line err 'one line'
 like "$(cat err)" '6 or 8' 'names the nearest'
+expect_status 64 'no such seed' "$I" order one/train.json --seed \
+	18446744073709551615
+like "$(cat err)" 'value "18446744073709551615": too large;' 'it is too large'
 expect_status 64 'no rank 2 of 2' "$I" order one/train.json --world 2 --rank 2
 expect_status 64 'a world and no rank' "$I" order one/train.json --world 2
 like "$(cat err)" '^imgshard: --rank and --world: give both or neither' 'is told'

@@ -54,6 +54,10 @@ expect_status 64 'no operand' "$C" -o x
 expect_status 64 'an option that is not there' "$C" --out x run
 expect_status 66 'a directory that is not there' "$C" -o x nothing
 one_line err 'one line'
+echo 'no tensors here' >text
+expect_status 65 'a file of something else' "$C" -o x text
+like "$(cat err)" '^ckpt-merge: text: not a safetensors file: ' 'is named so'
+one_line err 'one line'
 mkdir fresh
 expect_status 66 'a run without checkpoints' "$C" -o x fresh
 like "$(cat err)" 'fresh: no committed checkpoint' 'says so'

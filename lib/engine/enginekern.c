@@ -385,7 +385,7 @@ static void softmax_ce(struct call *c, const struct kern_softmax_ce *a)
     call_dim(c, "n", a->n, 1);
     call_dim(c, "k", a->k, 1);
     size = call_times(c, a->n, a->k, 1, 1);
-    if (!(a->smoothing >= 0 && a->smoothing < 1))
+    if (!(a->smoothing >= 0 && a->smoothing <= 1))
         call_refuse(c, ERR_INTERNAL, "smoothing %g: out of range",
                     a->smoothing);
     if (!(a->mix >= 0 && a->mix <= 1))

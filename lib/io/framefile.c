@@ -45,12 +45,14 @@ static int read_file_header(struct frame_file *ff, uint64_t size)
         return -1;
     if (n < 2 || n > FILE_HEADER_MAX)
         return err_set(ERR_DATA,
-                       "header of %" PRIu64 " bytes, 2 to %d are allowed", n,
-                       FILE_HEADER_MAX);
+                       "not a safetensors file: header of %" PRIu64
+                       " bytes, 2 to %d are allowed",
+                       n, FILE_HEADER_MAX);
     if (n > size - 8)
         return err_set(ERR_DATA,
-                       "header of %" PRIu64 " bytes in a file of %" PRIu64, n,
-                       size);
+                       "cut off, or not a safetensors file: header of %" PRIu64
+                       " bytes in a file of %" PRIu64,
+                       n, size);
     text = xmalloc((size_t)n);
     r = fd_pread(ff->fd, text, (size_t)n, 8);
     if (r == 0)

@@ -487,6 +487,7 @@ int main(void)
         tail_case(pools[i], 0, 0);
         tail_case(pools[i], 0.1, 0);
         tail_case(pools[i], 0.1, 0.3);
+        tail_case(pools[i], 1, 0.3);
     }
     fused_case(1);
     fused_case(2);
