@@ -86,8 +86,8 @@ static int parse_int(const struct opt *o, const char *text, enum err_class cls,
     *v = strtoll(text, &end, 10);
     if (*end)
         return bad_value(cls, text, "not a whole number");
-    if (errno && in_range(o, (double)*v)) /* its end is that of the type */
-        return bad_value(cls, text, *text == '-' ? "too small" : "too large");
+    if (errno && *text != '-' && o->min > -OPEN_END && o->max >= OPEN_END)
+        return bad_value(cls, text, "too large");
     if (errno || !in_range(o, (double)*v))
         return out_of_range(o, text, cls);
     return 0;
