@@ -160,7 +160,7 @@ enum {
 
 static _Alignas(64) char got[OUT], want[OUT];
 
-/* The four ways to cut rows. */
+/* The ways to cut rows: four of fp32, three of bf16. */
 static void cut_all(const struct tile_ops *o, const struct tile_rows *s,
                     char *out, int way)
 {
@@ -177,34 +177,44 @@ static void cut_all(const struct tile_ops *o, const struct tile_rows *s,
     case 2:
         o->pairs(s, out, plane);
         break;
-    default:
+    case 3:
         o->columns(s, out, plane, 3 * TILE_ROW);
+        break;
+    case 4:
+        o->lines(s, 37, 2, out, plane);
+        break;
+    case 5:
+        o->zipped(s, 2, out, 3 * TILE_BYTES);
+        break;
+    default:
+        o->upright(s, 2, out, 3 * TILE_ROW);
         break;
     }
 }
 
 static void test_cut(const struct tile_ops *fast)
 {
-    static const char *const way[] = {"rows", "turned", "pairs", "columns"};
+    static const char *const way[] = {"rows",  "turned", "pairs",  "columns",
+                                      "lines", "zipped", "upright"};
     static float x[PIXELS * WIDE];
-    static uint16_t h[PIXELS * WIDE];
+    static uint16_t h[PIXELS * WIDE * 2];
     int32_t at[TILE * 2];
     int i, form;
 
-    for (i = 0; i < PIXELS * WIDE; i++) {
+    for (i = 0; i < PIXELS * WIDE; i++)
         x[i] = number_like();
+    for (i = 0; i < PIXELS * WIDE * 2; i++)
         h[i] = f32_to_bf16(number_like());
-    }
     for (i = 0; i < TILE * 2; i++)
         at[i] = (int32_t)below(PIXELS + 5) - 5;
-    for (form = 0; form < 8; form++) {
+    for (form = 0; form < 7; form++) {
         bool half = form >= 4;
         struct tile_rows s = {half ? (char *)(h + 3) : (char *)(x + 3), at,
-                              WIDE * (half ? 2 : 4), half, half ? 1 : 3};
+                              WIDE * 4, half ? 1 : 3, at + TILE};
 
-        cut_all(fast, &s, got, form % 4);
-        cut_all(&plain, &s, want, form % 4);
-        ok(memcmp(got, want, OUT) == 0, "%s of %s are cut alike", way[form % 4],
+        cut_all(fast, &s, got, form);
+        cut_all(&plain, &s, want, form);
+        ok(memcmp(got, want, OUT) == 0, "%s of %s are cut alike", way[form],
            half ? "bf16" : "fp32");
     }
 }
@@ -254,7 +264,7 @@ static void test_multiply(const struct tile_ops *fast)
 static void test_store(const struct tile_ops *fast)
 {
     static _Alignas(64) float c[TILE * TILE];
-    static float add[PIXELS * WIDE];
+    static _Alignas(64) float add[PIXELS * WIDE];
     int32_t at[TILE];
     float bias[TILE];
     int i, form;
@@ -267,8 +277,9 @@ static void test_store(const struct tile_ops *fast)
         bias[i] = number_like();
         at[i] = i % 7 == 3 ? -1 : i;
     }
-    for (form = 0; form < 8; form++) {
-        struct tile_store to = {.pixel = TILE * 4 + 4,
+    for (form = 0; form < 16; form++) {
+        struct tile_store to = {.pixel = TILE * 4 + (form & 8 ? 0 : 4),
+                                .past = form & 8,
                                 .relu = form & 1,
                                 .half = form & 2,
                                 .bias = form & 4 ? bias : NULL,

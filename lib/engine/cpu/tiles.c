@@ -13,11 +13,14 @@ static float plain_number(const struct tile_rows *s, int64_t i, int j)
 {
     const char *p = s->x + s->at[i] * (ptrdiff_t)s->pixel;
 
-    if (s->at[i] < 0)
-        return 0;
-    if (s->half)
-        return bf16_to_f32(((const uint16_t *)(const void *)p)[j]);
-    return ((const float *)(const void *)p)[j];
+    return s->at[i] < 0 ? 0 : ((const float *)(const void *)p)[j];
+}
+
+static uint16_t plain_half(const struct tile_rows *s, int64_t i, int64_t j)
+{
+    const char *p = s->x + s->at[i] * (ptrdiff_t)s->pixel;
+
+    return s->at[i] < 0 ? 0 : ((const uint16_t *)(const void *)p)[j];
 }
 
 /* Piece after piece of x to out, out + plane, ... */
@@ -122,6 +125,53 @@ static void plain_columns(const struct tile_rows *s, char *out, size_t plane,
                       out + (size_t)j * row + 2 * i, plane);
 }
 
+static void plain_lines(const struct tile_rows *s, int64_t n, int64_t parts,
+                        char *out, size_t part)
+{
+    int64_t i, j;
+
+    for (i = 0; i < n; i++) {
+        for (j = 0; j < parts * TILE; j++) {
+            uint16_t v = plain_half(s, i, j);
+
+            memcpy(out + (size_t)(j / TILE) * part + i * TILE_ROW +
+                       j % TILE * 2,
+                   &v, sizeof(v));
+        }
+    }
+}
+
+static void plain_zipped(const struct tile_rows *s, int64_t parts, char *out,
+                         size_t part)
+{
+    int64_t i, j;
+
+    for (i = 0; i < TILE; i++) {
+        for (j = 0; j < parts * TILE; j++) {
+            uint16_t v = plain_half(s, i, j);
+
+            memcpy(out + (size_t)(j / TILE) * part +
+                       j % TILE / 16 * TILE_BYTES + i / 2 * TILE_ROW +
+                       j % 16 * 4 + i % 2 * 2,
+                   &v, sizeof(v));
+        }
+    }
+}
+
+static void plain_upright(const struct tile_rows *s, int64_t parts, char *out,
+                          size_t row)
+{
+    int64_t i, j;
+
+    for (j = 0; j < parts * TILE; j++, out += row) {
+        for (i = 0; i < TILE; i++) {
+            uint16_t v = plain_half(s, i, j);
+
+            memcpy(out + 2 * i, &v, sizeof(v));
+        }
+    }
+}
+
 static float plain_load(const char *p, bool half, int j)
 {
     if (half)
@@ -180,6 +230,9 @@ static const struct tile_ops plain = {
     .turned = plain_turned,
     .pairs = plain_pairs,
     .columns = plain_columns,
+    .lines = plain_lines,
+    .zipped = plain_zipped,
+    .upright = plain_upright,
     .store = plain_store,
     .sum_turned = plain_sum_turned,
 };

@@ -40,14 +40,13 @@ struct tile_run {
     float *c; /* [TILE, TILE], 64-byte aligned */
 };
 
-/* Rows of numbers somewhere: pixel i is at x + at[i]*pixel; at[i] < 0: zeros.
- * half: bf16, else fp32. */
+/* Rows of numbers somewhere: pixel i is at x + at[i]*pixel; at[i] < 0: zeros. */
 struct tile_rows {
     const char *x;
     const int32_t *at;
     size_t pixel;
-    bool half;
-    int planes;
+    int planes;          /* of fp32; bf16 has one */
+    const int32_t *next; /* bf16: 32 pixels that are fetched, or NULL */
 };
 
 /* Where a block goes: row i at y + at[i]*pixel, nowhere if at[i] < 0.
@@ -58,6 +57,7 @@ struct tile_store {
     const float *bias; /* [TILE], or NULL */
     size_t pixel;
     bool half, relu;
+    bool past; /* the cache, for it is long until y is read */
 };
 
 /* Blocks, `next` floats apart, that are added one after the other to numbers
@@ -77,7 +77,7 @@ struct tile_ops {
     void (*begin)(void);
     void (*end)(void);
     void (*multiply)(const struct tile_run *r);
-    /* n rows of 32 numbers each -> out + i*64, planes `plane` bytes apart */
+    /* fp32. n rows of 32 numbers each -> out + i*64, planes `plane` bytes apart */
     void (*rows)(const struct tile_rows *s, int64_t n, char *out, size_t plane);
     /* 16 rows of 32 numbers -> a tile of B whose columns they are */
     void (*turned)(const struct tile_rows *s, char *out, size_t plane);
@@ -85,6 +85,16 @@ struct tile_ops {
     void (*pairs)(const struct tile_rows *s, char *out, size_t plane);
     /* The same as 16 rows of 32 terms, `row` bytes apart: a part of A. */
     void (*columns)(const struct tile_rows *s, char *out, size_t plane,
+                    size_t row);
+    /* bf16, 32*parts numbers in a row. n rows -> out + i*64, parts `part` bytes
+     * apart */
+    void (*lines)(const struct tile_rows *s, int64_t n, int64_t parts,
+                  char *out, size_t part);
+    /* 32 rows -> two tiles of B for each part, whose terms they are */
+    void (*zipped)(const struct tile_rows *s, int64_t parts, char *out,
+                   size_t part);
+    /* 32 rows -> 32*parts rows of 32 terms, `row` bytes apart */
+    void (*upright)(const struct tile_rows *s, int64_t parts, char *out,
                     size_t row);
     void (*store)(const float *c, const int32_t *at,
                   const struct tile_store *to);

@@ -24,7 +24,8 @@ enum {
     RUN = 16,     /* steps whose sums stay in registers */
     TOGETHER = 4, /* steps for which one sum of all is exact enough */
     REQ_XCOMP_PERM = 0x1023, /* arch_prctl: asm/prctl.h of Linux 5.16 */
-    XTILEDATA = 18
+    XTILEDATA = 18,
+    AHEAD = 16 /* rows that are fetched before they are copied */
 };
 
 /* For LDTILECFG: all registers are full. Not a local variable: gcc 12 does not
@@ -115,6 +116,16 @@ AMX static void clear(void)
     _tile_zero(3);
 }
 
+AMX static void fill(const float *c)
+{
+    const size_t line = TILE * sizeof(float);
+
+    _tile_loadd(0, c, line);
+    _tile_loadd(1, c + HALF, line);
+    _tile_loadd(2, c + HALF * TILE, line);
+    _tile_loadd(3, c + HALF * TILE + HALF, line);
+}
+
 AMX static void keep(float *c)
 {
     const size_t line = TILE * sizeof(float);
@@ -155,15 +166,14 @@ AMX static void add_part(const float *part, float *sum, float *low)
  * in the sum. So these have sums of their own, and long ones are cut in runs.
  * One sum of all 144 steps of a window of 3x3x512 was three times as far off.
  */
-AMX static void multiply(const struct tile_run *r)
+AMX static void multiply_pieces(const struct tile_run *r)
 {
     _Alignas(64) float low[TILE * TILE], sum[TILE * TILE], part[TILE * TILE];
     int i, end = r->steps < RUN ? r->steps : RUN;
-    bool apart = r->planes > 1 && r->steps > TOGETHER;
+    bool apart = r->steps > TOGETHER;
 
     clear();
-    if (r->planes > 1)
-        multiply_rest(r);
+    multiply_rest(r);
     if (apart) {
         keep(low);
         clear();
@@ -187,6 +197,20 @@ AMX static void multiply(const struct tile_run *r)
             s = _mm512_add_ps(s, _mm512_load_ps(r->c + i));
         _mm512_store_ps(r->c + i, s);
     }
+}
+
+AMX static void multiply(const struct tile_run *r)
+{
+    if (r->planes > 1) {
+        multiply_pieces(r);
+        return;
+    }
+    if (r->add)
+        fill(r->c);
+    else
+        clear();
+    multiply_first(r, 0, r->steps);
+    keep(r->c);
 }
 
 /* ---- cutting numbers: 32 at a time, v->n pieces of them */
@@ -234,10 +258,6 @@ INLINE struct pieces row_of(const struct tile_rows *s, int64_t i)
 
     if (s->at[i] < 0)
         return v;
-    if (s->half) {
-        v.p[0] = _mm512_loadu_si512(p);
-        return v;
-    }
     return cut(_mm512_loadu_ps(p), _mm512_loadu_ps(p + 64), s->planes);
 }
 
@@ -252,17 +272,8 @@ INLINE struct pieces pair_of(const struct tile_rows *s, int64_t i)
     struct pieces v;
     int j;
 
-    if (s->half) {
-        __m256i lo = has_p ? _mm256_loadu_si256((const void *)p)
-                           : _mm256_setzero_si256();
-        __m256i hi = has_q ? _mm256_loadu_si256((const void *)q)
-                           : _mm256_setzero_si256();
-
-        v.p[0] = _mm512_inserti64x4(_mm512_castsi256_si512(lo), hi, 1);
-    } else {
-        v = cut(has_p ? _mm512_loadu_ps(p) : _mm512_setzero_ps(),
-                has_q ? _mm512_loadu_ps(q) : _mm512_setzero_ps(), s->planes);
-    }
+    v = cut(has_p ? _mm512_loadu_ps(p) : _mm512_setzero_ps(),
+            has_q ? _mm512_loadu_ps(q) : _mm512_setzero_ps(), s->planes);
     for (j = 0; j < s->planes; j++)
         v.p[j] = _mm512_permutexvar_epi16(zip, v.p[j]);
     return v;
@@ -353,29 +364,12 @@ INLINE void turned_numbers(const struct tile_rows *s, int64_t first,
     turn(v);
 }
 
-/* Of bf16, pairs of rows are turned. */
-INLINE void half_columns(const struct tile_rows *s, char *out, size_t row)
-{
-    __m512i v[HALF];
-    int i;
-
-    for (i = 0; i < HALF; i++)
-        v[i] = pair_of(s, 2 * i).p[0];
-    turn(v);
-    for (i = 0; i < HALF; i++)
-        _mm512_storeu_si512(out + (size_t)i * row, v[i]);
-}
-
 AMX static void columns(const struct tile_rows *s, char *out, size_t plane,
                         size_t row)
 {
     __m512i lo[HALF], hi[HALF];
     int i, p;
 
-    if (s->half) {
-        half_columns(s, out, row);
-        return;
-    }
     turned_numbers(s, 0, lo);
     turned_numbers(s, HALF, hi);
     for (i = 0; i < HALF; i++, out += row) {
@@ -387,7 +381,96 @@ AMX static void columns(const struct tile_rows *s, char *out, size_t plane,
     }
 }
 
+/* ---- bf16, line after line as they lie in memory */
+
+INLINE __m512i half_row(const struct tile_rows *s, int64_t i, int64_t part)
+{
+    return s->at[i] < 0 ? _mm512_setzero_si512()
+                        : _mm512_loadu_si512(pixel(s, i) + part * TILE_ROW);
+}
+
+INLINE void fetch_row(const struct tile_rows *s, int64_t i, int64_t part)
+{
+    if (s->next && s->next[i] >= 0)
+        _mm_prefetch(s->x + s->next[i] * (ptrdiff_t)s->pixel + part * TILE_ROW,
+                     _MM_HINT_T0);
+}
+
+AMX static void lines(const struct tile_rows *s, int64_t n, int64_t parts,
+                      char *out, size_t part)
+{
+    int64_t i, p;
+
+    for (i = 0; i < n; i++, out += TILE_ROW) {
+        bool more = i + AHEAD < n && s->at[i + AHEAD] >= 0;
+        const char *next = more ? pixel(s, i + AHEAD) : s->x;
+
+        for (p = 0; p < parts; p++) {
+            _mm_prefetch(next + p * TILE_ROW, _MM_HINT_T0);
+            _mm512_store_si512(out + (size_t)p * part, half_row(s, i, p));
+        }
+    }
+}
+
+/* The lower or the upper 16 numbers of rows v and w, in pairs. */
+INLINE __m512i zip(__m512i v, __m512i w, int upper)
+{
+    const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11,
+                                         42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37,
+                                         5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+    const __m512i step = _mm512_set1_epi16((short)(upper ? HALF : 0));
+
+    return _mm512_permutex2var_epi16(v, _mm512_add_epi16(low, step), w);
+}
+
+AMX static void zipped(const struct tile_rows *s, int64_t parts, char *out,
+                       size_t part)
+{
+    int64_t i, p;
+
+    for (i = 0; i < TILE; i += 2, out += TILE_ROW) {
+        for (p = 0; p < parts; p++) {
+            __m512i v = half_row(s, i, p), w = half_row(s, i + 1, p);
+            char *to = out + (size_t)p * part;
+
+            fetch_row(s, i, p);
+            fetch_row(s, i + 1, p);
+            _mm512_store_si512(to, zip(v, w, 0));
+            _mm512_store_si512(to + TILE_BYTES, zip(v, w, 1));
+        }
+    }
+}
+
+AMX static void upright(const struct tile_rows *s, int64_t parts, char *out,
+                        size_t row)
+{
+    __m512i v[HALF];
+    int64_t p, i;
+    int upper;
+
+    for (p = 0; p < parts; p++) {
+        for (upper = 0; upper < 2; upper++) {
+            for (i = 0; i < HALF; i++) {
+                v[i] = zip(half_row(s, 2 * i, p), half_row(s, 2 * i + 1, p),
+                           upper);
+                fetch_row(s, 2 * i + upper, p);
+            }
+            turn(v);
+            for (i = 0; i < HALF; i++, out += row)
+                _mm512_storeu_si512(out, v[i]);
+        }
+    }
+}
+
 /* ---- results */
+
+INLINE void put(const struct tile_store *to, ptrdiff_t place, __m512i v)
+{
+    if (to->past)
+        _mm512_stream_si512((void *)(to->y + place), v);
+    else
+        _mm512_storeu_si512(to->y + place, v);
+}
 
 AMX static void store(const float *c, const int32_t *at,
                       const struct tile_store *to)
@@ -418,11 +501,10 @@ AMX static void store(const float *c, const int32_t *at,
             hi = _mm512_max_ps(none, hi);
         }
         if (to->half) {
-            _mm512_storeu_si512(to->y + place,
-                                (__m512i)_mm512_cvtne2ps_pbh(hi, lo));
+            put(to, place, (__m512i)_mm512_cvtne2ps_pbh(hi, lo));
         } else {
-            _mm512_storeu_ps(to->y + place, lo);
-            _mm512_storeu_ps(to->y + place + 64, hi);
+            put(to, place, _mm512_castps_si512(lo));
+            put(to, place + 64, _mm512_castps_si512(hi));
         }
     }
 }
@@ -464,6 +546,9 @@ static const struct tile_ops amx = {
     .turned = turned,
     .pairs = pairs,
     .columns = columns,
+    .lines = lines,
+    .zipped = zipped,
+    .upright = upright,
     .store = store,
     .sum_turned = sum_turned,
 };
