@@ -7,14 +7,14 @@
  * bits. The nonce is the number of the message in its direction, so it is never
  * used twice with a key, and what is repeated, left out or swapped has a wrong
  * tag. No key is used for more than GUARD_MESSAGES: of at most 4 MiB each they are
- * 2^38 blocks, and with the messages of 512 KiB that are sent 2^35, which tells an
- * encrypted stream from noise with a chance of 2^-59 (RFC 8446, 5.5, wants 2^-57);
+ * 2^38 blocks, and with the messages of 128 KiB that are sent 2^33, which tells an
+ * encrypted stream from noise with a chance of 2^-63 (RFC 8446, 5.5, wants 2^-57);
  * a tag that is wrong ends the run, so there is one try at forging. The next key
  * is made of the last (crypt_next), which is forgotten: who learns it cannot read
  * what was sent before. The first is made so of the key of the login.
  *
- * libcrypto does this with the best instructions of the processor, and without
- * any in constant time.
+ * Computed by the widest instructions of the processor (gcm.h), always in constant
+ * time.
  *
  *	guard_begin(g, head, n)         the next message, both sides
  *	guard_add(g, data, out, n)      its data, in pieces of any size, in order

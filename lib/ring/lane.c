@@ -10,17 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SEGMENT 131072 /* elements of a message: 512 KiB of fp32 */
-#define CHUNK 4096     /* elements added at a time */
-#define CAUSE_MS 3000  /* for the control plane to tell why */
+/* Elements of a message, 128 KiB of fp32: what came is added, and what was added
+ * or tagged is sent, while it is in the caches of a CPU. */
+#define SEGMENT 32768
+#define AHEAD 4       /* segments of a part that wait to be added */
+#define CHUNK 4096    /* elements added at a time */
+#define CAUSE_MS 3000 /* for the control plane to tell why */
 
 /* What is under way with one other host. */
 struct side {
     struct flow flow;
     int parts_sent, sums_sent, parts_got, sums_got; /* segments */
-    unsigned char *parts; /* of own slice, as they came */
-    uint16_t *out, *in;   /* one segment of 16 bits */
-    size_t parts_bytes;
+    float *parts;       /* [AHEAD * SEGMENT] of own slice, as they came */
+    uint16_t *out, *in; /* one segment of 16 bits */
 };
 
 struct lane {
@@ -32,7 +34,7 @@ struct lane {
     bool started;
     struct shm_count done;
     bool *infinite;    /* [SHM_OPS] by request */
-    float *scratch;    /* [(hosts + 1) * CHUNK] */
+    float *scratch;    /* [hosts * CHUNK] */
     uint16_t *rounded; /* own slice as it is sent */
     size_t rounded_n;
     /* the bucket under way */
@@ -56,10 +58,13 @@ struct lane *lane_new(struct shm *s, int number)
     l->narrows = r->wire != WIRE_F32;
     l->half = r->wire == WIRE_F16;
     l->infinite = xcalloc(SHM_OPS, sizeof(*l->infinite));
-    l->scratch = xreallocarray(NULL, (size_t)(l->hosts + 1) * CHUNK,
-                               sizeof(*l->scratch));
+    l->scratch =
+        xreallocarray(NULL, (size_t)l->hosts * CHUNK, sizeof(*l->scratch));
     for (int h = 0; h < l->hosts; h++) {
         l->side[h].flow.fd = -1;
+        if (h != l->host)
+            l->side[h].parts =
+                xreallocarray(NULL, AHEAD * SEGMENT, sizeof(float));
         if (l->narrows) {
             l->side[h].out = xreallocarray(NULL, SEGMENT, sizeof(uint16_t));
             l->side[h].in = xreallocarray(NULL, SEGMENT, sizeof(uint16_t));
@@ -175,15 +180,21 @@ static void send_sums(struct lane *l, int h)
 
 /* ---- what comes */
 
+/* Where a segment of the own slice comes to: the place of one that was added. */
+static unsigned char *part_at(const struct lane *l, int h, int i)
+{
+    return (unsigned char *)(l->side[h].parts + (size_t)(i % AHEAD) * SEGMENT);
+}
+
 static void expect_part(struct lane *l, int h)
 {
     struct side *d = &l->side[h];
+    struct flow_head head;
     size_t n;
-    uint64_t at = segment_at(l, l->host, d->parts_got, &n);
-    struct flow_head head = head_of(l, FLOW_PART, d->parts_got, n);
 
-    flow_receive_begin(&d->flow, &head,
-                       d->parts + (at - l->first[l->host]) * wire_bytes(l));
+    (void)segment_at(l, l->host, d->parts_got, &n);
+    head = head_of(l, FLOW_PART, d->parts_got, n);
+    flow_receive_begin(&d->flow, &head, part_at(l, h, d->parts_got));
 }
 
 static void expect_sums(struct lane *l, int h)
@@ -211,32 +222,35 @@ static void take_sums(struct lane *l, int h)
 
 /* ---- adding */
 
-/* n <= CHUNK elements of the own slice, from all hosts in order. */
-static void add_chunk(struct lane *l, uint64_t at, size_t n)
+/* n <= CHUNK elements of the own slice, from j on in the segment that is to be
+ * added, from all hosts in order. */
+static void add_chunk(struct lane *l, uint64_t at, size_t j, size_t n)
 {
-    const float *in[ROSTER_HOSTS], *sum = l->scratch;
-    float *out = l->scratch;
-    uint64_t in_slice = at - l->first[l->host];
+    const float *in[ROSTER_HOSTS], *sum = sums_at(l, at);
+    float *out = sums_at(l, at);
 
     for (int h = 0; h < l->hosts; h++) {
-        float *own = l->scratch + (size_t)(h + 1) * CHUNK;
-        const unsigned char *p = l->side[h].parts + in_slice * wire_bytes(l);
-        in[h] = own;
-        if (h == l->host)
+        float *own = l->scratch + (size_t)h * CHUNK;
+        const unsigned char *p;
+        if (h == l->host) {
             in[h] = local_sums(l, at, n, own);
-        else if (l->narrow)
+            continue;
+        }
+        p = part_at(l, h, l->added) + j * wire_bytes(l);
+        in[h] = own;
+        if (l->narrow)
             sum_widen(own, (const uint16_t *)(const void *)p, n, l->half);
         else
             in[h] = (const float *)(const void *)p;
     }
-    /* Beside the sums, since own sums may lie where these go. */
     l->finite &= sum_chunk(out, in, l->hosts, n);
     if (l->narrow) {
-        sum_narrow(l->rounded + in_slice, out, n, l->half);
-        sum_widen(out, l->rounded + in_slice, n, l->half);
+        uint16_t *rounded = l->rounded + at - l->first[l->host];
+        sum_narrow(rounded, out, n, l->half);
+        sum_widen(out, rounded, n, l->half);
+        /* Rounding may have made infinities. */
+        l->finite &= sum_chunk(out, &sum, 1, n);
     }
-    /* Rounding may have made infinities: looked for as it is copied. */
-    l->finite &= sum_chunk(sums_at(l, at), &sum, 1, n);
 }
 
 static bool add_ready(struct lane *l)
@@ -253,7 +267,7 @@ static bool add_ready(struct lane *l)
                 return any;
         at = segment_at(l, l->host, l->added, &n);
         for (size_t j = 0; j < n; j += CHUNK)
-            add_chunk(l, at + j, n - j < CHUNK ? n - j : CHUNK);
+            add_chunk(l, at + j, j, n - j < CHUNK ? n - j : CHUNK);
         l->added++;
         any = true;
     }
@@ -297,10 +311,6 @@ static void begin(struct lane *l)
     for (int h = 0; h < l->hosts; h++) {
         struct side *d = &l->side[h];
         d->parts_sent = d->sums_sent = d->parts_got = d->sums_got = 0;
-        if (h != l->host && l->parts && d->parts_bytes < own * wire_bytes(l)) {
-            d->parts_bytes = own * wire_bytes(l);
-            d->parts = xrealloc(d->parts, d->parts_bytes);
-        }
     }
     if (l->parts)
         return;
@@ -322,8 +332,11 @@ static bool wants_in(const struct lane *l, int h)
 {
     const struct side *d = &l->side[h];
 
-    return d->parts_got < part_segments(l, l->host) ||
-           d->sums_got < sum_segments(l, h);
+    /* Of a host that is ahead no more than there is room for: TCP holds it back
+     * until the others have sent theirs, which nothing here keeps them from. */
+    if (d->parts_got < part_segments(l, l->host))
+        return d->parts_got < l->added + AHEAD;
+    return d->sums_got < sum_segments(l, h);
 }
 
 /* 1: something moved, 0: nothing can now, -1. */

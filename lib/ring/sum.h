@@ -13,8 +13,8 @@
 #include <stdint.h>
 
 /*
- * out [n] = in[0] [n] + in[1] [n] + ... of n_in >= 1 inputs; out may be in[0]
- * only when n_in is 1. Returns whether all of out is finite.
+ * out [n] = in[0] [n] + in[1] [n] + ... of n_in >= 1 inputs; out may be one
+ * of them. Returns whether all of out is finite.
  */
 bool sum_chunk(float *out, const float *const *in, int n_in, size_t n);
 /* n numbers to 16 bits (bf16, or fp16 if half) and back. */

@@ -7,6 +7,8 @@
 #    include <immintrin.h>
 #endif
 
+#define BLOCK 512 /* elements that stay in the first cache */
+
 static uint32_t exponent_full(float x)
 {
     uint32_t bits;
@@ -15,27 +17,17 @@ static uint32_t exponent_full(float x)
     return (bits & 0x7f800000) == 0x7f800000;
 }
 
-static uint32_t add_two(float *restrict out, const float *restrict a,
-                        const float *restrict b, size_t n)
+static void add_two(float *restrict out, const float *restrict a,
+                    const float *restrict b, size_t n)
 {
-    uint32_t bad = 0;
-
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         out[i] = a[i] + b[i];
-        bad |= exponent_full(out[i]);
-    }
-    return bad;
 }
 
-static uint32_t add_to(float *restrict out, const float *restrict a, size_t n)
+static void add_to(float *restrict out, const float *restrict a, size_t n)
 {
-    uint32_t bad = 0;
-
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         out[i] += a[i];
-        bad |= exponent_full(out[i]);
-    }
-    return bad;
 }
 
 static uint32_t look(const float *a, size_t n)
@@ -47,20 +39,36 @@ static uint32_t look(const float *a, size_t n)
     return bad;
 }
 
+static uint32_t give(float *restrict out, const float *restrict a, size_t n)
+{
+    uint32_t bad = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        out[i] = a[i];
+        bad |= exponent_full(a[i]);
+    }
+    return bad;
+}
+
 static bool chunk(float *out, const float *const *in, int n_in, size_t n)
 {
-    uint32_t bad;
+    float sum[BLOCK];
+    uint32_t bad = 0;
 
-    if (n_in == 1) {
-        if (out != in[0])
-            memcpy(out, in[0], n * sizeof(*out));
+    if (n_in == 1 && out == in[0])
         return !look(out, n);
+    for (size_t at = 0; at < n; at += BLOCK) {
+        size_t m = n - at < BLOCK ? n - at : BLOCK;
+        if (n_in == 1) {
+            bad |= give(out + at, in[0] + at, m);
+            continue;
+        }
+        /* Read from all before anything is written: out may be one of them. */
+        add_two(sum, in[0] + at, in[1] + at, m);
+        for (int i = 2; i < n_in; i++)
+            add_to(sum, in[i] + at, m);
+        bad |= give(out + at, sum, m);
     }
-    /* Once infinite or NaN, a sum never becomes finite again: the last pass
-     * sees them all. */
-    bad = add_two(out, in[0], in[1], n);
-    for (int i = 2; i < n_in; i++)
-        bad = add_to(out, in[i], n);
     return !bad;
 }
 

@@ -1,10 +1,11 @@
 /*
  * Data between hosts (ring/guard.h): the bytes of AES-256-GCM as libsodium makes
- * them, in whatever pieces; what is changed, repeated, left out or swapped; the
+ * them, in whatever pieces, by libcrypto and by wide instructions; what is changed, repeated, left out or swapped; the
  * next key.
  */
 #include "lib/tap.h"
 
+#include "ring/gcm.h"
 #include "ring/guard.h"
 
 #include <sodium.h>
@@ -80,6 +81,70 @@ static void test_bytes(bool encrypts)
     is_int(refused, 0, "which are taken");
     guard_free(a);
     guard_free(b);
+}
+
+/* One message by each of the two ways to compute it, additional data of aad bytes
+ * and text of the rest, in pieces that end anywhere. */
+static int one_way(const struct gcm_kind *kind, bool opens, uint32_t *seed,
+                   size_t aad, size_t n, unsigned char *to,
+                   unsigned char tag[GCM_TAG])
+{
+    const unsigned char *from = opens ? want : data;
+    struct gcm *g = kind->make(opens);
+    unsigned char nonce[GCM_NONCE] = {3, (unsigned char)n};
+    bool right = true;
+
+    kind->key(g, key);
+    kind->begin(g, nonce);
+    for (size_t at = 0, m; at < n; at += m) {
+        *seed = *seed * 1664525 + 1013904223;
+        m = 1 + (*seed >> 8) % (*seed >> 31 ? 40 : 5000);
+        if (at < aad)
+            m = m < aad - at ? m : aad - at;
+        else
+            m = m < n - at ? m : n - at;
+        if (at < aad)
+            kind->aad(g, data + at, m);
+        else
+            kind->text(g, to + at, from + at, m);
+    }
+    if (opens)
+        right = kind->check(g, tag);
+    else
+        kind->tag(g, tag);
+    kind->free(g);
+    return right ? 0 : -1;
+}
+
+static void test_two_ways(void)
+{
+    static const char *const names[] = {"libcrypto", "wide instructions"};
+    const struct gcm_kind *kind[] = {&gcm_libcrypto, gcm_wide()};
+    unsigned char tag[2][GCM_TAG];
+    uint32_t seed = 1;
+    int bad = 0, refused = 0, taken = 0;
+
+    if (!kind[1]) {
+        skip(3, "wide instructions: not on this processor");
+        return;
+    }
+    for (size_t n = 0; n < 40000; n = n < 3000 ? n + 7 : n * 2 + 1) {
+        size_t aad = n % 5 == 0 ? 0 : n % 5 == 1 ? n : n / 3;
+        one_way(kind[0], false, &seed, aad, n, want, tag[0]);
+        one_way(kind[1], false, &seed, aad, n, out, tag[1]);
+        bad += memcmp(tag[0], tag[1], GCM_TAG) != 0 ||
+               memcmp(out + aad, want + aad, n - aad) != 0;
+        for (int k = 0; k < 2; k++) {
+            refused += one_way(kind[k], true, &seed, aad, n, out, tag[0]) < 0 ||
+                       memcmp(out + aad, data + aad, n - aad) != 0;
+            tag[1][n % GCM_TAG] ^= 1;
+            taken += one_way(kind[k], true, &seed, aad, n, out, tag[1]) == 0;
+            tag[1][n % GCM_TAG] ^= 1;
+        }
+    }
+    is_int(bad, 0, "the bytes of %s are those of %s", names[1], names[0]);
+    is_int(refused, 0, "each takes what the other sends");
+    is_int(taken, 0, "and no other tag");
 }
 
 enum harm {
@@ -201,6 +266,7 @@ int main(void)
     } else {
         skip(4, "aes: libsodium wants instructions for it");
     }
+    test_two_ways();
     test_harm();
     test_next_key();
     return done_testing();
