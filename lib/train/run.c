@@ -32,7 +32,8 @@ struct run {
     int64_t steps, samples; /* done so far */
     int64_t attempt, saved_step;
     double saved_at, saved_epoch;
-    char *ckpt; /* DIR/ckpt, or NULL */
+    char *ckpt;    /* DIR/ckpt, or NULL */
+    bool all_have; /* all ranks have the data of the next step */
     const struct input_hello *hello;
 };
 
@@ -297,7 +298,8 @@ static bool due(const struct run *t)
 
 /* ---- the loop */
 
-/* Sums over the ranks: loss and counts; who wants to stop or to save. */
+/* Sums over the ranks: loss and counts; who wants to stop or to save, and who has
+ * the data of the next step. */
 enum {
     SUM_LOSS,
     SUM_C1,
@@ -306,17 +308,22 @@ enum {
     SUM_INT,
     SUM_TERM,
     SUM_SAVE,
+    SUM_THERE,
     SUMS
 };
 
-static int agree(struct run *t, struct step_result *res, int *flags)
+static int agree(struct run *t, struct input *in, struct step_result *res,
+                 int *flags)
 {
     int f = stop_flags();
-    double v[SUMS] = {
-        [SUM_LOSS] = res->stats.loss,      [SUM_C1] = res->stats.correct1,
-        [SUM_C5] = res->stats.correct5,    [SUM_N] = res->stats.n,
-        [SUM_INT] = f & STOP_INT ? 1 : 0,  [SUM_TERM] = f & STOP_TERM ? 1 : 0,
-        [SUM_SAVE] = f & STOP_SAVE ? 1 : 0};
+    double v[SUMS] = {[SUM_LOSS] = res->stats.loss,
+                      [SUM_C1] = res->stats.correct1,
+                      [SUM_C5] = res->stats.correct5,
+                      [SUM_N] = res->stats.n,
+                      [SUM_INT] = f & STOP_INT ? 1 : 0,
+                      [SUM_TERM] = f & STOP_TERM ? 1 : 0,
+                      [SUM_SAVE] = f & STOP_SAVE ? 1 : 0,
+                      [SUM_THERE] = input_next(in) ? 1 : 0};
 
     /* only rank 0's clock decides about saving by time */
     if (t->comm->rank == 0 && due(t))
@@ -330,6 +337,7 @@ static int agree(struct run *t, struct step_result *res, int *flags)
     *flags = (v[SUM_INT] > 0 ? STOP_INT : 0) |
              (v[SUM_TERM] > 0 ? STOP_TERM : 0) |
              (v[SUM_SAVE] > 0 ? STOP_SAVE : 0);
+    t->all_have = v[SUM_THERE] == t->comm->world;
     stop_clear(STOP_SAVE & *flags);
     return 0;
 }
@@ -384,7 +392,8 @@ static int diverged(struct run *t, const struct step_result *res)
 }
 
 /* After the numbers of a step are there: count it, log it, save if asked. */
-static int after_step(struct run *t, struct step_result *res, int *flags)
+static int after_step(struct run *t, struct input *in, struct step_result *res,
+                      int *flags)
 {
     struct metrics_place p;
     double start = clock_s();
@@ -396,7 +405,7 @@ static int after_step(struct run *t, struct step_result *res, int *flags)
     t->steps++;
     t->samples = res->samples;
     t->comm->step = t->steps;
-    if (agree(t, res, flags) < 0)
+    if (agree(t, in, res, flags) < 0)
         return -1;
     p = place(t);
     if (metrics_step(&t->log, &p, res) < 0)
@@ -413,11 +422,19 @@ static int after_step(struct run *t, struct step_result *res, int *flags)
 
 /* Wait for the data of the next step. A rank that is told to stop meanwhile, or
  * whose producer of data was, cannot leave the others alone in it: all begin the
- * step, or none (*flags). */
+ * step, or none (*flags). Where all have said that theirs is there (agree) none can
+ * be interrupted, and nothing is asked. */
 static int wait_data(struct run *t, struct input *in, int *flags, double *took)
 {
     double begun = clock_s(), v[2] = {0, 0};
 
+    *flags = 0;
+    *took = 0;
+    if (t->all_have) {
+        t->all_have = false;
+        profile_phase(&t->profile, "wait", begun);
+        return 0;
+    }
     if (input_ready(in, STOP_INT | STOP_TERM) == 2) {
         v[0] = stop_flags() & STOP_INT ? 1 : 0;
         v[1] = !v[0] || stop_flags() & STOP_TERM ? 1 : 0;
@@ -461,7 +478,7 @@ static int loop(struct run *t, struct input *in)
             return err_set(ERR_DATA, "batches ended at step %lld of %lld",
                            (long long)t->steps,
                            (long long)t->batch.total_steps);
-        if (after_step(t, &res, &flags) < 0)
+        if (after_step(t, in, &res, &flags) < 0)
             return -1;
         if (flags & (STOP_INT | STOP_TERM))
             break;
