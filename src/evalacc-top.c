@@ -16,7 +16,7 @@
 static struct opt_list ks, bars;
 static bool allow_missing;
 static int text;
-static int64_t samples;
+static int64_t samples, timeout_s;
 static char *sets_path;
 
 struct opt evalacc_top_opts[] = {
@@ -58,6 +58,14 @@ struct opt evalacc_top_opts[] = {
      .arg = "FILE",
      .help = "correct classes of each image, a JSON list of lists, instead of "
              "the labels"},
+    {.name = "timeout",
+     .type = OPT_INT,
+     .addr = &timeout_s,
+     .def = "600",
+     .min = 0,
+     .max = 1000000,
+     .arg = "SECONDS",
+     .help = "deadline of every wait for predictions; 0: none"},
     OPT_END,
 };
 
@@ -169,15 +177,26 @@ static int check_bars(const struct topk *t, const struct bar *bar, int n)
 
 /* ---- reading */
 
+/* Of a pipe with a name that nobody has opened yet the beginning is waited for,
+ * with a deadline, and not the writer. */
+static int open_source(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | (timeout_s ? O_NONBLOCK : 0));
+
+    if (fd < 0)
+        return err_sys(ERR_NOINPUT, "%s: open", path);
+    return fd;
+}
+
 static int read_one(struct preds *p, const char *path)
 {
     int fd, r;
 
     if (strcmp(path, "-") == 0)
         return preds_read(p, STDIN_FILENO, "stdin");
-    fd = open(path, O_RDONLY | O_CLOEXEC);
+    fd = open_source(path);
     if (fd < 0)
-        return err_sys(ERR_NOINPUT, "%s: open", path);
+        return -1;
     r = preds_read(p, fd, path);
     close(fd);
     return r;
@@ -220,6 +239,7 @@ int evalacc_top(const struct command *c, int argc, char **argv)
     p.samples = samples ? samples : -1;
     p.allow_missing = allow_missing;
     p.text = (enum preds_text)text;
+    p.timeout_ms = timeout_s * 1000;
     for (i = 0; i < argc; i++)
         if (read_one(&p, argv[i]) < 0)
             goto out;

@@ -133,6 +133,23 @@ one_line err 'one line'
 echo '[[1]]' >sets
 expect_status 64 'sets of classes need keys' "$E" top --real sets a b
 
+# ---- a writer that stops
+
+mkfifo never half lines
+expect_status 76 'a pipe that nobody opens' "$E" top --timeout 1 never
+is "$(cat err)" 'evalacc: never: deadline passed: nothing came' 'one line'
+exec 9<>half
+head -c 300 a >&9
+expect_status 76 'a stream that stands still' "$E" top --timeout 1 b half
+like "$(cat err)" '^evalacc: half: .*deadline passed' 'says where'
+exec 9<>lines
+printf 'a 0 .9 .1\nb 1 .2' >&9
+expect_status 76 'lines that stand still' "$E" top --timeout 1 lines
+is "$(cat err)" 'evalacc: lines:2: deadline passed: nothing came' 'says where'
+exec 9>&-
+expect_status 0 'a file has no deadline' "$E" top --timeout 1 two
+expect_status 0 'nor has who wants none' from_pipe two "$E" top --timeout 0 -
+
 # ---- the end of stdout
 
 expect_status 74 'closed stdout' to_closed "$E" top two

@@ -4,11 +4,9 @@
 #include "util/fdio.h"
 #include "util/json.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define NAMED_MISSING 5 /* samples named when some are missing */
 #define SETS_BYTES_MAX ((size_t)1 << 30)
@@ -263,6 +261,7 @@ static int read_stream(struct preds *p, int fd, const char *name,
                        name);
     frame_stream_init(&s, fd, name);
     frame_stream_first(&s, first);
+    s.deadline_ms = p->timeout_ms;
     s.max_frame = FRAME_BYTES_MAX;
     while ((r = frame_next(&s, &f)) > 0) {
         if (strcmp(frame_type(&f), "hello") == 0)
@@ -280,20 +279,23 @@ static int read_stream(struct preds *p, int fd, const char *name,
 
 /* ---- sources */
 
-/* Up to 8 bytes: how many, or -1. */
-static int read_first(int fd, char first[8])
+int64_t preds_deadline(const struct preds *p)
 {
-    size_t n = 0;
-    ssize_t r;
+    return p->timeout_ms > 0 ? clock_ms() + p->timeout_ms : FD_FOREVER;
+}
 
-    while (n < 8) {
-        r = read(fd, first + n, 8 - n);
-        if (r > 0)
-            n += (size_t)r;
-        else if (r == 0)
-            break;
-        else if (errno != EINTR)
-            return err_sys(ERR_IO, "read");
+/* Up to 8 bytes: how many, or -1. */
+static int read_first(const struct preds *p, int fd, char first[8])
+{
+    int64_t deadline = preds_deadline(p);
+    size_t n = 0;
+    ssize_t r = 1;
+
+    while (n < 8 && r > 0) {
+        r = fd_some(fd, first + n, 8 - n, deadline);
+        if (r < 0)
+            return -1;
+        n += (size_t)r;
     }
     return (int)n;
 }
@@ -301,7 +303,7 @@ static int read_first(int fd, char first[8])
 int preds_read(struct preds *p, int fd, const char *name)
 {
     char first[8];
-    int n = read_first(fd, first);
+    int n = read_first(p, fd, first);
     int64_t before = p->seen_n;
 
     if (n < 0)

@@ -60,6 +60,7 @@ struct preds {
     bool allow_missing;
     enum preds_text text;
     const struct preds_sets *sets; /* instead of the labels; or NULL */
+    int64_t timeout_ms;            /* of every wait for a source; 0: none */
     /* state */
     enum {
         PREDS_NONE,

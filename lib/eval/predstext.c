@@ -2,12 +2,11 @@
 #include "eval/preds_private.h"
 
 #include "util/buf.h"
+#include "util/fdio.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define CHUNK 65536
 
@@ -165,15 +164,12 @@ static int count_line(struct preds *p, struct row_room *r, char *line)
 }
 
 /* Another piece of the file behind what b holds: bytes, 0 at the end. */
-static ssize_t more(int fd, struct buf *b)
+static ssize_t more(const struct preds *p, int fd, struct buf *b)
 {
-    ssize_t r;
+    ssize_t r = fd_some(fd, buf_reserve(b, CHUNK), CHUNK, preds_deadline(p));
 
-    do {
-        r = read(fd, buf_reserve(b, CHUNK), CHUNK);
-    } while (r < 0 && errno == EINTR);
     if (r < 0)
-        return err_sys(ERR_IO, "read");
+        return -1;
     b->len += (size_t)r;
     b->data[b->len] = 0;
     return r;
@@ -218,7 +214,7 @@ int preds_text(struct preds *p, int fd, const char *name, const char *first,
 
     buf_add(&b, first, n_first);
     while (r == 0 && n > 0) {
-        n = more(fd, &b);
+        n = more(p, fd, &b);
         if (n < 0)
             r = -1;
         if (n == 0 && b.len > 0) {

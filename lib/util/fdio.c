@@ -122,6 +122,30 @@ static int skip_seek(int fd, uint64_t n)
     return 1;
 }
 
+ssize_t fd_some(int fd, void *p, size_t n, int64_t deadline)
+{
+    ssize_t r;
+
+    for (;;) {
+        int ready = 1;
+        if (deadline != FD_FOREVER)
+            ready = wait_for(fd, POLLIN, deadline);
+        if (ready == 0)
+            return err_set(ERR_PEER, "deadline passed: nothing came");
+        if (ready < 0)
+            return err_sys(ERR_IO, "poll");
+        r = read(fd, p, n < SSIZE_MAX ? n : SSIZE_MAX);
+        if (r >= 0)
+            return r;
+        if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            if (wait_for(fd, POLLIN, deadline) < 0)
+                return err_sys(ERR_IO, "poll");
+        } else if (errno != EINTR) {
+            return err_sys(ERR_IO, "read");
+        }
+    }
+}
+
 int fd_skip(int fd, uint64_t n, int64_t deadline)
 {
     char waste[65536];

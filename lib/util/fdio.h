@@ -28,6 +28,9 @@ double clock_s(void); /* monotonic seconds, for measuring */
  * error, or with ERR_PEER when the deadline passed.
  */
 int fd_read(int fd, void *p, size_t n, int64_t deadline) MUST_CHECK;
+/* Read what there is, at most n > 0 bytes, and wait only for the first: how many;
+ * 0 at the end; -1 as fd_read. */
+ssize_t fd_some(int fd, void *p, size_t n, int64_t deadline) MUST_CHECK;
 /* Read and forget n bytes (seeks where the descriptor can). As fd_read. */
 int fd_skip(int fd, uint64_t n, int64_t deadline) MUST_CHECK;
 /* pread of exactly n bytes; the end of the file inside is ERR_DATA. */
