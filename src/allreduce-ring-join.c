@@ -13,14 +13,14 @@ static char *rdzv, *master, *key_file, *bind_to, *iface;
 static struct opt_list ports;
 static int engine, wire, protect;
 
-static const char *const engine_names[] = {"auto", "shm", "tcp", "mpi", "nccl"};
+static const char *const engine_names[] = {"auto", "shm", "tcp", "mpi"};
 
 struct opt ring_join_opts[] = {
     {.name = "engine",
      .type = OPT_CHOICE,
      .addr = &engine,
      .def = "auto",
-     .choices = "auto|shm|tcp|mpi|nccl",
+     .choices = "auto|shm|tcp|mpi",
      .help = "who adds the gradients"},
     {.name = "rank",
      .type = OPT_INT,

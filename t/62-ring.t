@@ -163,9 +163,9 @@ is "$s1" 75 'TERM reaches the worker once, which stops in order'
 
 # ---- the command line
 
-expect_status 69 'an engine that is not there is an error' \
+expect_status 64 'NCCL is no engine: it adds inside the workers' \
 	"$ring" --engine nccl -- true
-like "$(cat err)" 'engine nccl: not built in this version' 'and says so'
+like "$(cat err)" 'engine.*nccl.*auto.*shm.*tcp.*mpi' 'which are there is said'
 expect_status 69 'a program that is not there is an error' "$ring" -- ./none
 one_line err 'in one line'
 expect_status 64 'no program is an error' "$ring"
