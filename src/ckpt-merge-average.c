@@ -71,6 +71,8 @@ static int add_model(const struct model *m, char *path, struct sum *sum)
 
     if (r == 0)
         r = source_model(&s, ema);
+    if (r == 0)
+        r = source_verify(&s);
     if (r == 0 && s.n != m->n)
         r = err_set(ERR_DATA, "%s: %d tensors, the first has %d", path, s.n,
                     m->n);

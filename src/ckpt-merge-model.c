@@ -17,6 +17,8 @@ int model_take(struct model *m, struct source *s)
     int i;
 
     memset(m, 0, sizeof *m);
+    if (source_verify(s) < 0)
+        return -1;
     m->item = xcalloc((size_t)s->n + 1, sizeof *m->item);
     for (i = 0; i < s->n; i++) {
         it = &m->item[m->n++];

@@ -101,6 +101,8 @@ int ckpt_merge_reshard(const struct command *c, int argc, char **argv)
                     "share out again",
                     argv[0]);
     if (r == 0)
+        r = source_verify(&s);
+    if (r == 0)
         r = reshard(&s);
     source_close(&s);
     return r;

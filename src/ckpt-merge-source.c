@@ -309,6 +309,21 @@ int source_read(struct source *s, int i, void *dst)
     return frame_file_data(&s->file[t->file], t->index, dst);
 }
 
+int source_verify(struct source *s)
+{
+    const char *format;
+    int i, r = 0;
+
+    if (s->is_ckpt)
+        return ckpt_verify_data(&s->ckpt);
+    for (i = 0; i < s->n_files && r == 0; i++) {
+        format = frame_meta(&s->file[i].f, "format");
+        if (format && strcmp(format, CKPT_FORMAT) == 0)
+            r = ckpt_verify_file(&s->file[i]);
+    }
+    return r;
+}
+
 int source_find(const struct source *s, const char *name)
 {
     int i;

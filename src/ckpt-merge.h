@@ -46,6 +46,9 @@ int source_open(struct source *s, char **operand, int n) MUST_CHECK;
  * there is one; a "module." before all names goes. ERR_DATA if there is none. */
 int source_model(struct source *s, bool ema) MUST_CHECK;
 int source_read(struct source *s, int i, void *dst) MUST_CHECK;
+/* Compare the check sums of a checkpoint or of its rank files: before anything
+ * is made of it. ERR_DATA. */
+int source_verify(struct source *s) MUST_CHECK;
 /* Index of a name, or -1. */
 int source_find(const struct source *s, const char *name);
 void source_close(struct source *s);

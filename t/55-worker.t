@@ -32,6 +32,19 @@ is $? 0 "started once more: nothing to do"
 like "$(cat cut.err)" 'already complete: 8 steps$' "and says so"
 is "$(jq -s 'map(select(.phase == "train")) | map(.attempt) | unique | length' cut/metrics.jsonl)" 3 "three attempts in the log"
 
+
+# one byte of the newest checkpoint is another one
+worker_run rot --max-steps 1
+file=$(echo rot/ckpt/step-*1/rank-*)
+printf 'x' | dd of="$file" bs=1 seek=$(($(wc -c < "$file") - 7)) conv=notrunc 2> dd.err
+run rot
+is $? 65 "a changed byte in the checkpoint"
+like "$(cat rot.err)" "^accel-worker: $file: CRC-32: expected" "says so"
+feed none > rot.sft 2> rot.feed
+"$BIN/accel-worker" predict -q -c "$CONFIG" -w "${file%/*}" < rot.sft > out 2> err
+is $? 65 "no predictions with it"
+like "$(cat err)" "^accel-worker: $file: CRC-32: expected" "for the same reason"
+
 worker_run saves --save-every 2it --keep 0
 is "$(checkpoints saves)" "step-000000002 step-000000004 step-000000006 step-000000008 " "a checkpoint every 2 steps"
 equal straight saves "saving changes nothing"

@@ -185,6 +185,15 @@ f=bad/ckpt/step-000000016/rank-00000-of-00001.safetensors
 fresh_copy
 printf 'x' | dd of=$f bs=1 seek=4100 conv=notrunc 2>dd.err
 damaged 'a changed byte' 'CRC-32'
+for how in '-o x bad' "-o x $f" 'average -o x bad' 'cast -o x bad' \
+    'reshard -o sharded bad' 'convert -o x bad'; do
+    # shellcheck disable=SC2086
+    expect_status 65 "a changed byte: ${how% -o*}" "$C" $how
+    like "$(cat err)" "^ckpt-merge: $f: CRC-32" 'says so'
+done
+expect_status 65 'a changed byte: average, the second' "$C" average -o x one bad
+[ ! -e x ] && [ ! -e sharded ]
+ok $? 'nothing is made of it'
 fresh_copy
 head -c 4200 "one${f#bad}" >$f
 damaged 'a short file' 'truncated'

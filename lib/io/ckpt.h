@@ -135,8 +135,11 @@ int ckpt_find(const struct ckpt *c, const char *name);
 const struct tensor *ckpt_tensor(const struct ckpt *c, int i);
 int ckpt_read(struct ckpt *c, int i, void *dst) MUST_CHECK;
 void ckpt_close(struct ckpt *c);
-/* Read every byte and compare the CRC-32 of each file; ERR_DATA names it. */
+/* Read every byte and compare the CRC-32 of each file; ERR_DATA names it. Who
+ * goes on from a checkpoint, or makes something of it, does this first. */
 int ckpt_verify_data(struct ckpt *c) MUST_CHECK;
+/* The same of one rank file. */
+int ckpt_verify_file(struct frame_file *file) MUST_CHECK;
 /* state.json alone, without opening tensors (for readers of the position). */
 int ckpt_read_state(const char *path, struct ckpt_state *s) MUST_CHECK;
 

@@ -308,31 +308,36 @@ int ckpt_read(struct ckpt *c, int i, void *dst)
                            dst);
 }
 
-int ckpt_verify_data(struct ckpt *c)
+int ckpt_verify_file(struct frame_file *file)
 {
-    const struct frame *f;
-    const char *want;
-    uint32_t crc;
+    const struct frame *f = &file->f;
+    const char *want = frame_meta(f, "crc32");
+    uint32_t crc = 0;
     char hex[16];
     void *data;
-    int i, k, r = 0;
+    int k, r = 0;
 
-    for (i = 0; i < c->n_files && r == 0; i++) {
-        f = &c->file[i].f;
-        want = frame_meta(f, "crc32");
-        for (k = 0, crc = 0; k < f->n_tensors && r == 0; k++) {
-            size_t n = tensor_bytes(&f->tensor[k].t);
+    for (k = 0; k < f->n_tensors && r == 0; k++) {
+        size_t n = tensor_bytes(&f->tensor[k].t);
 
-            data = xmalloc(n + 1);
-            r = frame_file_data(&c->file[i], k, data);
-            if (r == 0)
-                crc = digest_crc32(crc, data, n);
-            free(data);
-        }
-        snprintf(hex, sizeof hex, "%08x", crc);
-        if (r == 0 && (!want || strcmp(want, hex) != 0))
-            r = err_set(ERR_DATA, "%s: CRC-32: expected %s, got %s",
-                        c->file[i].path, want ? want : "one", hex);
+        data = xmalloc(n + 1);
+        r = frame_file_data(file, k, data);
+        if (r == 0)
+            crc = digest_crc32(crc, data, n);
+        free(data);
     }
+    snprintf(hex, sizeof hex, "%08x", crc);
+    if (r == 0 && (!want || strcmp(want, hex) != 0))
+        r = err_set(ERR_DATA, "%s: CRC-32: expected %s, got %s", file->path,
+                    want ? want : "one", hex);
+    return r;
+}
+
+int ckpt_verify_data(struct ckpt *c)
+{
+    int i, r = 0;
+
+    for (i = 0; i < c->n_files && r == 0; i++)
+        r = ckpt_verify_file(&c->file[i]);
     return r;
 }

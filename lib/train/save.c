@@ -322,6 +322,8 @@ int save_restore(struct ckpt *c, const struct save *s)
         r = err_set(ERR_DATA, "%s: %d tensors, but the model's state has %d",
                     c->path, c->n_tensors, it.n);
     if (r == 0)
+        r = ckpt_verify_data(c);
+    if (r == 0)
         r = restore_part(c, s, &it, PART_STATE, NULL);
     if (r == 0)
         r = restore_part(c, s, &it, PART_MOMENTUM, s->optim->m);
@@ -428,10 +430,12 @@ static int load_ckpt(const char *path, struct params *ps)
         if (ckpt_is_model(w.c.tensor[i].name))
             w.index[w.n++] = i;
     s.n = w.n;
-    r = params_load(ps, &s);
+    r = ckpt_verify_data(&w.c);
+    if (r == 0)
+        r = params_load(ps, &s) < 0 ? err_wrap("%s", path) : 0;
     free(w.index);
     ckpt_close(&w.c);
-    return r < 0 ? err_wrap("%s", path) : 0;
+    return r;
 }
 
 int save_load_model(const char *path, struct params *ps)
