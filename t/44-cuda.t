@@ -78,6 +78,25 @@ equal ours again "twice the same bits"
 run half SOLVER.PRECISION fp16
 is $? 0 "in fp16"
 unlike "$(cat half.err)" 'level C' "with all forms of level C"
+for mode in nofallback onlyfallback; do
+    FAKECUDNN=$mode run $mode SOLVER.PRECISION fp16
+    equal half $mode "heuristics that fail, $mode"
+done
+FAKECUDNN=nomodes expect_status 69 "all of them" "$BIN/accel-worker" bench -q -n 1 -e cuda \
+    --engine-dir "$host" MODEL.CLASSES 4 MODEL.WIDTH 8 INPUT.SIZE 32 SOLVER.BATCH 4
+like "$(cat err)" 'cuDNN: heuristics: refused: no heuristics today' "says so"
+FAKECUDNN=none expect_status 69 "no engine at all" "$BIN/accel-worker" bench -q -n 1 -e cuda \
+    --engine-dir "$host" MODEL.CLASSES 4 MODEL.WIDTH 8 INPUT.SIZE 32 SOLVER.BATCH 4
+like "$(cat err)" 'cuDNN: no engine of 0 proposed fits' "says so"
+
+# ---- pictures with zeros behind their channels
+for precision in fp16 bf16; do
+    "$BIN/accel-worker" bench -q -n 1 --warm 0 -e cuda --engine-dir "$host" --trace trace MODEL.CLASSES 4 \
+        MODEL.WIDTH 8 INPUT.SIZE 32 SOLVER.BATCH 4 SOLVER.PRECISION $precision > /dev/null
+    is "$(grep -c "conv .*pitch" trace)" 2 "$precision: the stem, forward and wgrad"
+done
+FAKECUDNN=scalar run dense SOLVER.PRECISION fp16
+equal half dense "without them"
 
 # ---- level C is level B in other pieces
 graphs=$BIN/t/40-graph.t

@@ -34,7 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ENGINE_ABI 5
+#define ENGINE_ABI 6
 
 struct engine; /* an open device */
 
@@ -111,7 +111,14 @@ struct conv_desc {
     int64_t n, h, w, c; /* x [n,h,w,c] */
     int64_t k, r, s;    /* weights [k,r,s,c] */
     int stride, pad;    /* same in both directions */
+    int64_t pitch; /* FORWARD, WGRAD without prologue: x is [n,h,w,pitch], zero
+                      from channel c on; 0: dense */
 };
+/* Elements from one pixel of x to the next. */
+static inline int64_t conv_pitch(const struct conv_desc *d)
+{
+    return d->pitch ? d->pitch : d->c;
+}
 /* Height and width of the output: (h + 2*pad - r)/stride + 1. */
 int64_t conv_p(const struct conv_desc *d);
 int64_t conv_q(const struct conv_desc *d);
@@ -124,7 +131,7 @@ static inline bool conv_same(const struct conv_desc *a,
            a->out == b->out && a->param == b->param && a->n == b->n &&
            a->h == b->h && a->w == b->w && a->c == b->c && a->k == b->k &&
            a->r == b->r && a->s == b->s && a->stride == b->stride &&
-           a->pad == b->pad;
+           a->pad == b->pad && conv_pitch(a) == conv_pitch(b);
 }
 /* Multiply-adds of one run. */
 double conv_macs(const struct conv_desc *d);

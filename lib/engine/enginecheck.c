@@ -226,11 +226,16 @@ static void desc(struct call *c, const struct conv_desc *d, int64_t size[4])
     call_dim(c, "s", d->s, 1);
     call_dim(c, "stride", d->stride, 1);
     call_dim(c, "pad", d->pad, 0);
+    if (d->pitch) {
+        call_dim(c, "pitch", d->pitch, d->c);
+        if (d->kind == CONV_DGRAD || d->pro != PRO_NONE)
+            call_refuse(c, ERR_INTERNAL, "pitch: no such form");
+    }
     p = call_windows(c, "h", d->h, high);
     q = call_windows(c, "w", d->w, across);
-    size[0] = call_times(c, d->n, d->h, d->w, d->c); /* x */
-    size[1] = call_times(c, d->n, p, q, d->k);       /* y */
-    size[2] = call_times(c, d->k, d->r, d->s, d->c); /* weights */
+    size[0] = call_times(c, d->n, d->h, d->w, conv_pitch(d)); /* x */
+    size[1] = call_times(c, d->n, p, q, d->k);                /* y */
+    size[2] = call_times(c, d->k, d->r, d->s, d->c);          /* weights */
     call_times(c, size[1], d->r, d->s, d->c);
 }
 

@@ -64,6 +64,8 @@ struct conv_desc fused_desc(const struct plan *p, const struct step *s,
         d.pro = PRO_SBR;
     if (s->stats_of[0] >= 0 && kind == CONV_FORWARD)
         d.epi = EPI_STATS;
+    if (x->pitch != x->s.c && kind != CONV_DGRAD)
+        d.pitch = x->pitch;
     return d;
 }
 

@@ -15,7 +15,7 @@
 
 size_t val_bytes(const struct val *v)
 {
-    return (size_t)shape_count(v->s) * dtype_size(v->dt);
+    return (size_t)(shape_rows(v->s) * v->pitch) * dtype_size(v->dt);
 }
 
 int lower_buf(struct plan *p, size_t bytes)
@@ -224,6 +224,7 @@ static int shapes(struct plan *p)
         if (op_shape(g, i, &p->key, in, &v->s) < 0)
             return -1;
         v->dt = precision_of(g->node[i].op, p->key.compute, p->pt);
+        v->pitch = v->s.c;
         v->buf = v->grad[0] = v->grad[1] = BUF_NONE;
     }
     return 0;
@@ -248,6 +249,48 @@ static void count_readers(struct plan *p)
         p->val[g->output[i]].readers++;
     for (i = 0; i < g->n; i++)
         p->val[i].left = p->val[i].readers;
+}
+
+/* Can all that is to be computed from pictures v be so, if a pixel has that many
+ * elements, of which those behind the channels are zero? */
+static bool pitch_serves(struct plan *p, int v, int64_t pitch)
+{
+    const struct graph *g = p->g;
+    struct conv_desc d;
+    int i, readers = 0;
+
+    p->val[v].pitch = pitch;
+    for (i = 0; i < p->n_steps; i++) {
+        const struct step *s = &p->step[i];
+        const struct node *nd = &g->node[s->node];
+
+        if (nd->op != OP_CONV || nd->in[0] != v)
+            continue;
+        readers++;
+        d = fused_desc(p, s, CONV_FORWARD);
+        if (!engine_conv_available(p->e, &d))
+            return false;
+        d = fused_desc(p, s, CONV_WGRAD);
+        if (p->key.train && !engine_conv_available(p->e, &d))
+            return false;
+    }
+    return readers > 0 && readers == p->val[v].readers;
+}
+
+/* Three channels are no number for matrix units: gpu-engine 2.4, rule 6. */
+static void choose_pitch(struct plan *p)
+{
+    int i;
+
+    for (i = 0; i < p->g->n && !p->g->unfused; i++) {
+        int64_t c = p->val[i].s.c, pitch = 4;
+
+        if (p->g->node[i].op != OP_IMAGE || c >= 4)
+            continue;
+        while (pitch <= 8 && !pitch_serves(p, i, pitch))
+            pitch *= 2;
+        p->val[i].pitch = pitch <= 8 ? pitch : c;
+    }
 }
 
 struct step *lower_maker(const struct plan *p, int v)
@@ -319,7 +362,8 @@ static int forward_source(struct plan *p, struct step *s)
     lower_ref(p, i, &i->u.image.x, input);
     lower_ref(p, i, &i->u.image.y, y);
     i->u.image.rows = shape_rows(v->s);
-    i->u.image.c = i->u.image.cy = (int)v->s.c;
+    i->u.image.c = (int)v->s.c;
+    i->u.image.cy = (int)v->pitch;
     i->u.image.dt = v->dt;
     for (k = 0; k < 4; k++) {
         i->u.image.mul[k] = nd->mul[k];
@@ -593,6 +637,7 @@ int plan_lower(struct plan *p)
         if (g->node[p->step[i].node].op == OP_NORM)
             norm_vectors(p, &p->step[i]);
     fused_choose(p);
+    choose_pitch(p);
     recompute_choose(p);
     for (i = 0; i < p->n_steps; i++) {
         j = p->n_ins;

@@ -148,10 +148,11 @@ struct step {
 struct val {
     struct shape s;
     enum dtype dt;
-    int buf;     /* BUF_NONE: inside a step */
-    int readers; /* steps that read it; being an output counts as one */
-    int left;    /* of these, the ones to come while lowering */
-    int grad[2]; /* contributions */
+    int buf;       /* BUF_NONE: inside a step */
+    int64_t pitch; /* elements of a pixel; more than channels: zeros */
+    int readers;   /* steps that read it; being an output counts as one */
+    int left;      /* of these, the ones to come while lowering */
+    int grad[2];   /* contributions */
     int n_grad;
     int owed; /* steps whose contributions are to come while going backward */
 };

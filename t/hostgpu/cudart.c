@@ -8,17 +8,24 @@
  *
  * HOSTGPU names what is to be met: nodriver, olddriver, nogpu, oldgpu (sm 70),
  * turing (sm 75), nomemory. Without it there is a card of sm 90, or HOSTGPU_GPUS.
+ *
+ * HOSTGPU_FAIL=CALL:N:ERROR[:FILE] lets the Nth call of that name answer so; with a
+ * FILE only if there is none yet, and makes it. "launch" is a kernel's. An error
+ * after which a card has lost the program's memory stays: every later call answers
+ * the same. HOSTGPU_PEAK names a file for the most bytes that were in use.
  */
 /* What others call, in spite of the flags. */
 #pragma GCC visibility push(default)
 #include <cuda_runtime_api.h>
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #define RANGE ((size_t)8 << 30)
 #define LINE 256
@@ -37,8 +44,60 @@ static cudaError_t answer(cudaError_t e)
     return e;
 }
 
+/* ---- errors that are asked for */
+
+static cudaError_t lost; /* for good */
+
+/* Does an error take the device from the program? */
+static bool lasting(cudaError_t e)
+{
+    return e == cudaErrorECCUncorrectable || e == cudaErrorUnknown ||
+           (e >= cudaErrorIllegalAddress && e <= cudaErrorLaunchFailure);
+}
+
+static bool first_time(const char *path)
+{
+    int fd =
+        path ? open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600) : -1;
+
+    if (fd >= 0)
+        close(fd);
+    return !path[0] || fd >= 0;
+}
+
+int hostgpu_fails(const char *call);
+
+/* What this call is to answer. */
+int hostgpu_fails(const char *call)
+{
+    static char name[60], path[300];
+    static long left, error;
+    const char *e = getenv("HOSTGPU_FAIL");
+
+    if (lost || !e)
+        return (int)lost;
+    if (!name[0] &&
+        sscanf(e, "%59[^:]:%ld:%ld:%299s", name, &left, &error, path) < 3)
+        abort();
+    if (strcmp(call, name) != 0 || --left != 0 || !first_time(path))
+        return 0;
+    if (lasting((cudaError_t)error))
+        lost = (cudaError_t)error;
+    return (int)error;
+}
+
+/* At the beginning of every call. */
+#define MAY_FAIL                                                               \
+    do {                                                                       \
+        cudaError_t fails = (cudaError_t)hostgpu_fails(__func__);              \
+                                                                               \
+        if (fails != cudaSuccess)                                              \
+            return answer(fails);                                              \
+    } while (0)
+
 static struct {
     char *base;
+    size_t held, peak;
     size_t used; /* accessible, a whole number of pages */
     int depth;
     bool guard;
@@ -84,6 +143,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
     size_t at = 0, end;
     int i, j;
 
+    MAY_FAIL;
     if (!memory.base) {
         memory.guard = getenv("HOSTGPU_GUARD") != NULL;
         memory.base =
@@ -106,6 +166,9 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
     if (end > memory.used)
         memory.used = end;
     *p = memory.base + at;
+    memory.held += bytes - LINE;
+    if (memory.held > memory.peak)
+        memory.peak = memory.held;
     hostgpu_enter();
     memset(*p, 255, bytes < POISON ? bytes : POISON);
     hostgpu_leave();
@@ -116,12 +179,14 @@ cudaError_t cudaFree(void *p)
 {
     int i;
 
+    MAY_FAIL;
     for (i = 0; i < memory.n; i++)
         if (memory.base + memory.block[i].at == (char *)p)
             break;
     if (i == memory.n)
         return answer(p ? cudaErrorInvalidValue : cudaSuccess);
     memory.n--;
+    memory.held -= memory.block[i].bytes - LINE;
     for (; i < memory.n; i++)
         memory.block[i] = memory.block[i + 1];
     return cudaSuccess;
@@ -129,9 +194,21 @@ cudaError_t cudaFree(void *p)
 
 cudaError_t cudaMemGetInfo(size_t *left, size_t *all)
 {
+    MAY_FAIL;
     *left = RANGE - memory.used;
     *all = RANGE;
     return cudaSuccess;
+}
+
+__attribute__((destructor)) static void tell_peak(void)
+{
+    const char *path = getenv("HOSTGPU_PEAK");
+    FILE *f = path && memory.peak > 0 ? fopen(path, "we") : NULL;
+
+    if (!f)
+        return;
+    fprintf(f, "%zu\n", memory.peak);
+    fclose(f);
 }
 
 static struct {
@@ -143,6 +220,7 @@ cudaError_t cudaMallocHost(void **p, size_t bytes)
 {
     int i;
 
+    MAY_FAIL;
     for (i = 0; i < PINS && pins[i].p; i++)
         ;
     if (i == PINS)
@@ -218,6 +296,7 @@ static int device_now;
 
 cudaError_t cudaSetDevice(int device)
 {
+    MAY_FAIL;
     if (device < 0 || device >= devices())
         return answer(cudaErrorInvalidDevice);
     device_now = device;
@@ -226,12 +305,14 @@ cudaError_t cudaSetDevice(int device)
 
 cudaError_t cudaGetDevice(int *device)
 {
+    MAY_FAIL;
     *device = device_now;
     return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
 {
+    MAY_FAIL;
     memset(p, 0, sizeof *p);
     p->uuid.bytes[0] = (char)(device + 1);
     snprintf(p->name, sizeof p->name, "the host itself");
@@ -242,6 +323,7 @@ cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int device)
 {
     int sm = met("oldgpu") ? 70 : met("turing") ? 75 : 90;
 
+    MAY_FAIL;
     (void)device;
     *v = a == cudaDevAttrComputeCapabilityMajor   ? sm / 10
          : a == cudaDevAttrComputeCapabilityMinor ? sm % 10
@@ -251,7 +333,20 @@ cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int device)
 
 const char *cudaGetErrorString(cudaError_t e)
 {
-    return e == cudaErrorInvalidValue ? "invalid argument" : "an error";
+    switch (e) {
+    case cudaErrorInvalidValue:
+        return "invalid argument";
+    case cudaErrorMemoryAllocation:
+        return "out of memory";
+    case cudaErrorECCUncorrectable:
+        return "uncorrectable ECC error encountered";
+    case cudaErrorIllegalAddress:
+        return "an illegal memory access was encountered";
+    case cudaErrorLaunchFailure:
+        return "unspecified launch failure";
+    default:
+        return "an error";
+    }
 }
 
 cudaError_t cudaGetLastError(void)
@@ -266,7 +361,9 @@ int hostgpu_last_error(void);
 
 int hostgpu_last_error(void)
 {
-    return (int)cudaGetLastError();
+    int e = hostgpu_fails("launch"), was = (int)cudaGetLastError();
+
+    return e ? e : was;
 }
 
 /* ---- streams
@@ -396,6 +493,7 @@ void hostgpu_drain(void)
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
 {
+    MAY_FAIL;
     (void)flags;
     *s = calloc(1, sizeof **s);
     (*s)->lazy = (first_stream != NULL) != (getenv("HOSTGPU_LATE") != NULL);
@@ -430,12 +528,14 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
+    MAY_FAIL;
     settle(s);
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t s)
 {
+    MAY_FAIL;
     progress(s);
     return answer(s->head ? cudaErrorNotReady : cudaSuccess);
 }
@@ -445,6 +545,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
     struct item i = {
         .kind = WAIT, .event = e, .number = e->recorded, .stream = e->stream};
 
+    MAY_FAIL;
     (void)flags;
     append(s, &i);
     return cudaSuccess;
@@ -452,6 +553,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags)
 {
+    MAY_FAIL;
     (void)flags;
     *e = calloc(1, sizeof **e);
     return cudaSuccess;
@@ -469,6 +571,7 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
     struct item i = {.kind = RECORD, .event = e, .number = ++e->recorded};
 
+    MAY_FAIL;
     e->stream = s;
     append(s, &i);
     return cudaSuccess;
@@ -476,6 +579,7 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 
 cudaError_t cudaEventQuery(cudaEvent_t e)
 {
+    MAY_FAIL;
     if (e->done < e->recorded)
         progress(e->stream);
     return answer(e->done < e->recorded ? cudaErrorNotReady : cudaSuccess);
@@ -485,6 +589,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
     static const struct timespec pause = {0, 50000};
 
+    MAY_FAIL;
     while (cudaEventQuery(e) == cudaErrorNotReady)
         nanosleep(&pause, NULL);
     return cudaSuccess;
@@ -531,6 +636,7 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n,
     bool from = kind != cudaMemcpyHostToDevice;
     struct copy c = {.dst = dst, .src = src, .n = n};
 
+    MAY_FAIL;
     if ((to && !inside(dst, n)) || (from && !inside(src, n)))
         return answer(cudaErrorInvalidValue);
     if (!from && !pinned(src) && !hostgpu_ready(s)) {
@@ -547,6 +653,7 @@ cudaError_t cudaMemsetAsync(void *dst, int byte, size_t n, cudaStream_t s)
 {
     struct copy c = {.dst = dst, .n = n, .byte = byte};
 
+    MAY_FAIL;
     if (!inside(dst, n))
         return answer(cudaErrorInvalidValue);
     copy_on(s, &c);

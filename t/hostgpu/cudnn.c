@@ -7,7 +7,9 @@
  * anybody has, and one that works, with a workspace that it spoils.
  *
  * FAKECUDNN: none: it proposes nothing; plain: only for graphs of one operation;
- * onenorm: not for graphs with the sums of two norms.
+ * onenorm: not for graphs with the sums of two norms; scalar: no engine has matrix
+ * units; nofallback, nomodes: modes of the heuristics fail, this one
+ * or all; onlyfallback: this one alone proposes.
  */
 #include "tensor/dtype.h"
 
@@ -33,7 +35,8 @@ struct attribute {
 struct descriptor {
     cudnnBackendDescriptorType_t type;
     bool finalized;
-    int engine; /* of engines and their configurations */
+    int engine;  /* of engines and their configurations */
+    bool matrix; /* and do they multiply halves in matrix units? */
     int n;
     struct attribute a[ATTRIBUTES];
 };
@@ -41,6 +44,7 @@ struct descriptor {
 void hostgpu_enter(void);
 void hostgpu_leave(void);
 void hostgpu_drain(void); /* all of the first stream is done */
+int hostgpu_fails(const char *call);
 
 static const char *last = "";
 
@@ -103,6 +107,13 @@ cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t d)
         free(d);
     }
     return CUDNN_STATUS_SUCCESS;
+}
+
+static bool met(const char *what)
+{
+    const char *e = getenv("FAKECUDNN");
+
+    return e && strcmp(e, what) == 0;
 }
 
 static size_t size_of(cudnnBackendAttributeType_t t)
@@ -213,6 +224,14 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t desc)
         return no(CUDNN_STATUS_NOT_SUPPORTED, "no such graph");
     if (d->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)
         d->engine = of(d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->engine;
+    if (d->type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR && met("nomodes"))
+        return no(CUDNN_STATUS_NOT_SUPPORTED, "no heuristics today");
+    if (d->type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR &&
+        *(const int *)get(d, CUDNN_ATTR_ENGINEHEUR_MODE, 1) ==
+            (met("onlyfallback") ? CUDNN_HEUR_MODE_A
+                                 : CUDNN_HEUR_MODE_FALLBACK) &&
+        (met("nofallback") || met("onlyfallback")))
+        return no(CUDNN_STATUS_NOT_SUPPORTED, "no such mode");
     d->finalized = true;
     return CUDNN_STATUS_SUCCESS;
 }
@@ -221,15 +240,43 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t desc)
 
 static bool serves(const struct descriptor *graph)
 {
-    const char *e = getenv("FAKECUDNN");
-
-    if (!e)
-        return true;
-    if (strcmp(e, "plain") == 0)
+    if (met("plain"))
         return find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS)->n == 1;
-    if (strcmp(e, "onenorm") == 0)
+    if (met("onenorm"))
         return count_ops(graph,
                          CUDNN_BACKEND_OPERATION_BN_BWD_WEIGHTS_DESCRIPTOR) < 2;
+    return !met("none");
+}
+
+static const cudnnBackendAttributeName_t conv_parts[3][4] = {
+    {CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y},
+    {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY},
+    {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY}};
+
+/* Is the convolution of this graph one of halves? */
+static bool of_halves(const struct descriptor *graph)
+{
+    const struct attribute *ops = find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
+    const struct descriptor *op;
+    int i, kind;
+
+    for (i = 0; i < ops->n; i++) {
+        memcpy(&op, &ops->v[i], sizeof op);
+        for (kind = 0; kind < 3; kind++)
+            if (find(op, conv_parts[kind][2]))
+                return *(const int *)get(of(op, conv_parts[kind][2]),
+                                         CUDNN_ATTR_TENSOR_DATA_TYPE,
+                                         1) != CUDNN_DATA_FLOAT;
+    }
     return false;
 }
 
@@ -238,13 +285,15 @@ static cudnnStatus_t results(const struct descriptor *h, int64_t max,
 {
     struct descriptor **c = out;
     int mode = *(const int *)get(h, CUDNN_ATTR_ENGINEHEUR_MODE, 1), i;
+    bool halves = of_halves(of(h, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH));
 
-    *n = mode == CUDNN_HEUR_MODE_A &&
+    *n = (mode == CUDNN_HEUR_MODE_A || met("onlyfallback")) &&
                  serves(of(h, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH))
              ? 3
              : 0;
     for (i = 0; i < *n && i < max; i++) {
         c[i]->engine = i;
+        c[i]->matrix = halves && !met("scalar");
         c[i]->n = 1;
         c[i]->a[0].name = CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH;
         c[i]->a[0].n = 1;
@@ -273,10 +322,13 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t desc,
     case CUDNN_ATTR_ENGINECFG_ENGINE:
         memcpy(&engine, out, sizeof engine);
         engine->engine = d->engine;
+        engine->matrix = d->matrix;
         return CUDNN_STATUS_SUCCESS;
     case CUDNN_ATTR_ENGINE_NUMERICAL_NOTE:
-        *n = d->engine == 0;
-        *(int *)out = CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
+        *n = (d->engine == 0) + d->matrix;
+        ((int *)out)[0] = d->matrix ? CUDNN_NUMERICAL_NOTE_TENSOR_CORE
+                                    : CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
+        ((int *)out)[1] = CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
         return CUDNN_STATUS_SUCCESS;
     case CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE:
         *n = 0;
@@ -440,19 +492,6 @@ static void products(const struct windows *g, const struct tensor4 *x,
 
 static void convolve(struct run *r, const struct descriptor *op)
 {
-    static const cudnnBackendAttributeName_t names[3][4] = {
-        {CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
-         CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
-         CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
-         CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y},
-        {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
-         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
-         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
-         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY},
-        {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
-         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
-         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
-         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY}};
     /* of the three tensors x, w, y the result */
     static const int results_at[3] = {2, 0, 1}, into[3] = {0, 1, 2};
     int kind =
@@ -461,7 +500,7 @@ static void convolve(struct run *r, const struct descriptor *op)
                 CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR
             ? 1
             : 2;
-    const struct descriptor *conv = of(op, names[kind][0]);
+    const struct descriptor *conv = of(op, conv_parts[kind][0]);
     struct tensor4 *t[3];
     struct windows g;
     int i;
@@ -469,7 +508,7 @@ static void convolve(struct run *r, const struct descriptor *op)
     memcpy(g.stride, get(conv, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, 2), 16);
     memcpy(g.pad, get(conv, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, 2), 16);
     for (i = 0; i < 3; i++)
-        t[i] = part(r, op, names[kind][i + 1], i == results_at[kind]);
+        t[i] = part(r, op, conv_parts[kind][i + 1], i == results_at[kind]);
     products(&g, t[0], t[1], t[2], into[kind]);
     round_to(t[results_at[kind]]);
 }
@@ -603,6 +642,8 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t p,
 
     if (!h || !plan || plan->engine != 2)
         return no(CUDNN_STATUS_BAD_PARAM, "not a plan that can run");
+    if (hostgpu_fails("cudnnBackendExecute"))
+        return no(CUDNN_STATUS_EXECUTION_FAILED, "a call of the runtime");
     config = of(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
     graph = of(config, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
     memcpy(&work, get(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, 1), sizeof work);

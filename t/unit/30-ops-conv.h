@@ -223,3 +223,43 @@ static bool c_conv_dgrad(struct run *r, int v)
     conv_go(r, &d, &a);
     return true;
 }
+
+/* Pictures whose pixels have zeros behind their channels, as the image kernel
+ * leaves them: forward, wgrad, wgrad adding; four elements a pixel, or eight. All
+ * values are a few 64ths, which every dtype holds. */
+static bool c_conv_pitch(struct run *r, int v)
+{
+    static const int at[] = {0, 2, 4,
+                             10}; /* of convs, three channels at most */
+    struct kern_image image = {.dt = r->dt};
+    struct conv_args a = {0};
+    struct conv_desc d;
+    int form = v / COUNT(at), i;
+
+    if (form >= 6)
+        return false;
+    conv_shape(r, at[v % COUNT(at)] + form * COUNT(convs), 6, &d, &i);
+    d.kind = form % 3 == 0 ? CONV_FORWARD : CONV_WGRAD;
+    d.pitch = form < 3 ? 4 : 8;
+    if (d.kind == CONV_WGRAD)
+        d.out = r->pt;
+    a.accumulate = form % 3 == 2;
+    if (a.accumulate)
+        a.out = inout(r, "dw", PAR, w_size(&d));
+    conv_operands(r, &d, &a);
+    image.c = (int)d.c;
+    image.cy = (int)d.pitch;
+    image.rows = d.n * d.h * d.w;
+    for (i = 0; i < 4; i++) {
+        image.mul[i] = 1.0f / 64;
+        image.add[i] = -2;
+    }
+    image.x = in_as(r, BYTE, x_size(&d), IMAGE, false);
+    image.y = array(r, image.rows * image.cy, dtype_size(r->dt));
+    a.x = image.y;
+    go(r, KERN_IMAGE, &image);
+    conv_go(r, &d, &a);
+    if (d.kind == CONV_WGRAD)
+        wgrad_in_halves(r);
+    return true;
+}

@@ -22,10 +22,10 @@ static bool c_image(struct run *r, int v)
     int64_t rc[2];
     int opt, i;
 
-    if (!shape(r, v, 7, rc, &opt))
+    if (!shape(r, v, 8, rc, &opt))
         return false;
     a.rows = rc[0] * rc[1];
-    if (opt > 2) { /* three pictures, changed as wholes */
+    if (opt > 2 && opt < 7) { /* three pictures, changed as wholes */
         a.h = rc[0];
         a.w = rc[1];
         a.rows *= 3;
@@ -36,7 +36,7 @@ static bool c_image(struct run *r, int v)
         a.erase = opt > 4 ? rectangles(r, 3, a.h, a.w) : NULL;
     }
     a.c = opt == 2 ? 1 : 3;
-    a.cy = opt == 1 || opt == 6 ? 4 : opt == 2 ? 8 : 3;
+    a.cy = opt == 1 || opt == 6 ? 4 : opt == 2 || opt == 7 ? 8 : 3;
     a.dt = r->dt;
     for (i = 0; i < 4; i++) {
         a.mul[i] = r->whole ? (float)(i + 1) : 0.017f + 0.001f * (float)i;

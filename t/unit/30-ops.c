@@ -244,6 +244,7 @@ static const struct {
     {"conv prologue", c_conv_pro, ALWAYS, true},
     {"conv forward epilogue", c_conv_forward, NOT_HALVES, true},
     {"conv dgrad epilogue", c_conv_dgrad, NOT_HALVES, true},
+    {"conv of padded pictures", c_conv_pitch, ALWAYS, true},
 };
 
 static struct engine *oracle;

@@ -127,7 +127,8 @@ int cpu_conv_available(void *dev, const struct conv_desc *d)
 {
     (void)dev;
     if ((d->dtype != DT_F32 && d->dtype != DT_BF16) || d->param != DT_F32 ||
-        (d->out != DT_F32 && d->out != d->dtype) || d->pro != PRO_NONE)
+        (d->out != DT_F32 && d->out != d->dtype) || d->pro != PRO_NONE ||
+        conv_pitch(d) != d->c)
         return 0;
     if (d->kind == CONV_WGRAD && d->out != DT_F32)
         return 0;

@@ -1,7 +1,8 @@
 /*
  * Convolutions on a device: cuDNN's plan between a cast of the weights (pack)
  * and, for their gradient, an addition in fp32. Weights in fp32 are taken as they
- * are. Whether a form of level C is there is found out by making its plan, once.
+ * are. Whether a form of level C or a pitch is there is found out by making its
+ * plan, once.
  */
 #include "engine/cuda/cuconv.h"
 
@@ -16,14 +17,14 @@ struct conv_plan {
     struct conv_desc d;
     struct cugraph graph;
     struct cuplan plan;
-    int64_t weights; /* elements */
+    int64_t weights; /* elements, with those of the pitch */
     bool gather;     /* WGRAD: the gradient goes through scratch memory */
     /* places in scratch memory; the workspace is in front */
     size_t gather_at, vectors_at, rest_at;
     char name[64];
 };
 
-/* A form of level C that was asked for, and what cuDNN said. */
+/* A form that was asked for, and what cuDNN said. */
 struct cuda_form {
     struct conv_desc d;
     bool there;
@@ -32,14 +33,12 @@ struct cuda_form {
 static struct cuplan_want wanted(const struct cuda *c,
                                  const struct conv_desc *d)
 {
-    size_t share = c->memory / 64; /* some engines for one pass take much */
+    struct cuplan_want w = cuconv_want(d, c->memory);
 
-    return (struct cuplan_want){
-        .handle = c->handle,
-        .exact = d->dtype == DT_F32 && !c->tf32,
-        .repeatable = c->deterministic,
-        .workspace =
-            cuconv_fused(d) && share > CUDA_WORKSPACE ? share : CUDA_WORKSPACE};
+    w.handle = c->handle;
+    w.exact = d->dtype == DT_F32 && !c->tf32;
+    w.repeatable = c->deterministic;
+    return w;
 }
 
 int cuda_conv_available(void *dev, const struct conv_desc *d)
@@ -52,7 +51,7 @@ int cuda_conv_available(void *dev, const struct conv_desc *d)
 
     if (!cuconv_has(d) || (d->dtype == DT_BF16 && c->capability < 80))
         return 0;
-    if (!cuconv_fused(d))
+    if (!cuconv_fused(d) && !cuconv_padded(d))
         return 1;
     for (i = 0; i < c->n_forms; i++)
         if (conv_same(&c->form[i].d, d))
@@ -86,7 +85,7 @@ static void note_needs(struct conv_plan *p, struct conv_needs *needs)
     size_t size = dtype_size(d->dtype), all = p->plan.workspace;
     bool sums = d->epi == EPI_BNSUMS1 || d->epi == EPI_BNSUMS2;
 
-    p->weights = d->k * d->r * d->s * d->c;
+    p->weights = d->k * d->r * d->s * conv_pitch(d);
     p->gather = d->kind == CONV_WGRAD;
     p->gather_at = place(&all, p->gather ? (size_t)p->weights * size : 0);
     p->vectors_at = place(&all, d->pro ? 2 * cuk_vector(d->c) * size : 0);
@@ -95,7 +94,10 @@ static void note_needs(struct conv_plan *p, struct conv_needs *needs)
     needs->packed_bytes = d->kind != CONV_WGRAD && d->dtype != DT_F32
                               ? (size_t)p->weights * size
                               : 0;
-    needs->layout = (uint64_t)d->dtype + 1; /* [k,r,s,c] for all */
+    /* [k,r,s,c] for all, or [k,r,s,pitch] */
+    needs->layout = (uint64_t)d->dtype + 1;
+    if (cuconv_padded(d))
+        needs->layout |= (uint64_t)d->pitch << 8;
 }
 
 int cuda_conv_plan(void *dev, const struct conv_desc *d,
@@ -108,6 +110,7 @@ int cuda_conv_plan(void *dev, const struct conv_desc *d,
     p->d = *d;
     if (cuconv_make(&c->lib, d, &want, &p->graph, &p->plan) < 0) {
         free(p);
+        cuda_blame(c->stream, "plan");
         return err_wrap("%lldx%lldx%lldx%lld by %lldx%lldx%lld stride %d in %s",
                         (long long)d->n, (long long)d->h, (long long)d->w,
                         (long long)d->c, (long long)d->k, (long long)d->r,
@@ -124,13 +127,18 @@ int cuda_conv_plan(void *dev, const struct conv_desc *d,
 int cuda_conv_pack(void *dev, struct conv_plan *plan, const void *weights,
                    void *packed)
 {
+    const struct conv_desc *d = &plan->d;
     struct cuda *c = dev;
     struct kern_cast cast = {.x = weights,
                              .y = packed,
                              .n = plan->weights,
                              .from = DT_F32,
-                             .to = plan->d.dtype};
+                             .to = d->dtype};
+    struct cuk_pad pad = {weights,   packed,  plan->weights, (int)conv_pitch(d),
+                          (int)d->c, d->dtype};
 
+    if (cuconv_padded(d))
+        return cuda_check((cudaError_t)cuk_pad(&c->kernels, &pad), "pack");
     return cuda_check((cudaError_t)cuk_elem(&c->kernels, KERN_CAST, &cast),
                       "pack");
 }
@@ -196,8 +204,13 @@ int cuda_conv_run(void *dev, struct conv_plan *p, const struct conv_args *a)
 {
     struct cuda *c = dev;
     void *dw = p->gather ? (char *)a->scratch + p->gather_at : NULL;
-    struct cuk_gather gather = {dw, a->out, p->weights,
-                                cuconv_wgrad_type(&p->d), a->accumulate};
+    struct cuk_gather gather = {.x = dw,
+                                .dw = a->out,
+                                .n = p->weights,
+                                .pitch = (int)conv_pitch(&p->d),
+                                .c = (int)p->d.c,
+                                .dt = cuconv_wgrad_type(&p->d),
+                                .accumulate = a->accumulate};
     struct binding b = {.n = 0};
 
     bind(&b, CUCONV_X, p->d.kind == CONV_DGRAD ? a->out : a->x);
@@ -218,7 +231,7 @@ int cuda_conv_run(void *dev, struct conv_plan *p, const struct conv_args *a)
     if (p->d.epi == EPI_BNSUMS2)
         bind_norm(&b, p, a, 1);
     if (cuplan_run(&p->plan, c->handle, b.uid, b.address, b.n, a->scratch) < 0)
-        return -1;
+        return cuda_blame(c->stream, "run");
     if (!p->gather)
         return 0;
     return cuda_check((cudaError_t)cuk_gather(&c->kernels, &gather), "gather");

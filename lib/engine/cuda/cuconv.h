@@ -3,7 +3,9 @@
  *
  * Kept apart from the device, so that the plans of any card can be made without
  * one (gpu-engine 2.2). Channels of x that are no multiple of what the engines
- * for halves take are the library's own business: it pads in its workspace.
+ * for halves take are the library's own business: it pads in its workspace. With
+ * a pitch they are not: x, the packed weights and the gradient that comes out of
+ * the plan have that many channels.
  */
 #ifndef ENGINE_CUDA_CUCONV_H
 #define ENGINE_CUDA_CUCONV_H
@@ -36,13 +38,21 @@ enum cuconv_uid {
 
 /* The dtype in which the gradient of weights comes out of a plan. */
 enum dtype cuconv_wgrad_type(const struct conv_desc *d);
+/* What a plan of it is to be like, on a card of so much memory; device, exact and
+ * repeatable are the caller's. */
+struct cuplan_want cuconv_want(const struct conv_desc *d, size_t memory);
 /* Graph (kept until the plan is released) and plan of a description. */
 int cuconv_make(const struct cudnn *lib, const struct conv_desc *d,
                 const struct cuplan_want *want, struct cugraph *g,
                 struct cuplan *plan) MUST_CHECK;
 /* Forms that are drawn here: those of level B, and in fp16 those of level C.
- * Whether there is a plan for a form of level C is cuDNN's answer. */
+ * Whether there is a plan for a form of level C, or with a pitch, is cuDNN's
+ * answer. */
 bool cuconv_has(const struct conv_desc *d);
 bool cuconv_fused(const struct conv_desc *d);
+static inline bool cuconv_padded(const struct conv_desc *d)
+{
+    return conv_pitch(d) != d->c;
+}
 
 #endif

@@ -3,6 +3,9 @@
 #include "engine/kern/index.h"
 
 #define WIDTH 8 /* channels are a multiple of it in fused forms */
+/* Workspace of a plan: as a rule; of one that is there to save it. */
+#define WORKSPACE ((size_t)256 << 20)
+#define WORKSPACE_PADDED ((size_t)32 << 20)
 
 typedef cudnnBackendDescriptor_t desc;
 
@@ -29,7 +32,26 @@ bool cuconv_has(const struct conv_desc *d)
     if (d->param != DT_F32 || d->dtype == DT_F64 ||
         d->out != (d->kind == CONV_WGRAD ? DT_F32 : d->dtype))
         return false;
+    if (cuconv_padded(d))
+        return !cuconv_fused(d) && d->dtype != DT_F32 &&
+               (d->pitch == WIDTH / 2 || d->pitch == WIDTH);
     return !cuconv_fused(d) || has_fused(d);
+}
+
+struct cuplan_want cuconv_want(const struct conv_desc *d, size_t memory)
+{
+    struct cuplan_want w = {.workspace = WORKSPACE, .limit = memory / 4};
+
+    if (cuconv_padded(d)) {
+        w.matrix = true;
+        w.workspace = WORKSPACE_PADDED;
+        w.limit = 0;
+    } else if (cuconv_fused(d)) { /* some engines for one pass take much */
+        w.limit = 0;
+        if (memory / 64 > WORKSPACE)
+            w.workspace = memory / 64;
+    }
+    return w;
 }
 
 enum dtype cuconv_wgrad_type(const struct conv_desc *d)
@@ -165,8 +187,8 @@ int cuconv_make(const struct cudnn *lib, const struct conv_desc *d,
     struct drawing p = {
         .g = g,
         .d = d,
-        .x = {d->n, d->h, d->w, d->c},
-        .w = {d->k, d->r, d->s, d->c},
+        .x = {d->n, d->h, d->w, conv_pitch(d)},
+        .w = {d->k, d->r, d->s, conv_pitch(d)},
         .y = {d->n, kern_out_size(d->h, d->r, d->stride, d->pad),
               kern_out_size(d->w, d->s, d->stride, d->pad), d->k},
         .c = {1, 1, 1, d->c},

@@ -26,7 +26,6 @@ struct cuteam;
  * before it travels. */
 #define CUDA_STAGES 4
 #define CUDA_STAGE ((size_t)4 << 20)
-#define CUDA_WORKSPACE ((size_t)256 << 20) /* of a cuDNN plan, at most */
 
 struct cuda {
     int device;
@@ -48,12 +47,16 @@ struct cuda {
     cudaStream_t in, out;   /* copies beside the queue, once there are any */
     struct cuteam *team;    /* cuteam.h, NULL: none */
     size_t memory;          /* of the card, bytes */
-    struct cuda_form *form; /* of level C, asked for so far (cuconv.c) */
+    struct cuda_form *form; /* that were asked for so far (cuconv.c) */
     int n_forms;
 };
 
-/* 0, or -1 and ERR_UNAVAILABLE "what: the runtime's words". */
+/* 0, or -1 and "what: the runtime's words". ERR_PEER: the device is lost to this
+ * process, the next may have it; ERR_SYSTEM: no memory; ERR_INTERNAL: arguments
+ * that cannot be; else ERR_UNAVAILABLE. */
 int cuda_check(cudaError_t e, const char *what) MUST_CHECK;
+/* -1 with the error that a library set, or, if the device is lost, that one. */
+int cuda_blame(cudaStream_t stream, const char *what);
 /* After an answer that something is not ready: the runtime keeps it as its last
  * error, which the next launch would be charged with. */
 void cuda_not_ready(void);

@@ -2,6 +2,7 @@
 
 #include "engine/cuda/culib.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #define LIBRARY "libcudnn.so.9"
@@ -27,12 +28,14 @@ int cudnn_open(struct cudnn *c)
 
 int cudnn_check(const struct cudnn *c, cudnnStatus_t s, const char *what)
 {
+    bool memory = s == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED ||
+                  s == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED;
     char text[400] = "";
 
     if (s == CUDNN_STATUS_SUCCESS)
         return 0;
     c->GetLastErrorString(text, sizeof text);
-    return err_set(ERR_UNAVAILABLE,
+    return err_set(memory ? ERR_SYSTEM : ERR_UNAVAILABLE,
                    "cuDNN: %s: %s: %.300s (CUDNN_LOGLEVEL_DBG=2 "
                    "CUDNN_LOGDEST_DBG=stderr tells more)",
                    what, c->GetErrorString(s), text);

@@ -259,11 +259,23 @@ void cugraph_conv(struct cugraph *g, enum conv_kind kind, int64_t stride,
 
 #define CONFIGS 64
 
+/* Why an engine is not taken, in the order of the questions (gpu-engine 2.7). */
+enum fate {
+    FITS,
+    VARIES,  /* other bits every time */
+    CUBLAS,  /* needs a library that is not here */
+    ROUNDED, /* other arithmetic than is wanted */
+    LARGE,   /* more workspace than the limit */
+    UNMADE,  /* the library proposes it and cannot make it */
+    FATES
+};
+
 /* An engine with its settings, as the heuristics propose it. */
 struct candidate {
     desc config;
     int engine;
-    bool acceptable, compiled;
+    enum fate fate;
+    bool compiled;
 };
 
 static unsigned notes(const struct cudnn *lib, desc engine,
@@ -282,21 +294,33 @@ static unsigned notes(const struct cudnn *lib, desc engine,
     return bits;
 }
 
-/* Look at what a configuration promises. */
-static void examine(const struct cudnn *lib, const struct cuplan_want *want,
-                    struct candidate *c)
+static enum fate judge(const struct cuplan_want *want, unsigned number,
+                       unsigned manner)
 {
     unsigned never = 1u << CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION |
                      1u << CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS |
                      1u << CUDNN_NUMERICAL_NOTE_FFT;
+    unsigned matrix = 1u << CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
+
+    if (want->repeatable && number >> CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC & 1)
+        return VARIES;
+    if (manner >> CUDNN_BEHAVIOR_NOTE_CUBLASLT_DEPENDENCY & 1)
+        return CUBLAS;
+    if (number & never || (want->exact && number & matrix) ||
+        (want->matrix && !(number & matrix)))
+        return ROUNDED;
+    return FITS;
+}
+
+/* Look at what a configuration promises. */
+static void examine(const struct cudnn *lib, const struct cuplan_want *want,
+                    struct candidate *c)
+{
     unsigned number, manner;
     int64_t n, index = -1;
     desc engine = NULL;
 
-    if (want->exact)
-        never |= 1u << CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
-    if (want->repeatable)
-        never |= 1u << CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
+    c->fate = UNMADE;
     if (lib->BackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR,
                                      &engine) != CUDNN_STATUS_SUCCESS)
         return;
@@ -312,37 +336,60 @@ static void examine(const struct cudnn *lib, const struct cuplan_want *want,
                        CUDNN_TYPE_BEHAVIOR_NOTE);
         c->engine = (int)index;
         c->compiled = manner >> CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION & 1;
-        c->acceptable =
-            !(number & never) &&
-            !(manner >> CUDNN_BEHAVIOR_NOTE_CUBLASLT_DEPENDENCY & 1);
+        c->fate = judge(want, number, manner);
     }
     lib->BackendDestroyDescriptor(engine);
 }
 
-/* What a mode of the heuristics proposes, behind the n that are there. */
-static int propose(struct cugraph *g, desc graph,
+/* Ask a mode of the heuristics: the configurations it gives, at most max. */
+static cudnnStatus_t ask(const struct cudnn *lib, desc graph, desc device,
+                         cudnnBackendHeurMode_t mode, int64_t max, desc *found,
+                         int64_t *n)
+{
+    desc h = NULL;
+    cudnnStatus_t s =
+        lib->BackendCreateDescriptor(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &h);
+
+    if (!s)
+        s = lib->BackendSetAttribute(h, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH,
+                                     CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &graph);
+    if (!s)
+        s = lib->BackendSetAttribute(h, CUDNN_ATTR_ENGINEHEUR_MODE,
+                                     CUDNN_TYPE_HEUR_MODE, 1, &mode);
+    if (!s && device)
+        s = lib->BackendSetAttribute(h, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP,
+                                     CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &device);
+    if (!s)
+        s = lib->BackendFinalize(h);
+    if (!s)
+        s = lib->BackendGetAttribute(h, CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                                     CUDNN_TYPE_BACKEND_DESCRIPTOR, max, n,
+                                     found);
+    if (h)
+        lib->BackendDestroyDescriptor(h);
+    return s;
+}
+
+/*
+ * What a mode of the heuristics proposes, behind those that are there. A mode
+ * that fails has no proposals; the error is set then, of the first that failed.
+ */
+static int propose(const struct cudnn *lib, desc graph,
                    const struct cuplan_want *want, cudnnBackendHeurMode_t mode,
                    struct candidate *c, int have)
 {
-    const struct cudnn *lib = g->lib;
-    desc h = make(g, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR), found[CONFIGS];
-    int64_t n = 0, i, max = CONFIGS - have;
+    desc found[CONFIGS];
+    int64_t n = 0, i, max;
+    cudnnStatus_t s;
 
-    set_desc(g, h, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
-    set(g, h, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
-    if (want->device)
-        set_desc(g, h, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, want->device);
-    finalize(g, h, "heuristics");
-    if (g->failed)
-        return have;
-    for (i = 0; i < max; i++)
+    for (max = 0; max < CONFIGS - have; max++)
         if (lib->BackendCreateDescriptor(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR,
-                                         &found[i]) != CUDNN_STATUS_SUCCESS)
+                                         &found[max]) != CUDNN_STATUS_SUCCESS)
             break;
-    max = i;
-    if (lib->BackendGetAttribute(h, CUDNN_ATTR_ENGINEHEUR_RESULTS,
-                                 CUDNN_TYPE_BACKEND_DESCRIPTOR, max, &n,
-                                 found) != CUDNN_STATUS_SUCCESS)
+    s = ask(lib, graph, want->device, mode, max, found, &n);
+    if (s)
+        n = 0;
+    if (err_code() == ERR_NONE && cudnn_check(lib, s, "heuristics") < 0)
         n = 0;
     for (i = 0; i < max; i++) {
         if (i >= n) {
@@ -356,9 +403,9 @@ static int propose(struct cugraph *g, desc graph,
     return have;
 }
 
-/* Make this one's plan; -1 if it cannot be or takes too much. */
-static int try_plan(const struct cudnn *lib, const struct cuplan_want *want,
-                    const struct candidate *c, struct cuplan *plan)
+/* Make this one's plan; it may take too much. -1: it cannot be made. */
+static int make_plan(const struct cudnn *lib, const struct cuplan_want *want,
+                     const struct candidate *c, struct cuplan *plan)
 {
     int64_t n, bytes = 0;
     desc p = NULL, config = c->config, device = want->device;
@@ -381,47 +428,98 @@ static int try_plan(const struct cudnn *lib, const struct cuplan_want *want,
         s = lib->BackendGetAttribute(p,
                                      CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
                                      CUDNN_TYPE_INT64, 1, &n, &bytes);
-    if (!s && bytes >= 0 && (uint64_t)bytes <= want->workspace) {
-        plan->plan = p;
-        plan->workspace = (size_t)bytes;
-        plan->engine = c->engine;
-        plan->compiled = c->compiled;
-        return 0;
+    if (s || bytes < 0) {
+        if (p)
+            lib->BackendDestroyDescriptor(p);
+        return -1;
     }
-    if (p)
-        lib->BackendDestroyDescriptor(p);
-    return -1;
+    plan->plan = p;
+    plan->workspace = (size_t)bytes;
+    plan->engine = c->engine;
+    plan->compiled = c->compiled;
+    return 0;
 }
 
+/* Take this one if its workspace is within the cap; or let its fate be known,
+ * and the smallest plan that is larger. */
+static bool take(const struct cudnn *lib, const struct cuplan_want *want,
+                 struct candidate *c, struct cuplan *plan,
+                 struct cuplan *smallest)
+{
+    struct cuplan p = *plan;
+
+    if (make_plan(lib, want, c, &p) < 0) {
+        c->fate = UNMADE;
+        return false;
+    }
+    if (p.workspace <= want->workspace) {
+        *plan = p;
+        return true;
+    }
+    c->fate = LARGE;
+    if (p.workspace <= want->limit &&
+        (!smallest->plan || p.workspace < smallest->workspace)) {
+        if (smallest->plan)
+            lib->BackendDestroyDescriptor(smallest->plan);
+        *smallest = p;
+        smallest->config = c->config;
+    } else {
+        lib->BackendDestroyDescriptor(p.plan);
+    }
+    return false;
+}
+
+/* Nothing fits: what became of those that were proposed. */
+static int none_fits(const struct cuplan_want *want, const struct candidate *c,
+                     int n)
+{
+    int count[FATES] = {0}, i;
+
+    if (n == 0 && err_code() != ERR_NONE)
+        return -1; /* the heuristics failed, and said so */
+    for (i = 0; i < n; i++)
+        count[c[i].fate]++;
+    return err_set(
+        ERR_UNAVAILABLE,
+        "cuDNN: no engine of %d proposed fits: %d are not repeatable, %d need "
+        "cuBLASLt, %d compute otherwise, %d want more than %zu MB of "
+        "workspace, %d cannot be made",
+        n, count[VARIES], count[CUBLAS], count[ROUNDED], count[LARGE],
+        (want->limit > want->workspace ? want->limit : want->workspace) >> 20,
+        count[UNMADE]);
+}
+
+/* Those that are there compiled first. */
 static int choose(struct cugraph *g, desc graph, const struct cuplan_want *want,
                   struct cuplan *plan)
 {
     struct candidate c[CONFIGS];
-    int n, i, pass, chosen = -1;
+    struct cuplan smallest = {.plan = NULL};
+    int n, i, pass, r = 0;
 
-    n = propose(g, graph, want, CUDNN_HEUR_MODE_A, c, 0);
-    n = propose(g, graph, want, CUDNN_HEUR_MODE_FALLBACK, c, n);
+    err_clear();
+    n = propose(g->lib, graph, want, CUDNN_HEUR_MODE_A, c, 0);
+    n = propose(g->lib, graph, want, CUDNN_HEUR_MODE_FALLBACK, c, n);
     for (i = 0; i < n; i++)
-        plan->candidates += c[i].acceptable;
-    for (pass = 0; pass < 2 && chosen < 0; pass++)
-        for (i = 0; i < n && chosen < 0; i++)
-            if (c[i].acceptable && c[i].compiled == (pass == 1) &&
-                try_plan(g->lib, want, &c[i], plan) == 0)
-                chosen = i;
-    for (i = 0; i < n; i++) {
-        if (i == chosen)
-            plan->config = c[i].config; /* the plan refers to it */
-        else
+        plan->candidates += c[i].fate == FITS;
+    smallest = *plan;
+    for (pass = 0; pass < 2 && !plan->plan; pass++)
+        for (i = 0; i < n && !plan->plan; i++)
+            if (c[i].fate == FITS && c[i].compiled == (pass == 1) &&
+                take(g->lib, want, &c[i], plan, &smallest))
+                plan->config = c[i].config; /* the plan refers to it */
+    if (plan->plan && smallest.plan)
+        g->lib->BackendDestroyDescriptor(smallest.plan);
+    else if (smallest.plan)
+        *plan = smallest;
+    if (!plan->plan)
+        r = none_fits(want, c, n);
+    else
+        err_clear();
+    for (i = 0; i < n; i++)
+        if (c[i].config != plan->config)
             g->lib->BackendDestroyDescriptor(c[i].config);
-    }
-    if (g->failed)
-        return -1;
-    if (chosen < 0)
-        return err_set(ERR_UNAVAILABLE,
-                       "cuDNN: %d engines proposed, %d acceptable, none within "
-                       "%zu MB of workspace",
-                       n, plan->candidates, want->workspace >> 20);
-    return 0;
+    return r;
 }
 
 int cugraph_plan(struct cugraph *g, const struct cuplan_want *want,

@@ -5,7 +5,8 @@
  * first thing that goes wrong stays, so calls need no check until cugraph_plan.
  * A plan comes from cuDNN's heuristics: the first engine that is deterministic,
  * keeps the wanted arithmetic and the cap on workspace, and is there compiled; if
- * there is none, one that cuDNN compiles now. No GPU is needed where a
+ * there is none, one that cuDNN compiles now; at last the one whose workspace is
+ * least over the cap. A mode of the heuristics that fails proposes nothing. No GPU is needed where a
  * description of one is given instead of a handle (gpu-engine 2.2).
  *
  *	struct cugraph g;
@@ -43,7 +44,9 @@ struct cuplan_want {
     cudnnBackendDescriptor_t device; /* of a description */
     bool exact;                      /* fp32 as it is: no TF32 */
     bool repeatable;                 /* only engines whose bits are */
-    size_t workspace;                /* bytes, at most */
+    bool matrix;                     /* only engines of matrix units */
+    size_t workspace; /* bytes, at most, as long as an engine takes no more */
+    size_t limit;     /* and otherwise: the one that takes least */
 };
 
 struct cuplan {

@@ -31,15 +31,27 @@ int cuk_norm(const struct cuk *l, enum kernel k, const void *args);
 int cuk_pool(const struct cuk *l, enum kernel k, const void *args);
 int cuk_loss(const struct cuk *l, enum kernel k, const void *args);
 
-/* dw fp32 [n] (+)= the numbers of dt in x [n]. */
+/* dw fp32 [n / pitch, c] (+)= the numbers of dt in x [n / pitch, pitch]. */
 struct cuk_gather {
     const void *x;
     void *dw;
     int64_t n;
+    int pitch, c; /* equal: all */
     enum dtype dt;
     bool accumulate;
 };
 int cuk_gather(const struct cuk *l, const struct cuk_gather *a);
+
+/* y [n / pitch, pitch] of dt = the fp32 numbers of x [n / pitch, c], then
+ * zeros. */
+struct cuk_pad {
+    const void *x;
+    void *y;
+    int64_t n;
+    int pitch, c;
+    enum dtype dt;
+};
+int cuk_pad(const struct cuk *l, const struct cuk_pad *a);
 
 /* Elements that a vector of n takes, so that one can stand behind it. */
 static inline size_t cuk_vector(int64_t n)

@@ -8,12 +8,59 @@
 #    define CUDA_OLDEST 75
 #endif
 
+/* What an error means to whoever runs the program. */
+static enum err_class class_of(cudaError_t e)
+{
+    switch ((int)e) {
+    case cudaErrorMemoryAllocation:
+        return ERR_SYSTEM;
+    case cudaErrorInvalidValue:
+    case cudaErrorInvalidConfiguration:
+    case cudaErrorInvalidMemcpyDirection:
+    case cudaErrorInvalidDeviceFunction:
+    case cudaErrorInvalidResourceHandle:
+        return ERR_INTERNAL;
+    /* Behind these every call of this process fails; another one's need not. */
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+    case 720: /* tensor memory was leaked, and */
+    case 721: /* an error was contained: names since CUDA 12.9 */
+    case cudaErrorUnknown:
+        return ERR_PEER;
+    default:
+        return ERR_UNAVAILABLE;
+    }
+}
+
 int cuda_check(cudaError_t e, const char *what)
 {
+    enum err_class c = class_of(e);
+
     if (e == cudaSuccess)
         return 0;
-    return err_set(ERR_UNAVAILABLE, "%s: %s (CUDA error %d)", what,
+    return err_set(c, "%s: %s%s (CUDA error %d)", what,
+                   c == ERR_PEER ? "the GPU is lost to this process: " : "",
                    cudaGetErrorString(e), (int)e);
+}
+
+int cuda_blame(cudaStream_t stream, const char *what)
+{
+    cudaError_t e = cudaStreamQuery(stream);
+
+    if (e == cudaErrorNotReady)
+        cuda_not_ready();
+    else if (class_of(e) == ERR_PEER)
+        return cuda_check(e, what);
+    return -1;
 }
 
 void cuda_not_ready(void)

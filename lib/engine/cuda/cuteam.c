@@ -60,6 +60,8 @@ static void give_up(struct cuteam *t)
 static int broken(struct cuteam *t)
 {
     if (!t->broken) {
+        if (t->stream)
+            cuda_blame(t->stream, "NCCL");
         t->broken = err_code() ? err_code() : ERR_PEER;
         snprintf(t->why, sizeof t->why, "%s", err_text());
         give_up(t);

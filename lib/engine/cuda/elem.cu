@@ -154,12 +154,76 @@ __global__ void __launch_bounds__(GPU_BLOCK) k_image(struct kern_image a)
     }
 }
 
+/* Four pixels of three bytes, which lie in three words. */
+struct quad {
+    uint32_t word[3];
+};
+
+static __device__ __forceinline__ float byte_of(const quad &q, int i)
+{
+    return (float)(q.word[i / 4] >> i % 4 * 8 & 255);
+}
+
+/* Pixels of three channels that get CY of 16 bits, four by four, and the last
+ * three by themselves. */
+template <class T, int CY>
+__global__ void __launch_bounds__(GPU_BLOCK) k_pixels(struct kern_image a)
+{
+    typedef gpu_pack<T, 8> pack;
+    int64_t i, n = a.rows / 4;
+
+    for (i = gpu_thread(); i < n; i += gpu_threads()) {
+        quad q = ((const quad *)a.x)[i];
+
+        GPU_UNROLL
+        for (int p = 0; p < CY / 2; p++) {
+            pack y;
+
+            GPU_UNROLL
+            for (int j = 0; j < 8; j++) {
+                int row = (p * 8 + j) / CY, ch = (p * 8 + j) % CY;
+
+                gpu_to(&y.e[j], ch < 3 ? kern_image_at(byte_of(q, row * 3 + ch),
+                                                       a.mul[ch], a.add[ch])
+                                       : 0.0f);
+            }
+            ((pack *)a.y)[i * (CY / 2) + p] = y;
+        }
+    }
+    i = n * 4 + gpu_thread();
+    if (i < a.rows) {
+        float y[4];
+
+        a.erase = NULL;
+        pixel(a, 0, i, y);
+        for (int ch = 0; ch < CY; ch++)
+            gpu_to(&((T *)a.y)[i * CY + ch], ch < 4 ? y[ch] : 0.0f);
+    }
+}
+
+template <class T> static void pixels(const struct cuk *l, kern_image a)
+{
+    dim3 blocks = gpu_blocks((a.rows + 3) / 4, MOST);
+
+    if (a.cy == 4)
+        GPU_LAUNCH_FLAT((k_pixels<T, 4>), blocks, l, a);
+    else
+        GPU_LAUNCH_FLAT((k_pixels<T, 8>), blocks, l, a);
+}
+
 static void image(const struct cuk *l, const struct kern_image *given)
 {
     struct kern_image a = *given;
+    bool aligned = gpu_aligned(a.y) && (uintptr_t)a.x % 4 == 0;
 
     if (a.h == 0)
         a.erase = NULL;
+    if (a.h == 0 && a.c == 3 && (a.cy == 4 || a.cy == 8) && aligned &&
+        a.dt == DT_F16)
+        return pixels<f16>(l, a);
+    if (a.h == 0 && a.c == 3 && (a.cy == 4 || a.cy == 8) && aligned &&
+        a.dt == DT_BF16)
+        return pixels<bf16>(l, a);
     GPU_TYPE(a.dt, T,
              GPU_LAUNCH_FLAT((k_image<T>), gpu_blocks(a.rows, MOST), l, a));
 }
@@ -193,14 +257,42 @@ __global__ void __launch_bounds__(GPU_BLOCK) k_gather(struct cuk_gather a)
     float *dw = (float *)a.dw;
     int64_t i;
 
-    for (i = gpu_thread(); i < a.n; i += gpu_threads())
-        dw[i] = gpu_of(x[i]) + (a.accumulate ? dw[i] : 0.0f);
+    for (i = gpu_thread(); i < a.n; i += gpu_threads()) {
+        int64_t to = i;
+
+        if (a.c != a.pitch) {
+            if (i % a.pitch >= a.c)
+                continue;
+            to = i / a.pitch * a.c + i % a.pitch;
+        }
+        dw[to] = gpu_of(x[i]) + (a.accumulate ? dw[to] : 0.0f);
+    }
 }
 
 extern "C" int cuk_gather(const struct cuk *l, const struct cuk_gather *a)
 {
     GPU_TYPE(a->dt, T,
              GPU_LAUNCH_FLAT((k_gather<T>), gpu_blocks(a->n, MOST), l, *a));
+    return GPU_LAST_ERROR();
+}
+
+template <class T>
+__global__ void __launch_bounds__(GPU_BLOCK) k_pad(struct cuk_pad a)
+{
+    const float *x = (const float *)a.x;
+    int64_t i;
+
+    for (i = gpu_thread(); i < a.n; i += gpu_threads()) {
+        int64_t ch = i % a.pitch;
+
+        gpu_to(&((T *)a.y)[i], ch < a.c ? x[i / a.pitch * a.c + ch] : 0.0f);
+    }
+}
+
+extern "C" int cuk_pad(const struct cuk *l, const struct cuk_pad *a)
+{
+    GPU_TYPE(a->dt, T,
+             GPU_LAUNCH_FLAT((k_pad<T>), gpu_blocks(a->n, MOST), l, *a));
     return GPU_LAST_ERROR();
 }
 

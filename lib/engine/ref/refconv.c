@@ -108,6 +108,20 @@ static void product(int64_t rows, int64_t cols, int64_t depth, struct matrix a,
 
 /* ---- gathering */
 
+/* Pixels at, at + 1, ... of x. */
+static void load_pixels(const struct conv_desc *d, const void *x, int64_t at,
+                        int64_t n, double *to)
+{
+    int64_t pitch = conv_pitch(d), i;
+
+    if (pitch == d->c) {
+        ref_load(d->dtype, x, at * d->c, n * d->c, to);
+        return;
+    }
+    for (i = 0; i < n; i++)
+        ref_load(d->dtype, x, (at + i) * pitch, d->c, to + i * d->c);
+}
+
 /* Row of x [r,s,c] under the window of output pixel i; zeros outside. */
 static void gather_x(const struct conv_plan *g, const void *x, int64_t i,
                      double *row)
@@ -124,8 +138,7 @@ static void gather_x(const struct conv_plan *g, const void *x, int64_t i,
     for (r = y0; r < y1; r++) {
         at = (n * d->h + p * d->stride - d->pad + r) * d->w + q * d->stride -
              d->pad + x0;
-        ref_load(d->dtype, x, at * d->c, (x1 - x0) * d->c,
-                 row + (r * d->s + x0) * d->c);
+        load_pixels(d, x, at, x1 - x0, row + (r * d->s + x0) * d->c);
     }
 }
 
