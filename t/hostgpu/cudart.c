@@ -57,9 +57,10 @@ static bool lasting(cudaError_t e)
 
 static bool first_time(const char *path)
 {
-    int fd =
-        path ? open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600) : -1;
+    int fd = -1;
 
+    if (path[0])
+        fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
     if (fd >= 0)
         close(fd);
     return !path[0] || fd >= 0;
