@@ -344,6 +344,16 @@ static int parse_null(const struct opt *o, enum err_class cls)
     }
 }
 
+static bool names_file(const struct opt *o)
+{
+    static const char *const args[] = {"FILE", "DIR", "RUNDIR"};
+
+    for (size_t i = 0; o->arg && i < sizeof(args) / sizeof(*args); i++)
+        if (!strcmp(o->arg, args[i]))
+            return true;
+    return false;
+}
+
 int opt_value_parse(const struct opt *o, const char *text, bool item,
                     enum err_class cls, struct opt_value *v)
 {
@@ -362,6 +372,9 @@ int opt_value_parse(const struct opt *o, const char *text, bool item,
     case OPT_CHOICE:
         return parse_choice(o, text, cls, &v->i);
     case OPT_STRING:
+        /* "$UNSET" would be a place below / or beside what there is */
+        if (!*text && names_file(o))
+            return bad_value(cls, text, "empty");
         return 0;
     case OPT_STRINGS:
         if (item) {

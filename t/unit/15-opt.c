@@ -288,6 +288,10 @@ static void test_refusals(void)
     refuses(64, "--batch: value \" 3\": not a whole number");
     CLI("train", "m", "--batch=");
     refuses(64, "--batch: value \"\": not a whole number");
+    CLI("train", "m", "-o", "");
+    refuses(64, "-o: value \"\": empty");
+    CLI("train", "m", "--config=");
+    refuses(64, "--config: value \"\": empty");
     CLI("train", "m", "-j", "99999999999999999999");
     refuses(64, "-j: value \"99999999999999999999\": too large");
     CLI("train", "m", "--shard-size", "1k");
