@@ -176,6 +176,11 @@ bool engine_is_host(const struct engine *e)
     return e->b.ops->host_memory;
 }
 
+bool engine_wide_norms(const struct engine *e, enum dtype t)
+{
+    return t == DT_F32 && e->b.ops->wide_norms;
+}
+
 char engine_level(const struct engine *e)
 {
     if (e->level)

@@ -210,6 +210,7 @@ struct engine_ops {
     /* Compute dtype: 0 refused (why says it), 1 emulated, slow, 2 native. */
     int (*precision)(void *dev, enum dtype t, char *why, size_t n);
     bool host_memory; /* its addresses are the host's */
+    bool wide_norms;  /* beside fp32 activations: kern/table.h */
     /* A number that no two devices of any host share, below 2^53. */
     uint64_t (*identity)(void *dev);
 
@@ -285,6 +286,8 @@ const char *engine_name(const struct engine *e);
 /* By auto: why the first engine whose plugin is there was passed over, or "". */
 const char *engine_passed_over(const struct engine *e);
 bool engine_is_host(const struct engine *e);
+/* Are calls of norms to be wide (kern/table.h) beside such activations? */
+bool engine_wide_norms(const struct engine *e, enum dtype t);
 /* 'C': fused forms are to be used where they are available; 'B': they are not.
  * Unless config.level says, engines with memory of their own are at C. */
 char engine_level(const struct engine *e);

@@ -182,16 +182,19 @@ static void colsum(struct call *c, const struct kern_colsum *a)
 
 static void norm_stats(struct call *c, const struct kern_norm_stats *a)
 {
-    enum dtype dt = dt_of(c, a->dt), pt = pt_of(c, a->pt);
+    enum dtype dt = dt_of(c, a->dt);
+    enum dtype vt = kern_vector(pt_of(c, a->pt), a->wide);
 
     call_operand(c, "x", a->x, dt, rows_of(c, a->rows, a->c), OP_IN);
-    call_operand(c, "mean", a->mean, pt, a->c, OP_OUT);
-    call_operand(c, "var", a->var, pt, a->c, OP_OUT);
+    call_operand(c, "mean", a->mean, vt, a->c, OP_OUT);
+    call_operand(c, "var", a->var, vt, a->c, OP_OUT);
 }
 
 static void norm_final(struct call *c, const struct kern_norm_final *a)
 {
     enum dtype pt = pt_of(c, a->pt);
+    enum dtype vt = kern_vector(pt, a->wide);
+    enum dtype own = a->running_mean ? vt : pt; /* of the batch or not */
 
     rows_of(c, a->rows, a->c);
     together(c, "running_mean, running_var", a->running_mean, a->running_var);
@@ -200,18 +203,18 @@ static void norm_final(struct call *c, const struct kern_norm_final *a)
                     a->eps, a->momentum);
     together(c, "sum, sumsq", a->sum, a->sumsq);
     if (a->sum) {
-        call_operand(c, "sum", a->sum, pt, a->c, OP_IN);
-        call_operand(c, "sumsq", a->sumsq, pt, a->c, OP_IN);
-        call_operand(c, "batch_mean", a->batch_mean, pt, a->c, OP_OUT);
+        call_operand(c, "sum", a->sum, vt, a->c, OP_IN);
+        call_operand(c, "sumsq", a->sumsq, vt, a->c, OP_IN);
+        call_operand(c, "batch_mean", a->batch_mean, vt, a->c, OP_OUT);
     } else {
-        call_operand(c, "mean", a->mean, pt, a->c, OP_IN);
-        call_operand(c, "var", a->var, pt, a->c, OP_IN);
+        call_operand(c, "mean", a->mean, own, a->c, OP_IN);
+        call_operand(c, "var", a->var, own, a->c, OP_IN);
     }
     call_operand(c, "gamma", a->gamma, pt, a->c, OP_IN);
     call_operand(c, "beta", a->beta, pt, a->c, OP_IN);
-    call_operand(c, "invstd", a->invstd, pt, a->c, OP_OUT | OP_OPTIONAL);
-    call_operand(c, "scale", a->scale, pt, a->c, OP_OUT);
-    call_operand(c, "bias", a->bias, pt, a->c, OP_OUT);
+    call_operand(c, "invstd", a->invstd, vt, a->c, OP_OUT | OP_OPTIONAL);
+    call_operand(c, "scale", a->scale, vt, a->c, OP_OUT);
+    call_operand(c, "bias", a->bias, vt, a->c, OP_OUT);
     call_operand(c, "running_mean", a->running_mean, pt, a->c,
                  OP_OUT | OP_OPTIONAL);
     call_operand(c, "running_var", a->running_var, pt, a->c,
@@ -220,24 +223,26 @@ static void norm_final(struct call *c, const struct kern_norm_final *a)
 
 static void norm_apply(struct call *c, const struct kern_norm_apply *a)
 {
-    enum dtype dt = dt_of(c, a->dt), pt = pt_of(c, a->pt);
+    enum dtype dt = dt_of(c, a->dt);
+    enum dtype vt = kern_vector(pt_of(c, a->pt), a->wide);
     int64_t n = rows_of(c, a->rows, a->c);
 
     together(c, "rscale, rbias", a->rscale, a->rbias);
     if (a->rscale && !a->r)
         call_refuse(c, ERR_INTERNAL, "rscale without r");
     call_operand(c, "x", a->x, dt, n, OP_SAME);
-    call_operand(c, "scale", a->scale, pt, a->c, OP_IN);
-    call_operand(c, "bias", a->bias, pt, a->c, OP_IN);
+    call_operand(c, "scale", a->scale, vt, a->c, OP_IN);
+    call_operand(c, "bias", a->bias, vt, a->c, OP_IN);
     call_operand(c, "r", a->r, dt, n, OP_SAME | OP_OPTIONAL);
-    call_operand(c, "rscale", a->rscale, pt, a->c, OP_OPTIONAL);
-    call_operand(c, "rbias", a->rbias, pt, a->c, OP_OPTIONAL);
+    call_operand(c, "rscale", a->rscale, vt, a->c, OP_OPTIONAL);
+    call_operand(c, "rbias", a->rbias, vt, a->c, OP_OPTIONAL);
     call_operand(c, "y", a->y, dt, n, OP_OUT);
 }
 
 static void norm_grad_sums(struct call *c, const struct kern_norm_grad_sums *a)
 {
-    enum dtype dt = dt_of(c, a->dt), pt = pt_of(c, a->pt);
+    enum dtype dt = dt_of(c, a->dt);
+    enum dtype vt = kern_vector(pt_of(c, a->pt), a->wide);
     int64_t n = rows_of(c, a->rows, a->c);
 
     together(c, "rx, rmean", a->rx, a->rmean);
@@ -247,39 +252,41 @@ static void norm_grad_sums(struct call *c, const struct kern_norm_grad_sums *a)
     call_operand(c, "dy1", a->dy1, dt, n, OP_OPTIONAL);
     call_operand(c, "y", a->y, dt, n, OP_OPTIONAL);
     call_operand(c, "x", a->x, dt, n, OP_IN);
-    call_operand(c, "mean", a->mean, pt, a->c, OP_IN);
-    call_operand(c, "invstd", a->invstd, pt, a->c, OP_IN);
+    call_operand(c, "mean", a->mean, vt, a->c, OP_IN);
+    call_operand(c, "invstd", a->invstd, vt, a->c, OP_IN);
     call_operand(c, "rx", a->rx, dt, n, OP_OPTIONAL);
-    call_operand(c, "rmean", a->rmean, pt, a->c, OP_OPTIONAL);
-    call_operand(c, "rinvstd", a->rinvstd, pt, a->c, OP_OPTIONAL);
+    call_operand(c, "rmean", a->rmean, vt, a->c, OP_OPTIONAL);
+    call_operand(c, "rinvstd", a->rinvstd, vt, a->c, OP_OPTIONAL);
     call_operand(c, "dz", a->dz, dt, n, OP_OUT | OP_OPTIONAL);
-    call_operand(c, "s1", a->s1, pt, a->c, OP_OUT);
-    call_operand(c, "s2", a->s2, pt, a->c, OP_OUT);
-    call_operand(c, "rs2", a->rs2, pt, a->c, OP_OUT | OP_OPTIONAL);
+    call_operand(c, "s1", a->s1, vt, a->c, OP_OUT);
+    call_operand(c, "s2", a->s2, vt, a->c, OP_OUT);
+    call_operand(c, "rs2", a->rs2, vt, a->c, OP_OUT | OP_OPTIONAL);
 }
 
 static void norm_grad_final(struct call *c,
                             const struct kern_norm_grad_final *a)
 {
     enum dtype pt = pt_of(c, a->pt);
+    enum dtype vt = kern_vector(pt, a->wide);
 
     rows_of(c, a->rows, a->c);
-    call_operand(c, "s1", a->s1, pt, a->c, OP_IN);
-    call_operand(c, "s2", a->s2, pt, a->c, OP_IN);
-    call_operand(c, "mean", a->mean, pt, a->c, OP_IN);
-    call_operand(c, "invstd", a->invstd, pt, a->c, OP_IN);
+    call_operand(c, "s1", a->s1, vt, a->c, OP_IN);
+    call_operand(c, "s2", a->s2, vt, a->c, OP_IN);
+    call_operand(c, "mean", a->mean, vt, a->c, OP_IN);
+    call_operand(c, "invstd", a->invstd, vt, a->c, OP_IN);
     call_operand(c, "gamma", a->gamma, pt, a->c, OP_IN);
     call_operand(c, "dgamma", a->dgamma, pt, a->c, OP_OUT | OP_OPTIONAL);
     call_operand(c, "dbeta", a->dbeta, pt, a->c, OP_OUT | OP_OPTIONAL);
-    call_operand(c, "a", a->a, pt, a->c, OP_OUT);
-    call_operand(c, "b", a->b, pt, a->c, OP_OUT);
-    call_operand(c, "k", a->k, pt, a->c, OP_OUT);
+    call_operand(c, "a", a->a, vt, a->c, OP_OUT);
+    call_operand(c, "b", a->b, vt, a->c, OP_OUT);
+    call_operand(c, "k", a->k, vt, a->c, OP_OUT);
 }
 
 static void norm_grad_apply(struct call *c,
                             const struct kern_norm_grad_apply *a)
 {
-    enum dtype dt = dt_of(c, a->dt), pt = pt_of(c, a->pt);
+    enum dtype dt = dt_of(c, a->dt);
+    enum dtype vt = kern_vector(pt_of(c, a->pt), a->wide);
     int64_t n = rows_of(c, a->rows, a->c);
 
     together(c, "x, b", a->x, a->b);
@@ -288,9 +295,9 @@ static void norm_grad_apply(struct call *c,
     call_operand(c, "dy1", a->dy1, dt, n, OP_OPTIONAL);
     call_operand(c, "y", a->y, dt, n, OP_OPTIONAL);
     call_operand(c, "x", a->x, dt, n, OP_OPTIONAL);
-    call_operand(c, "a", a->a, pt, a->c, OP_IN);
-    call_operand(c, "b", a->b, pt, a->c, OP_OPTIONAL);
-    call_operand(c, "k", a->k, pt, a->c, OP_OPTIONAL);
+    call_operand(c, "a", a->a, vt, a->c, OP_IN);
+    call_operand(c, "b", a->b, vt, a->c, OP_OPTIONAL);
+    call_operand(c, "k", a->k, vt, a->c, OP_OPTIONAL);
     call_operand(c, "dx", a->dx, dt, n, OP_OUT);
 }
 

@@ -223,6 +223,7 @@ static void norm_sums(struct plan *p, const struct step *s, struct grads g,
     i->u.sums.c = x->s.c;
     i->u.sums.dt = x->dt;
     i->u.sums.pt = p->pt;
+    i->u.sums.wide = p->wide;
 }
 
 /*
@@ -251,6 +252,7 @@ static void norm_one(struct plan *p, const struct step *s, int which,
     i->u.grad_final.rows = shape_rows(x->s);
     i->u.grad_final.c = nd->c;
     i->u.grad_final.pt = p->pt;
+    i->u.grad_final.wide = p->wide;
     if (!wanted(p, nd->in[0]))
         return;
     dx = mine(p, g) ? g.g0 : lower_buf(p, val_bytes(x));
@@ -268,6 +270,7 @@ static void norm_one(struct plan *p, const struct step *s, int which,
     i->u.grad_apply.c = nd->c;
     i->u.grad_apply.dt = x->dt;
     i->u.grad_apply.pt = p->pt;
+    i->u.grad_apply.wide = p->wide;
     give(p, nd->in[0], dx);
 }
 

@@ -455,8 +455,9 @@ static void norm_vectors(struct plan *p, struct step *s)
         for (k = 0; k < NV_N && node >= 0; k++)
             s->vec[which][k] =
                 train || k == NV_SCALE || k == NV_BIAS
-                    ? lower_buf_kept(p, (size_t)p->g->node[node].c *
-                                            dtype_size(p->pt))
+                    ? lower_buf_kept(
+                          p, (size_t)p->g->node[node].c *
+                                 dtype_size(kern_vector(p->pt, p->wide)))
                     : BUF_NONE;
     }
 }
@@ -480,6 +481,7 @@ static void norm_scale(struct plan *p, int node, const int *vec, bool sums)
         i->u.stats.c = nd->c;
         i->u.stats.dt = x->dt;
         i->u.stats.pt = p->pt;
+        i->u.stats.wide = p->wide;
     }
     i = lower_kernel(p, KERN_NORM_FINAL);
     i->u.final.mean = param_buffer(ps, nd->mean);
@@ -506,6 +508,7 @@ static void norm_scale(struct plan *p, int node, const int *vec, bool sums)
     i->u.final.eps = nd->eps;
     i->u.final.momentum = nd->momentum;
     i->u.final.pt = p->pt;
+    i->u.final.wide = p->wide;
 }
 
 static int forward_norm(struct plan *p, struct step *s)
@@ -538,6 +541,7 @@ static int forward_norm(struct plan *p, struct step *s)
     }
     i->u.apply.rows = shape_rows(x->s);
     i->u.apply.c = x->s.c;
+    i->u.apply.wide = p->wide;
     i->u.apply.relu = s->relu >= 0;
     i->u.apply.dt = x->dt;
     i->u.apply.pt = p->pt;

@@ -110,7 +110,7 @@ struct conv_use {
 
 /* ---- steps */
 
-/* Vectors of one norm, [c] pt each, that live as long as the plan. */
+/* Vectors of one norm, [c] each, that live as long as the plan. */
 enum norm_vec {
     NV_MEAN,
     NV_VAR,
@@ -164,6 +164,7 @@ struct plan {
     struct engine *e;
     struct plan_key key;
     enum dtype pt;
+    bool wide;  /* vectors of norms are F64, else pt */
     bool fused; /* level C (fused.c): forms used, and not offered */
     int forms, missing;
     const struct node *first; /* that misses one */

@@ -14,6 +14,7 @@ struct plan *plan_new(struct graph *g, struct engine *e,
     p->e = e;
     p->key = *key;
     p->pt = key->compute == DT_F64 ? DT_F64 : DT_F32;
+    p->wide = engine_wide_norms(e, key->compute);
     if (g->ps->w && g->ps->pt != p->pt)
         BUG("a plan in %s with parameters in %s", dtype_name(key->compute),
             dtype_name(g->ps->pt));

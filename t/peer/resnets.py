@@ -20,6 +20,8 @@ from peer import binary, check, script
 make = script("make-resnet.py")
 LR, BATCH = 0.02, 8
 BATCHES = int(os.environ.get("PEER_BATCHES", 3))
+CACHE = os.environ.get("PEER_CACHE")
+TABLE = os.environ.get("PEER_TABLE")
 # A gradient jumps where an activation passes zero or two maxima change places.
 # None of either may lie within this of that in float64, some 2e-7 of their size:
 # then ours and PyTorch's take the same branches, and gradients can be judged.
@@ -92,10 +94,26 @@ def seeds(depth):
     """Those of the batches: with large images such that are clear."""
     found, seed = [], 1004
     while len(found) < BATCHES and seed < 1004 + 20 * BATCHES:
-        if make.SIZE <= 64 or clear(depth, make.batch(seed, BATCH)):
+        if make.SIZE <= 64 or kept(
+                (depth, seed, "clear", MARGIN),
+                lambda: clear(depth, make.batch(seed, BATCH))):
             found.append(seed)
         seed += 1
     return found
+
+
+def kept(what, compute):
+    """compute(), or what an earlier run left of it in PEER_CACHE."""
+    if CACHE is None:
+        return compute()
+    path = "%s/torch-%s-%d" % (CACHE, torch.__version__, make.SIZE)
+    path += "".join("-%s" % w for w in what) + ".pt"
+    if os.path.exists(path):
+        return torch.load(path)
+    result = compute()
+    torch.save(result, path + ".new")
+    os.rename(path + ".new", path)
+    return result
 
 
 def train(depth, dtype, layout, batch, steps, cast=False):
@@ -212,13 +230,21 @@ def beside(what, rows, bound, half):
               (name, o, nhwc, nchw))
 
 
-def each(got, wide, torches):
-    """Tensor by tensor, how far ours is in parts of how far each of PyTorch's
-    is: the medians."""
-    mine = errors(got["grad"], wide["grad"])
-    return [statistics.median(
-        a / b for a, b in zip(mine, errors(t["grad"], wide["grad"])))
-        for t in torches]
+def float64(depth, seed, steps):
+    return kept((depth, seed, "F64", steps),
+                lambda: train(depth, torch.float64, NCHW,
+                              make.batch(seed, BATCH), steps))
+
+
+def torches(depth, seed, half, wide):
+    """How far PyTorch's two layouts are: distances, and those of each part."""
+    def run(layout):
+        r = train(depth, torch.float32, layout, make.batch(seed, BATCH), 1, half)
+        return distances(r, wide), errors(r["grad"], wide["grad"])
+
+    return [kept((depth, seed, "BF16" if half else "F32", name),
+                 lambda layout=layout: run(layout))
+            for name, layout in (("nhwc", NHWC), ("nchw", NCHW))]
 
 
 def compare(engine, dtype, depth):
@@ -230,13 +256,16 @@ def compare(engine, dtype, depth):
         batch = make.batch(seed, BATCH)
         first = not rows
         n = steps if first else 1
-        wide = train(depth, torch.float64, NCHW, batch, n)
+        wide = float64(depth, seed, n)
+        theirs = torches(depth, seed, half, wide)
         model, got = ours(engine, dtype, depth, batch, n)
-        torches = [train(depth, torch.float32, layout, batch, 1, half)
-                   for layout in (NHWC, NCHW)]
-        rows.append([distances(r, wide) for r in (got, *torches)])
+        rows.append([distances(got, wide), *(d for d, _ in theirs)])
+        e = errors(got["grad"], wide["grad"])
+        ratio = [statistics.median(a / b for a, b in zip(e, t))
+                 for _, t in theirs]
+        note(dtype, depth, seed, rows[-1], ratio)
         if not half and has_tiles(engine):
-            parts.append(each(got, wide, torches))
+            parts.append(ratio)
         if first and not half:
             absolute(what, got, wide, rows[0][0], 2e-5)
         if first:
@@ -247,6 +276,16 @@ def compare(engine, dtype, depth):
               "distance of torch nhwc, %.2f of nchw" % tuple(median))
     beside(what, rows, (1, 1) if half or engine == "ref" or has_tiles(engine)
            else (1, 2), half)
+
+
+def note(dtype, depth, seed, row, ratio):
+    """Lines for a table of all."""
+    if TABLE is None:
+        return
+    with open(TABLE, "a") as f:
+        for who, d in zip(("ours", "nhwc", "nchw"), row):
+            print(dtype, depth, seed, who, *("%.2e" % v for v in d), *(
+                ("%.2f" % v for v in ratio) if who == "ours" else ()), file=f)
 
 
 def absolute(what, got, wide, d, tolerance):

@@ -132,7 +132,7 @@ static bool c_colsum(struct run *r, int v)
 
 static bool c_norm_stats(struct run *r, int v)
 {
-    struct kern_norm_stats a = {.dt = r->dt, .pt = r->pt};
+    struct kern_norm_stats a = {.dt = r->dt, .pt = r->pt, .wide = r->wide};
     int64_t rc[2];
     int opt;
 
@@ -141,15 +141,16 @@ static bool c_norm_stats(struct run *r, int v)
     a.rows = rc[0];
     a.c = rc[1];
     a.x = in_as(r, ACT, a.rows * a.c, opt ? LARGE_MEAN : NORMAL, false);
-    a.mean = out(r, "mean", PAR, a.c);
-    a.var = out(r, "var", PAR, a.c);
+    a.mean = out(r, "mean", VEC, a.c);
+    a.var = out(r, "var", VEC, a.c);
     go(r, KERN_NORM_STATS, &a);
     return true;
 }
 
 static bool c_norm_final(struct run *r, int v)
 {
-    struct kern_norm_final a = {.eps = 1e-5, .momentum = 0.1, .pt = r->pt};
+    struct kern_norm_final a = {
+        .eps = 1e-5, .momentum = 0.1, .pt = r->pt, .wide = r->wide};
     int64_t rc[2];
     int opt;
 
@@ -158,18 +159,18 @@ static bool c_norm_final(struct run *r, int v)
     a.rows = rc[0];
     a.c = rc[1];
     if (opt == 3) {
-        a.sum = in(r, PAR, a.c);
-        a.sumsq = in_as(r, PAR, a.c, LARGE_MEAN, false);
-        a.batch_mean = out(r, "mean", PAR, a.c);
+        a.sum = in(r, VEC, a.c);
+        a.sumsq = in_as(r, VEC, a.c, LARGE_MEAN, false);
+        a.batch_mean = out(r, "mean", VEC, a.c);
     } else {
-        a.mean = in(r, PAR, a.c);
-        a.var = in_as(r, PAR, a.c, POSITIVE, false);
+        a.mean = in(r, opt == 2 ? VEC : PAR, a.c);
+        a.var = in_as(r, opt == 2 ? VEC : PAR, a.c, POSITIVE, false);
     }
     a.gamma = in(r, PAR, a.c);
     a.beta = in(r, PAR, a.c);
-    a.invstd = opt ? out(r, "invstd", PAR, a.c) : NULL;
-    a.scale = out(r, "scale", PAR, a.c);
-    a.bias = out(r, "bias", PAR, a.c);
+    a.invstd = opt ? out(r, "invstd", VEC, a.c) : NULL;
+    a.scale = out(r, "scale", VEC, a.c);
+    a.bias = out(r, "bias", VEC, a.c);
     if (opt >= 2) {
         a.running_mean = inout(r, "running_mean", PAR, a.c);
         a.running_var = inout(r, "running_var", PAR, a.c);
@@ -180,7 +181,7 @@ static bool c_norm_final(struct run *r, int v)
 
 static bool c_norm_apply(struct run *r, int v)
 {
-    struct kern_norm_apply a = {.dt = r->dt, .pt = r->pt};
+    struct kern_norm_apply a = {.dt = r->dt, .pt = r->pt, .wide = r->wide};
     int64_t rc[2], n;
     int opt;
 
@@ -192,12 +193,12 @@ static bool c_norm_apply(struct run *r, int v)
     a.relu = opt & 1;
     opt /= 2; /* plain, r, r with its norm, in place of x, in place of r */
     a.x = opt == 3 ? inout(r, "y", ACT, n) : in(r, ACT, n);
-    a.scale = in(r, PAR, a.c);
-    a.bias = in(r, PAR, a.c);
+    a.scale = in(r, VEC, a.c);
+    a.bias = in(r, VEC, a.c);
     if (opt)
         a.r = opt == 4 ? inout(r, "y", ACT, n) : in(r, ACT, n);
-    a.rscale = opt == 2 ? in(r, PAR, a.c) : NULL;
-    a.rbias = opt == 2 ? in(r, PAR, a.c) : NULL;
+    a.rscale = opt == 2 ? in(r, VEC, a.c) : NULL;
+    a.rbias = opt == 2 ? in(r, VEC, a.c) : NULL;
     a.y = opt > 2 ? r->out[0].dev : out(r, "y", ACT, n);
     go(r, KERN_NORM_APPLY, &a);
     return true;
@@ -205,7 +206,7 @@ static bool c_norm_apply(struct run *r, int v)
 
 static bool c_norm_grad_sums(struct run *r, int v)
 {
-    struct kern_norm_grad_sums a = {.dt = r->dt, .pt = r->pt};
+    struct kern_norm_grad_sums a = {.dt = r->dt, .pt = r->pt, .wide = r->wide};
     int64_t rc[2], n;
     int opt;
 
@@ -222,15 +223,15 @@ static bool c_norm_grad_sums(struct run *r, int v)
     a.dy1 = opt & 1 ? in(r, ACT, n) : NULL;
     a.y = opt & 2 ? in(r, ACT, n) : NULL;
     a.x = in(r, ACT, n);
-    a.mean = in(r, PAR, a.c);
-    a.invstd = in_as(r, PAR, a.c, POSITIVE, false);
-    a.s1 = out(r, "s1", PAR, a.c);
-    a.s2 = out(r, "s2", PAR, a.c);
+    a.mean = in(r, VEC, a.c);
+    a.invstd = in_as(r, VEC, a.c, POSITIVE, false);
+    a.s1 = out(r, "s1", VEC, a.c);
+    a.s2 = out(r, "s2", VEC, a.c);
     if (opt & 4) {
         a.rx = in(r, ACT, n);
-        a.rmean = in(r, PAR, a.c);
-        a.rinvstd = in_as(r, PAR, a.c, POSITIVE, false);
-        a.rs2 = out(r, "rs2", PAR, a.c);
+        a.rmean = in(r, VEC, a.c);
+        a.rinvstd = in_as(r, VEC, a.c, POSITIVE, false);
+        a.rs2 = out(r, "rs2", VEC, a.c);
     }
     r->loose = true; /* sums of dz or of what is stored of it */
     go(r, KERN_NORM_GRAD_SUMS, &a);
@@ -239,7 +240,7 @@ static bool c_norm_grad_sums(struct run *r, int v)
 
 static bool c_norm_grad_final(struct run *r, int v)
 {
-    struct kern_norm_grad_final a = {.pt = r->pt};
+    struct kern_norm_grad_final a = {.pt = r->pt, .wide = r->wide};
     int64_t rc[2];
     int opt;
 
@@ -247,23 +248,23 @@ static bool c_norm_grad_final(struct run *r, int v)
         return false;
     a.rows = rc[0];
     a.c = rc[1];
-    a.s1 = in(r, PAR, a.c);
-    a.s2 = in(r, PAR, a.c);
-    a.mean = in(r, PAR, a.c);
-    a.invstd = in_as(r, PAR, a.c, POSITIVE, false);
+    a.s1 = in(r, VEC, a.c);
+    a.s2 = in(r, VEC, a.c);
+    a.mean = in(r, VEC, a.c);
+    a.invstd = in_as(r, VEC, a.c, POSITIVE, false);
     a.gamma = in(r, PAR, a.c);
     a.dgamma = opt ? inout(r, "dgamma", PAR, a.c) : NULL;
     a.dbeta = opt ? inout(r, "dbeta", PAR, a.c) : NULL;
-    a.a = out(r, "a", PAR, a.c);
-    a.b = out(r, "b", PAR, a.c);
-    a.k = out(r, "k", PAR, a.c);
+    a.a = out(r, "a", VEC, a.c);
+    a.b = out(r, "b", VEC, a.c);
+    a.k = out(r, "k", VEC, a.c);
     go(r, KERN_NORM_GRAD_FINAL, &a);
     return true;
 }
 
 static bool c_norm_grad_apply(struct run *r, int v)
 {
-    struct kern_norm_grad_apply a = {.dt = r->dt, .pt = r->pt};
+    struct kern_norm_grad_apply a = {.dt = r->dt, .pt = r->pt, .wide = r->wide};
     int64_t rc[2], n;
     int opt;
 
@@ -275,11 +276,11 @@ static bool c_norm_grad_apply(struct run *r, int v)
     a.dy0 = opt & 8 ? inout(r, "dx", ACT, n) : in(r, ACT, n);
     a.dy1 = opt & 1 ? in(r, ACT, n) : NULL;
     a.y = opt & 2 ? in(r, ACT, n) : NULL;
-    a.a = in(r, PAR, a.c);
+    a.a = in(r, VEC, a.c);
     if (opt & 4) {
         a.x = in(r, ACT, n);
-        a.b = in(r, PAR, a.c);
-        a.k = in(r, PAR, a.c);
+        a.b = in(r, VEC, a.c);
+        a.k = in(r, VEC, a.c);
     }
     a.dx = opt & 8 ? r->out[0].dev : out(r, "dx", ACT, n);
     go(r, KERN_NORM_GRAD_APPLY, &a);

@@ -19,10 +19,11 @@
 enum class {
     ACT,
     PAR,
+    VEC,
     BYTE,
     LABEL,
     STAT
-}; /* of an array: dt, pt, U8.. */
+}; /* of an array: dt, pt, pt or F64 (wide), U8.. */
 enum fill {
     NORMAL,
     POSITIVE,
@@ -43,6 +44,7 @@ struct run {
     struct engine *e;
     enum dtype dt, pt; /* dtypes of this run */
     enum dtype as_dt;  /* what inputs are rounded to */
+    bool wide;         /* calls of norms */
     bool whole;        /* whole numbers */
     bool absent;       /* the engine has no such form */
     bool loose;        /* parameters come from rounded activations */
@@ -56,8 +58,10 @@ struct run {
 
 static enum dtype type_of(const struct run *r, enum class c)
 {
-    static const enum dtype other[] = {DT_N, DT_N, DT_U8, DT_I64, DT_F64};
+    static const enum dtype other[] = {DT_N, DT_N, DT_N, DT_U8, DT_I64, DT_F64};
 
+    if (c == VEC)
+        return kern_vector(r->pt, r->wide);
     return c == ACT ? r->dt : c == PAR ? r->pt : other[c];
 }
 
@@ -117,6 +121,11 @@ static double rounded(enum dtype t, double v)
     return dtype_load(t, b, 0);
 }
 
+static bool parameter(enum class c)
+{
+    return c == PAR || c == VEC;
+}
+
 /* An input; weights of convolutions are rounded as activations are. */
 static void *in_as(struct run *r, enum class c, int64_t n, enum fill f,
                    bool weights)
@@ -126,10 +135,12 @@ static void *in_as(struct run *r, enum class c, int64_t n, enum fill f,
     void *dev = array(r, n, dtype_size(t)), *host = xmalloc((size_t)n * 8);
     int64_t i;
 
-    as = c == PAR && r->as_dt == DT_F64 ? DT_F64 : as;
+    if (c == VEC)
+        as = kern_vector(as, r->wide);
+    as = parameter(c) && r->as_dt == DT_F64 ? DT_F64 : as;
     for (i = 0; i < n; i++)
         dtype_store(t, host, (size_t)i,
-                    c > PAR ? draw(r, f) : rounded(as, draw(r, f)));
+                    c > VEC ? draw(r, f) : rounded(as, draw(r, f)));
     if (engine_upload(r->e, dev, host, (size_t)n * dtype_size(t)) < 0)
         die();
     free(host);
@@ -297,7 +308,8 @@ static double error_of(const struct run *r, const struct out *got,
     int64_t i;
 
     /* A sum may cancel and be small beside its terms, which are about 1. */
-    least = got->class == PAR ? (r->loose ? 1 : 0.01) * (double)got->n : 1e-30;
+    least =
+        parameter(got->class) ? (r->loose ? 1 : 0.01) * (double)got->n : 1e-30;
     if (got->n == 1) /* two roundings of one number do not even out */
         least = 1;
 
@@ -322,7 +334,7 @@ static double bound(const struct run *r, const struct out *o)
 {
     enum dtype t = o->class == ACT || r->loose ? r->dt : r->pt;
 
-    double sums = r->loose && o->class == PAR ? 20 : 1;
+    double sums = r->loose && parameter(o->class) ? 20 : 1;
 
     t = o->class == STAT ? r->pt : t;
     switch (t) {
@@ -346,6 +358,7 @@ static void judge(struct engine *e, int i, enum dtype dt, bool whole)
     int v, j, bad = 0, done = 0;
 
     b.pt = dt == DT_F64 ? DT_F64 : DT_F32;
+    a.wide = b.wide = engine_wide_norms(e, dt);
     for (v = 0; perform(&b, i, v, dt); v++) {
         perform(&a, i, v, dt);
         for (j = 0; j < b.n_out && !b.absent; j++) {

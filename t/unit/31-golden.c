@@ -31,10 +31,10 @@ static void batch_norm(void)
     static const double want[4] = {-1.0690434, -0.5345217, 0, 1.6035652};
     double x[4] = {1, 2, 3, 6}, y[4], mean, var, gamma = 1, beta = 0;
     double invstd, scale, bias, rmean = 0, rvar = 1;
-    struct kern_norm_stats s = {x, &mean, &var, 4, 1, DT_F64, DT_F64};
+    struct kern_norm_stats s = {x, &mean, &var, 4, 1, DT_F64, DT_F64, false};
     struct kern_norm_final f = {&mean, &var,   &gamma, &beta, &invstd, &scale,
                                 &bias, &rmean, &rvar,  4,     1,       1e-5,
-                                0.1,   DT_F64, NULL,   NULL,  NULL};
+                                0.1,   DT_F64, NULL,   NULL,  NULL,    false};
     struct kern_norm_apply a = {.x = x, .scale = &scale, .bias = &bias};
     int i;
 
@@ -147,9 +147,9 @@ static void additions(void)
     double coef[6];
     struct kern_avgpool mean = {x, y, 1, 3, 2, DT_F64};
     struct kern_colsum sum = {x, out, 3, 2, DT_F64, DT_F64, true};
-    struct kern_norm_grad_final f = {one, two, one,   one,      one,
-                                     dg,  db,  coef,  coef + 2, coef + 4,
-                                     4,   2,   DT_F64};
+    struct kern_norm_grad_final f = {one, two, one,    one,      one,
+                                     dg,  db,  coef,   coef + 2, coef + 4,
+                                     4,   2,   DT_F64, false};
 
     go(KERN_AVGPOOL, &mean);
     ok(y[0] == 3 && y[1] == 5, "mean over places");

@@ -218,7 +218,7 @@ static double norm_forward(void *arg)
 
     for (i = 0; i < t->branches; i++) {
         struct kern_norm_stats st = {t->x[i], t->mean[i], t->var[i], t->rows,
-                                     t->c,    DT_F64,     DT_F64};
+                                     t->c,    DT_F64,     DT_F64,    false};
         struct kern_norm_final f = {0};
 
         go(KERN_NORM_STATS, &st);

@@ -208,6 +208,7 @@ static const struct engine_ops ops = {
     .last_error = cpu_last_error,
     .precision = cpu_precision,
     .host_memory = true,
+    .wide_norms = true,
     .alloc = cpu_alloc,
     .free = cpu_free,
     .upload = cpu_copy,

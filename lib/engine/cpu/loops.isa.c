@@ -66,6 +66,18 @@ ALWAYS_INLINE uint16_t store_bf16(float f)
     return (uint16_t)(f != f ? quiet : near);
 }
 
+/* kern_relu_grad_at without a condition, which in front of a conversion to double
+ * would keep the loop from vectorising. */
+ALWAYS_INLINE float relu_mask(float y, float dy)
+{
+    uint32_t u;
+
+    memcpy(&u, &dy, sizeof(u));
+    u &= y > 0 ? ~(uint32_t)0 : 0;
+    memcpy(&dy, &u, sizeof(dy));
+    return dy;
+}
+
 /* ---- images that are erased and mixed, in pieces of lines, in fp32 */
 
 enum {
@@ -172,6 +184,20 @@ static void end_run(float *run, double *sum, int64_t n)
     }
 }
 
+/* Vectors of norms. */
+static void put_vector(bool wide, void *v, int64_t i, double x)
+{
+    if (wide)
+        ((double *)v)[i] = x;
+    else
+        ((float *)v)[i] = (float)x;
+}
+
+static double get_vector(bool wide, const void *v, int64_t i)
+{
+    return wide ? ((const double *)v)[i] : (double)((const float *)v)[i];
+}
+
 /* Channels from..to of the sum over blocks of rows of partial sums, which lie
  * pitch apart. */
 static void add_blocks(const double *part, int64_t blocks, int64_t pitch,
@@ -220,7 +246,6 @@ static void stats_lanes(const struct kern_norm_stats *a, const double *part,
 {
     int64_t j, c = a->c, size = block_rows(c), left;
     double mean[LANES] = {0}, squares[LANES] = {0};
-    float *m = (float *)a->mean + ch, *v = (float *)a->var + ch;
     const double *t = part + ch;
 
     for (left = a->rows; left > 0; left -= size, t += PLACES * c) {
@@ -245,9 +270,10 @@ static void stats_lanes(const struct kern_norm_stats *a, const double *part,
         }
     }
     for (j = 0; j < lanes; j++) {
-        m[j] = (float)mean[j];
+        put_vector(a->wide, a->mean, ch + j, mean[j]);
         /* rounding may leave a little less than nothing */
-        v[j] = (float)(squares[j] < 0 ? 0 : squares[j] / (double)a->rows);
+        put_vector(a->wide, a->var, ch + j,
+                   squares[j] < 0 ? 0 : squares[j] / (double)a->rows);
     }
 }
 
@@ -266,25 +292,34 @@ static int norm_stats(struct cpu *dev, const struct kern_norm_stats *a,
     return 1;
 }
 
+/* Sum of dz*(x - mean)*invstd from that of dz and that about the rounded mean. */
+static void put_s2(const struct kern_norm_grad_sums *a, const void *mean,
+                   const void *invstd, int64_t i, const double sum[2], void *s2)
+{
+    double m = get_vector(a->wide, mean, i);
+
+    put_vector(a->wide, s2, i,
+               (sum[1] + ((double)(float)m - m) * sum[0]) *
+                   get_vector(a->wide, invstd, i));
+}
+
 static void grad_sums_lanes(const struct kern_norm_grad_sums *a,
                             const double *part, int64_t ch, int64_t lanes)
 {
-    int64_t j, c = a->c, blocks = row_blocks(a->rows, c);
-    const float *invstd = a->invstd, *rinvstd = a->rinvstd;
-    float *s1 = a->s1, *s2 = a->s2, *rs2 = a->rs2;
-    double sum[LANES];
+    int64_t i, j, c = a->c, blocks = row_blocks(a->rows, c);
+    double sum[3][LANES];
 
-    add_blocks(part + ch, blocks, PLACES * c, lanes, sum);
-    for (j = 0; j < lanes; j++)
-        s1[ch + j] = (float)sum[j];
-    add_blocks(part + c + ch, blocks, PLACES * c, lanes, sum);
-    for (j = 0; j < lanes; j++)
-        s2[ch + j] = (float)(sum[j] * (double)invstd[ch + j]);
-    if (!a->rx)
-        return;
-    add_blocks(part + 2 * c + ch, blocks, PLACES * c, lanes, sum);
-    for (j = 0; j < lanes; j++)
-        rs2[ch + j] = (float)(sum[j] * (double)rinvstd[ch + j]);
+    for (i = 0; i < (a->rx ? 3 : 2); i++)
+        add_blocks(part + i * c + ch, blocks, PLACES * c, lanes, sum[i]);
+    for (j = 0; j < lanes; j++) {
+        const double two[2] = {sum[0][j], sum[1][j]};
+        const double rtwo[2] = {sum[0][j], a->rx ? sum[2][j] : 0};
+
+        put_vector(a->wide, a->s1, ch + j, two[0]);
+        put_s2(a, a->mean, a->invstd, ch + j, two, a->s2);
+        if (a->rx)
+            put_s2(a, a->rmean, a->rinvstd, ch + j, rtwo, a->rs2);
+    }
 }
 
 static int norm_grad_sums(struct cpu *dev, const struct kern_norm_grad_sums *a,
@@ -309,8 +344,10 @@ static int norm_grad_sums(struct cpu *dev, const struct kern_norm_grad_sums *a,
 #define LD(x) (x)
 #define ST(x) (x)
 #define FN(name) ISA_GLUE(name, f32)
+#define VT double
 #include "engine/cpu/loops_body.h"
 #undef EL
+#undef VT
 #undef LD
 #undef ST
 #undef FN
@@ -319,8 +356,10 @@ static int norm_grad_sums(struct cpu *dev, const struct kern_norm_grad_sums *a,
 #define LD(x) load_bf16(x)
 #define ST(x) store_bf16(x)
 #define FN(name) ISA_GLUE(name, bf16)
+#define VT float
 #include "engine/cpu/loops_body.h"
 #undef EL
+#undef VT
 #undef LD
 #undef ST
 #undef FN
@@ -459,10 +498,13 @@ static int grad_check(struct cpu *dev, const struct kern_grad_check *a)
 
 /* ---- by number and type */
 
-/* The types of a kernel's activations and of its parameters (F32 if none). */
-static void types_of(enum kernel k, const void *args, enum dtype *dt,
+/* The types of a kernel's activations and of its parameters (F32 if none), and
+ * whether the vectors of its norm are what the loops for such activations take. */
+static bool types_of(enum kernel k, const void *args, enum dtype *dt,
                      enum dtype *pt)
 {
+    bool norm = false, wide = false;
+
     *dt = DT_N;
     *pt = DT_F32;
     switch (k) {
@@ -485,6 +527,14 @@ static void types_of(enum kernel k, const void *args, enum dtype *dt,
         *pt = ((const struct name *)args)->pt;                                 \
         break
         CASE(KERN_COLSUM, kern_colsum);
+#undef CASE
+#define CASE(number, name)                                                     \
+    case number:                                                               \
+        *dt = ((const struct name *)args)->dt;                                 \
+        *pt = ((const struct name *)args)->pt;                                 \
+        wide = ((const struct name *)args)->wide;                              \
+        norm = true;                                                           \
+        break
         CASE(KERN_NORM_STATS, kern_norm_stats);
         CASE(KERN_NORM_APPLY, kern_norm_apply);
         CASE(KERN_NORM_GRAD_SUMS, kern_norm_grad_sums);
@@ -493,6 +543,7 @@ static void types_of(enum kernel k, const void *args, enum dtype *dt,
     default:
         break;
     }
+    return !norm || wide == (*dt == DT_F32);
 }
 
 static int loops(struct cpu *dev, enum kernel k, const void *args)
@@ -507,8 +558,7 @@ static int loops(struct cpu *dev, enum kernel k, const void *args)
         return ema(args);
     if (k == KERN_GRAD_CHECK)
         return grad_check(dev, args);
-    types_of(k, args, &dt, &pt);
-    if (pt != DT_F32)
+    if (!types_of(k, args, &dt, &pt) || pt != DT_F32)
         return 0;
     if (dt == DT_F32)
         return run_f32(dev, k, args);

@@ -2,7 +2,8 @@
  * loops_body.h - the loops over activations, for one element type.
  *
  * loops.isa.c includes this once per type, with EL the type in memory, LD and
- * ST to and from float, and FN(name) the name for the type. Rows are cut into
+ * ST to and from float, VT the type of the vectors of norms and of arithmetic
+ * with them (table.h), and FN(name) the name for the type. Rows are cut into
  * blocks of block_rows(c); a block is the work of one thread and has a place of
  * its own for its sums, which are added up afterwards in the order of the
  * blocks. Inside a block all channels of a row are taken in turn, so memory is
@@ -202,8 +203,8 @@ ALWAYS_INLINE void FN(apply_block)(const struct kern_norm_apply *a,
                                    int64_t from, int64_t rows, const int terms,
                                    const bool relu)
 {
-    const float *scale = a->scale, *bias = a->bias;
-    const float *rscale = a->rscale, *rbias = a->rbias;
+    const VT *scale = a->scale, *bias = a->bias;
+    const VT *rscale = a->rscale, *rbias = a->rbias;
     int64_t i, j, c = a->c;
     const EL *x = (const EL *)a->x + from * c;
     const EL *r = terms ? (const EL *)a->r + from * c : x;
@@ -212,13 +213,15 @@ ALWAYS_INLINE void FN(apply_block)(const struct kern_norm_apply *a,
     for (i = 0; i < rows; i++, x += c, r += c, y += c) {
 #pragma omp simd
         for (j = 0; j < c; j++) {
-            float v = kern_norm_apply_at(LD(x[j]), scale[j], bias[j]);
+            VT v = (VT)LD(x[j]) * scale[j] + bias[j];
+            float f;
 
             if (terms == 1)
-                v += LD(r[j]);
+                v += (VT)LD(r[j]);
             if (terms == 2)
-                v += kern_norm_apply_at(LD(r[j]), rscale[j], rbias[j]);
-            y[j] = ST(relu ? kern_relu_at(v) : v);
+                v += (VT)LD(r[j]) * rscale[j] + rbias[j];
+            f = (float)v;
+            y[j] = ST(relu ? kern_relu_at(f) : f);
         }
     }
 }
@@ -254,7 +257,7 @@ ALWAYS_INLINE void FN(grad_sums_block)(const struct kern_norm_grad_sums *a,
 {
     const bool has1 = flags & 1, hasy = flags & 2, hasz = flags & 4;
     const bool hasr = flags & 8;
-    const float *mean = a->mean, *rmean = hasr ? a->rmean : a->mean;
+    const VT *mean = a->mean, *rmean = hasr ? a->rmean : a->mean;
     int64_t i, j, c = a->c, at = from * c, sums = (hasr ? 3 : 2) * c;
     const EL *p = (const EL *)a->dy0 + at, *x = (const EL *)a->x + at;
     const EL *q = has1 ? (const EL *)a->dy1 + at : p;
@@ -275,9 +278,9 @@ ALWAYS_INLINE void FN(grad_sums_block)(const struct kern_norm_grad_sums *a,
             if (hasy)
                 d = kern_relu_grad_at(LD(y[j]), d);
             s1[j] += d;
-            s2[j] += d * (LD(x[j]) - mean[j]);
+            s2[j] += d * (LD(x[j]) - (float)mean[j]);
             if (hasr)
-                rs2[j] += d * (LD(rx[j]) - rmean[j]);
+                rs2[j] += d * (LD(rx[j]) - (float)rmean[j]);
             if (hasz)
                 z[j] = ST(d);
         }
@@ -293,7 +296,8 @@ ALWAYS_INLINE void FN(grad_sums_block)(const struct kern_norm_grad_sums *a,
     }
 }
 
-/* part [blocks][PLACES][c]: s1, s2, rs2, without the factors invstd */
+/* part [blocks][PLACES][c]: s1, s2, rs2, without the factors invstd, about means
+ * rounded to float */
 static void FN(grad_sums)(const struct kern_norm_grad_sums *a, double *part)
 {
     int64_t b, size = block_rows(a->c), blocks = (a->rows + size - 1) / size;
@@ -336,7 +340,7 @@ ALWAYS_INLINE void FN(grad_apply_block)(const struct kern_norm_grad_apply *a,
                                         const int flags)
 {
     const bool has1 = flags & 1, hasy = flags & 2, hasx = flags & 4;
-    const float *ka = a->a, *kb = hasx ? a->b : a->a, *kk = hasx ? a->k : a->a;
+    const VT *ka = a->a, *kb = hasx ? a->b : a->a, *kk = hasx ? a->k : a->a;
     int64_t i, j, c = a->c, at = from * c;
     const EL *p = (const EL *)a->dy0 + at;
     const EL *q = has1 ? (const EL *)a->dy1 + at : p;
@@ -348,14 +352,16 @@ ALWAYS_INLINE void FN(grad_apply_block)(const struct kern_norm_grad_apply *a,
 #pragma omp simd
         for (j = 0; j < c; j++) {
             float d = LD(p[j]);
+            VT v;
 
             if (has1)
                 d += LD(q[j]);
             if (hasy)
-                d = kern_relu_grad_at(LD(y[j]), d);
-            dx[j] =
-                ST(hasx ? kern_norm_grad_at(d, LD(x[j]), ka[j], kb[j], kk[j])
-                        : ka[j] * d);
+                d = relu_mask(LD(y[j]), d);
+            v = ka[j] * (VT)d;
+            if (hasx)
+                v += kb[j] * (VT)LD(x[j]) + kk[j];
+            dx[j] = ST((float)v);
         }
     }
 }

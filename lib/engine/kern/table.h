@@ -106,6 +106,18 @@ struct kern_colsum {
     bool accumulate;
 };
 
+/*
+ * The kernels of a norm hand each other vectors [c]: mean, var, invstd, scale,
+ * bias, s1, s2, rs2, a, b, k. They are pt, or if a call is `wide` F64: what fp32
+ * would take from one of them is the same in each row, so it adds up in the
+ * means and in the gradients of weights, where rounding of elements evens out.
+ * All calls of a norm agree; engine_wide_norms says what an engine wants.
+ */
+static inline enum dtype kern_vector(enum dtype pt, bool wide)
+{
+    return wide ? DT_F64 : pt;
+}
+
 /* mean[ch] = sum x/rows; var[ch] = sum (x-mean)^2/rows (biased). Must keep its
  * precision when |mean| >> sqrt(var): two passes or shifted sums. */
 struct kern_norm_stats {
@@ -113,6 +125,7 @@ struct kern_norm_stats {
     void *mean, *var;
     int64_t rows, c;
     enum dtype dt, pt;
+    bool wide;
 };
 
 /*
@@ -120,7 +133,7 @@ struct kern_norm_stats {
  * With running_mean: running_mean += momentum*(mean - running_mean);
  * running_var += momentum*(var*rows/(rows-1) - running_var), written as
  * (1-momentum)*r + momentum*v. rows 1 keeps var. invstd, running_* or NULL.
- * Evaluation: mean, var are the running ones. With sum and sumsq (or NULL) those
+ * Evaluation: mean, var are the running ones, of pt always. With sum and sumsq (or NULL) those
  * are not looked at: mean = sum/rows, var = max(0, sumsq/rows - mean^2), and the
  * mean is written to batch_mean.
  */
@@ -132,6 +145,7 @@ struct kern_norm_final {
     enum dtype pt;
     const void *sum, *sumsq;
     void *batch_mean;
+    bool wide;
 };
 
 /* y = act(x*scale + bias + r*rscale + rbias); r or NULL; rscale, rbias or NULL
@@ -142,6 +156,7 @@ struct kern_norm_apply {
     int64_t rows, c;
     bool relu;
     enum dtype dt, pt;
+    bool wide;
 };
 
 /*
@@ -154,6 +169,7 @@ struct kern_norm_grad_sums {
     void *dz, *s1, *s2, *rs2;
     int64_t rows, c;
     enum dtype dt, pt;
+    bool wide;
 };
 
 /*
@@ -166,6 +182,7 @@ struct kern_norm_grad_final {
     void *dgamma, *dbeta, *a, *b, *k;
     int64_t rows, c;
     enum dtype pt;
+    bool wide;
 };
 
 /* dx = a*dz + b*x + k with dz = (dy0 + dy1)*(y > 0 or 1); dy1, y or NULL; x, b,
@@ -175,6 +192,7 @@ struct kern_norm_grad_apply {
     void *dx;
     int64_t rows, c;
     enum dtype dt, pt;
+    bool wide;
 };
 
 /*

@@ -55,6 +55,7 @@ void ref_norm_stats(const void *args)
     const struct kern_norm_stats *a = args;
     struct sum_args s = {a->dt, a->x, NULL};
     double *mean = doubles(a->c), *var = doubles(a->c);
+    enum dtype vt = kern_vector(a->pt, a->wide);
     int64_t j;
 
     ref_tiles(&s, a->rows, a->c, sum_tile, 1, mean);
@@ -64,8 +65,8 @@ void ref_norm_stats(const void *args)
     ref_tiles(&s, a->rows, a->c, sum_tile, 1, var);
     for (j = 0; j < a->c; j++)
         var[j] /= (double)a->rows;
-    ref_store(a->pt, a->mean, 0, a->c, mean);
-    ref_store(a->pt, a->var, 0, a->c, var);
+    ref_store(vt, a->mean, 0, a->c, mean);
+    ref_store(vt, a->var, 0, a->c, var);
     free(mean);
     free(var);
 }
@@ -90,28 +91,29 @@ static double kept(enum dtype t, double v)
 void ref_norm_final(const void *args)
 {
     const struct kern_norm_final *a = args;
-    enum dtype t = a->pt;
+    enum dtype t = a->pt, vt = kern_vector(t, a->wide);
+    enum dtype own = a->running_mean ? vt : t;
     int64_t i;
 
     for (i = 0; i < a->c; i++) {
         double mean, var, invstd, scale, bias;
 
         if (a->sum) {
-            kern_norm_moments(get(t, a->sum, i), get(t, a->sumsq, i),
+            kern_norm_moments(get(vt, a->sum, i), get(vt, a->sumsq, i),
                               (double)a->rows, &mean, &var);
-            put(t, a->batch_mean, i, mean);
+            put(vt, a->batch_mean, i, mean);
         } else {
-            mean = get(t, a->mean, i);
-            var = get(t, a->var, i);
+            mean = get(own, a->mean, i);
+            var = get(own, a->var, i);
         }
         invstd = kern_norm_invstd(var, a->eps);
         kern_norm_fold(mean, invstd, get(t, a->gamma, i), get(t, a->beta, i),
                        &scale, &bias);
-        put(t, a->invstd, i, invstd);
-        put(t, a->scale, i, scale);
+        put(vt, a->invstd, i, invstd);
+        put(vt, a->scale, i, scale);
         /* what rounding does to the scale is not to move the mean */
-        bias += mean * (scale - kept(t, scale));
-        put(t, a->bias, i, bias);
+        bias += mean * (scale - kept(vt, scale));
+        put(vt, a->bias, i, bias);
         if (!a->running_mean)
             continue;
         put(t, a->running_mean, i,
@@ -128,13 +130,14 @@ static void apply_tile(const void *args, const struct tile *t)
     const struct kern_norm_apply *a = args;
     double scale[REF_WIDE], bias[REF_WIDE], rscale[REF_WIDE], rbias[REF_WIDE];
     double x[REF_WIDE], r[REF_WIDE];
+    enum dtype vt = kern_vector(a->pt, a->wide);
     int64_t i;
     int j;
 
-    ref_channels(a->pt, a->scale, t, 1, scale);
-    ref_channels(a->pt, a->bias, t, 0, bias);
-    ref_channels(a->pt, a->rscale, t, 1, rscale);
-    ref_channels(a->pt, a->rbias, t, 0, rbias);
+    ref_channels(vt, a->scale, t, 1, scale);
+    ref_channels(vt, a->bias, t, 0, bias);
+    ref_channels(vt, a->rscale, t, 1, rscale);
+    ref_channels(vt, a->rbias, t, 0, rbias);
     for (i = t->row0; i < t->row1; i++) {
         ref_row(a->dt, a->x, t, i, x);
         for (j = 0; j < t->cn; j++)
@@ -198,13 +201,14 @@ static void grad_sums_tile(const void *args, const struct tile *t)
     const struct kern_norm_grad_sums *a = args;
     const void *const p[3] = {a->dy0, a->dy1, a->y};
     double stat[2 * REF_WIDE], rstat[2 * REF_WIDE], dz[REF_WIDE];
+    enum dtype vt = kern_vector(a->pt, a->wide);
     int64_t i;
     int j;
 
-    ref_channels(a->pt, a->mean, t, 0, stat);
-    ref_channels(a->pt, a->invstd, t, 0, stat + REF_WIDE);
-    ref_channels(a->pt, a->rmean, t, 0, rstat);
-    ref_channels(a->pt, a->rinvstd, t, 0, rstat + REF_WIDE);
+    ref_channels(vt, a->mean, t, 0, stat);
+    ref_channels(vt, a->invstd, t, 0, stat + REF_WIDE);
+    ref_channels(vt, a->rmean, t, 0, rstat);
+    ref_channels(vt, a->rinvstd, t, 0, rstat + REF_WIDE);
     for (i = t->row0; i < t->row1; i++) {
         dz_row(a->dt, p, t, i, dz);
         for (j = 0; j < t->cn; j++)
@@ -220,32 +224,33 @@ static void grad_sums_tile(const void *args, const struct tile *t)
 void ref_norm_grad_sums(const void *args)
 {
     const struct kern_norm_grad_sums *a = args;
+    enum dtype vt = kern_vector(a->pt, a->wide);
     double *sum = doubles(3 * a->c);
 
     ref_tiles(a, a->rows, a->c, grad_sums_tile, 3, sum);
-    ref_store(a->pt, a->s1, 0, a->c, sum);
-    ref_store(a->pt, a->s2, 0, a->c, sum + a->c);
+    ref_store(vt, a->s1, 0, a->c, sum);
+    ref_store(vt, a->s2, 0, a->c, sum + a->c);
     if (a->rs2)
-        ref_store(a->pt, a->rs2, 0, a->c, sum + 2 * a->c);
+        ref_store(vt, a->rs2, 0, a->c, sum + 2 * a->c);
     free(sum);
 }
 
 void ref_norm_grad_final(const void *args)
 {
     const struct kern_norm_grad_final *p = args;
-    enum dtype t = p->pt;
+    enum dtype t = p->pt, vt = kern_vector(t, p->wide);
     int64_t i;
 
     for (i = 0; i < p->c; i++) {
-        double s1 = get(t, p->s1, i), s2 = get(t, p->s2, i), a, b, k;
+        double s1 = get(vt, p->s1, i), s2 = get(vt, p->s2, i), a, b, k;
 
-        kern_norm_grad_fold(s1, s2, get(t, p->mean, i), get(t, p->invstd, i),
+        kern_norm_grad_fold(s1, s2, get(vt, p->mean, i), get(vt, p->invstd, i),
                             get(t, p->gamma, i), (double)p->rows, &a, &b, &k);
-        put(t, p->a, i, a);
-        put(t, p->b, i, b);
-        k += get(t, p->mean, i) * (b - kept(t, b)) +
-             s1 / (double)p->rows * (a - kept(t, a));
-        put(t, p->k, i, k);
+        put(vt, p->a, i, a);
+        put(vt, p->b, i, b);
+        k += get(vt, p->mean, i) * (b - kept(vt, b)) +
+             s1 / (double)p->rows * (a - kept(vt, a));
+        put(vt, p->k, i, k);
         if (p->dgamma)
             put(t, p->dgamma, i, get(t, p->dgamma, i) + s2);
         if (p->dbeta)
@@ -258,12 +263,13 @@ static void grad_apply_tile(const void *args, const struct tile *t)
     const struct kern_norm_grad_apply *p = args;
     const void *const dy[3] = {p->dy0, p->dy1, p->y};
     double a[REF_WIDE], b[REF_WIDE], k[REF_WIDE], x[REF_WIDE], dz[REF_WIDE];
+    enum dtype vt = kern_vector(p->pt, p->wide);
     int64_t i;
     int j;
 
-    ref_channels(p->pt, p->a, t, 0, a);
-    ref_channels(p->pt, p->b, t, 0, b);
-    ref_channels(p->pt, p->k, t, 0, k);
+    ref_channels(vt, p->a, t, 0, a);
+    ref_channels(vt, p->b, t, 0, b);
+    ref_channels(vt, p->k, t, 0, k);
     for (i = t->row0; i < t->row1; i++) {
         dz_row(p->dt, dy, t, i, dz);
         ref_row(p->dt, p->x, t, i, x);
