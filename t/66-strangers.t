@@ -64,6 +64,7 @@ s=0
 wait $first || s=$?
 is "$s" 0 'and the run is unharmed'
 like "$(cat out.0)" '^2 ranks, digest' 'and adds'
+cp out.0 calm
 like "$(cat err.0)" '127.0.0.1:[0-9]+: login: the keys differ: turned away' 'strangers are logged'
 
 # A crowd that says nothing takes all places, and more: who knows the key still
@@ -95,6 +96,71 @@ if command -v perl >/dev/null; then
 	wait $first || s=$?
 	is "$s" 0 'and the run is unharmed'
 	like "$(cat err.0)" 'silent, and others wait: turned away' 'they make place'
+else
+	skip 4 'perl'
+fi
+
+# Four kinds at once, at the port where ranks join and at the one for data: half of
+# a good hello, byte by byte and never the rest; a whole hello and then nothing; no
+# more to say after half (a connection half closed); and gone with a reset, before
+# anybody looks or after.
+if command -v perl >/dev/null; then
+	new_port
+	join=$port
+	new_port
+	timeout 60 "$ring" --timeout 40 --rank 0 --world 2 --key-file key \
+		--master 127.0.0.1:$join --ports $port,$port -- "$w" worker >out.0 2>err.0 &
+	first=$!
+	mkfifo torn
+	perl -MIO::Socket::INET -MSocket -e '
+		$SIG{PIPE} = "IGNORE";
+		my $hello = "ARNG" . pack("v v", 2, 0) . "\0" x 92;
+		my (@drip, @kept, %n);
+		sub knock {
+			for (1 .. 100) {
+				my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1",
+					PeerPort => $_[0], Timeout => 5);
+				return $s if $s;
+				select(undef, undef, undef, 0.1);
+			}
+			exit 1;
+		}
+		for my $i (1 .. 40) {
+			for my $port (@ARGV) {
+				push @drip, knock($port);
+				my $s = knock($port);
+				syswrite($s, $hello);
+				push @kept, $s;
+				$s = knock($port);
+				syswrite($s, substr($hello, 0, 50));
+				shutdown($s, 1);
+				push @kept, $s;
+				$s = knock($port);
+				syswrite($s, substr($hello, 0, $i)) if $i % 2;
+				setsockopt($s, SOL_SOCKET, SO_LINGER, pack("ii", 1, 0));
+				close($s);
+			}
+		}
+		for my $at (0 .. 49) {
+			syswrite($_, substr($hello, $at, 1)) for @drip;
+			if ($at == 5) {
+				open my $f, ">", "torn"; print {$f} "there\n"; close $f;
+			}
+			select(undef, undef, undef, 0.02);
+		}
+		sleep 60;' $join $port &
+	crowd=$!
+	read -r there <torn
+	is "$there" there 'strangers: byte by byte, silent, half closed, reset'
+	timeout 60 "$ring" --timeout 25 --rank 1 --world 2 --key-file key \
+		--master 127.0.0.1:$join -- "$w" worker >out.1 2>err.1
+	is "$?" 0 'do not keep a rank out'
+	kill $crowd
+	wait $crowd 2>/dev/null
+	s=0
+	wait $first || s=$?
+	is "$s" 0 'and the run is unharmed'
+	same out.0 calm 'the same as before'
 else
 	skip 4 'perl'
 fi

@@ -1,7 +1,7 @@
 /*
  * The tcp engine between three hosts of one rank each, as threads of this process
  * over the loopback interface: the sums are those of the definition, and the same
- * bits on all hosts, on every wire.
+ * bits on all hosts, on every wire; so are those that are not numbers.
  *
  *	64-lanes.t hosts N      the same between N hosts, on one wire
  */
@@ -93,6 +93,72 @@ static void sum_once(struct host *h, enum plane_wire wire, uint32_t k)
     }
 }
 
+/* ---- what is not a number, or too large for the wire */
+
+#define QUIET 0x7fc00000u
+#define BARELY 0x7f800001u /* the payload is lost in 16 bits */
+#define INFINITE 0x7f800000u
+#define LARGEST 0x7f7fffffu
+#define ONE 0x3f800000u
+#define MINUS 0x80000000u
+
+static const struct odd {
+    uint32_t of[3];      /* what the ranks give */
+    uint32_t want, wide; /* the sum on 16 bits and on 32 */
+} odd[] = {
+    {{QUIET, ONE, ONE}, QUIET, QUIET},
+    {{ONE, BARELY, ONE}, QUIET, QUIET},
+    {{ONE, ONE, BARELY | MINUS}, QUIET, QUIET},
+    {{0xffffffff, ONE, 0x7fffffff}, QUIET, QUIET},
+    {{ONE, INFINITE, ONE}, INFINITE, INFINITE},
+    {{ONE, ONE, INFINITE | MINUS}, INFINITE | MINUS, INFINITE | MINUS},
+    {{INFINITE, INFINITE | MINUS, ONE}, QUIET, QUIET},
+    {{ONE, ONE, LARGEST}, INFINITE, LARGEST},
+    {{LARGEST | MINUS, 0, 0}, INFINITE | MINUS, LARGEST | MINUS},
+    {{LARGEST, LARGEST, ONE}, INFINITE, INFINITE},
+    {{0x00000001, 0, 0x00000001}, 0, 0x00000002},
+    {{ONE, ONE, 0}, 0x40000000, 0x40000000},
+};
+#define N_ODD (sizeof(odd) / sizeof(odd[0]))
+static bool with_odd;
+
+/* Which NaN it is is not said. */
+static bool same_kind(uint32_t a, uint32_t b)
+{
+    bool nan_a = (a & ~MINUS) > INFINITE, nan_b = (b & ~MINUS) > INFINITE;
+
+    return nan_a || nan_b ? nan_a && nan_b : a == b;
+}
+
+static void odd_once(struct host *h, enum plane_wire wire, uint32_t k)
+{
+    struct shm *s = &h->shm;
+    struct shm_op *op = shm_op(s, s->rank, k);
+    float *g = shm_arena(s, s->rank);
+    uint64_t n = k * 40000;
+    bool finite;
+
+    memset(op, 0, sizeof(*op));
+    op->kind = OP_GRAD;
+    op->count = n;
+    for (uint64_t i = 0; i < n; i++)
+        memcpy(&g[i], &odd[i % N_ODD].of[s->rank], sizeof(g[i]));
+    shm_advance(s, SHM_READY, k);
+    if (engine_tcp.add(h->plane, k, &finite) < 0) {
+        h->bad++;
+        return;
+    }
+    h->infinite += k == ROUNDS && !finite;
+    h->bad += finite;
+    for (uint64_t i = 0; i < n; i++) {
+        const struct odd *o = &odd[i % N_ODD];
+        uint32_t u;
+        memcpy(&u, &g[i], sizeof(u));
+        h->digest = (h->digest ^ u) * 1099511628211u;
+        h->bad += !same_kind(u, wire == WIRE_F32 ? o->wide : o->want);
+    }
+}
+
 static void *run(void *arg)
 {
     struct host *h = arg;
@@ -104,7 +170,8 @@ static void *run(void *arg)
         return NULL;
     }
     for (uint32_t k = 1; k <= ROUNDS; k++)
-        sum_once(h, (enum plane_wire)shm_roster(s)->wire, k);
+        (with_odd ? odd_once
+                  : sum_once)(h, (enum plane_wire)shm_roster(s)->wire, k);
     shm_op(s, s->rank, ROUNDS + 1)->kind = OP_END;
     shm_advance(s, SHM_READY, ROUNDS + 1);
     engine_tcp.close(h->plane);
@@ -145,8 +212,9 @@ static void test(enum plane_wire wire, enum plane_protect protect)
         bad += host[i].bad;
         infinite += host[i].infinite;
     }
-    is_int(bad, 0, "sums over %d hosts, %s, %s", hosts, plane_wire_name[wire],
-           plane_protect_name[protect]);
+    is_int(bad, 0, "sums over %d hosts, %s, %s%s", hosts, plane_wire_name[wire],
+           plane_protect_name[protect],
+           with_odd ? ", of NaN, infinities and what is too large" : "");
     for (int i = 1; i < hosts; i++)
         other += host[i].digest != host[0].digest;
     is_int(other, 0, "the same bits on all");
@@ -170,5 +238,8 @@ int main(int argc, char **argv)
     test(WIRE_F32, PROTECT_NONE);
     test(WIRE_BF16, PROTECT_MAC);
     test(WIRE_F16, PROTECT_MAC);
+    with_odd = true;
+    for (int w = 0; w < WIRES; w++)
+        test((enum plane_wire)w, PROTECT_MAC);
     return done_testing();
 }
