@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-struct opt decode_opts[] = {PIXELS_ROWS, OPT_END};
+struct opt decode_opts[] = {PIXELS_ROWS, SHM_ROW, OPT_END};
 
 /* ---- as a source of batches */
 
@@ -169,10 +169,13 @@ static int decode_all(void)
     int rc = -1;
 
     stream_init(&d, STDIN_FILENO);
-    if (pixels_config(&config) < 0 || begin(&d) < 0 || hello(&d) < 0)
+    if (pixels_config(&config) < 0 || begin(&d) < 0)
         goto out;
     config.rows = d.b.micro;
     config.seed = d.seed;
+    pixels_lend(&config);
+    if (hello(&d) < 0)
+        goto out;
     rc = batch_run(&config, &source, pixels_emit, NULL);
 out:
     stream_release(&d);

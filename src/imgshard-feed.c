@@ -17,6 +17,7 @@ struct opt feed_opts[] = {
     READING_ROWS,
     IO_THREADS_ROW,
     PIXELS_ROWS,
+    SHM_ROW,
     {.name = "limit-steps",
      .type = OPT_INT,
      .addr = &feed.limit,
@@ -101,8 +102,10 @@ static int feed_all(const struct command *c, const char *manifest)
     s.bad_limit =
         feed.max_bad >= 0 ? feed.max_bad : (s.f.reader.set.n + 9999) / 10000;
     fault_point("feed.start");
-    if (rc == 0)
+    if (rc == 0) {
+        pixels_lend(&s.f.config);
         rc = hello(&s.f.reader);
+    }
     if (rc == 0)
         rc = feeding_run(&s.f, feed_emit, &s);
     fault_point("feed.end");

@@ -195,10 +195,47 @@ int pixels_hello(const struct frame_pair *meta, int n)
     return written(rc);
 }
 
+static void *next_slot(void *arg)
+{
+    return lend_take(arg);
+}
+
+void pixels_lend(struct batch_config *c)
+{
+    size_t bytes = batch_bytes(c);
+
+    if (pixels.shm == 0 && bytes > 0)
+        pixels.lend =
+            lend_open(STDOUT_FILENO, bytes, batch_queue(c) + LEND_MORE);
+    if (!pixels.lend)
+        return;
+    c->block = next_slot;
+    c->block_arg = pixels.lend;
+}
+
+/* The header of a batch that its reader has already; another slot is next. */
+static int hand_over(struct batch_frame *f, const struct frame_slot *slot)
+{
+    void *next;
+
+    f->slot = slot;
+    if (written(batch_write(&pixels.out, f)) < 0)
+        return -1;
+    f->slot = NULL;
+    next = lend_take(pixels.lend);
+    if (!next)
+        return -1;
+    batch_move(f, next);
+    return 0;
+}
+
 int pixels_emit(void *arg, struct batch_frame *f)
 {
+    struct frame_slot slot;
+    bool lent = pixels.lend && lend_offer(pixels.lend, f->image, &slot);
+
     (void)arg;
-    if (written(batch_write(&pixels.out, f)) < 0)
+    if ((lent ? hand_over(f, &slot) : written(batch_write(&pixels.out, f))) < 0)
         return -1;
     /* not inside a step: a trainer that is told to stop as well has whole ones */
     if (stopped && f->head.last)
@@ -220,11 +257,15 @@ static void send_error(void)
 
 int pixels_end(int rc)
 {
+    bool told = rc < 0 && stopped;
+
     if (rc == 0)
-        return written(frame_write_end(&pixels.out));
-    send_error();
-    if (!stopped)
-        return -1;
+        rc = written(frame_write_end(&pixels.out));
+    else
+        send_error();
+    lend_close(pixels.lend);
+    if (!told)
+        return rc;
     warn("%s", err_text());
     return 128 + (int)stopped;
 }

@@ -7,12 +7,15 @@
 
 #include "imgshard.h"
 
+#include "io/lend.h"
 #include "vision/batch.h"
 
 struct pixels {
     int64_t threads, queue; /* threads 0: one CPU is left to others */
     bool train, eval, detect, strict;
+    int shm; /* 0: where the reader can, 1: not */
     struct frame_writer out;
+    struct lender *lend; /* whose slots batches are made in, or NULL */
 };
 extern struct pixels pixels;
 
@@ -49,6 +52,15 @@ extern struct pixels pixels;
         .help = "warnings of the decoder are errors"                           \
     }
 
+#define SHM_ROW                                                                \
+    {                                                                          \
+        .name = "shm", .type = OPT_CHOICE, .addr = &pixels.shm, .def = "auto", \
+        .choices = "auto|off",                                                 \
+        .help =                                                                \
+            "batches in memory shared with their reader; off: all through "    \
+            "the pipe"                                                         \
+    }
+
 /* What a split is for decides whether it is detection; ERR_CONFIG: --detect, and
  * it is not. Before pixels_config. */
 int pixels_task(const struct shard_set *s) MUST_CHECK;
@@ -60,6 +72,9 @@ int pixels_config(struct batch_config *c) MUST_CHECK;
  * SIGINT and SIGTERM end the stream after the current frame.
  */
 int pixels_begin(void) MUST_CHECK;
+/* Before hello: batches are made where the reader of stdout can have them, if it
+ * comes for them. c is ready but for this. */
+void pixels_lend(struct batch_config *c);
 /* For batch_run. Exits with 0 when nobody reads stdout any more. */
 int pixels_emit(void *arg, struct batch_frame *f);
 /* What hello says of the pixels, in room for 4 pairs that lives as long as the

@@ -150,6 +150,33 @@ int frame_write_end(struct frame_writer *w) MUST_CHECK;
 /* The error frame, from the error that is set: code, msg, origin. */
 int frame_write_error(struct frame_writer *w) MUST_CHECK;
 
+/* ---- tensors by reference
+ *
+ * Writer and reader of a stream may have memory in common (lend.h). A frame then
+ * has no data but says where it lies there: metadata shm=SLOT, and for each
+ * tensor x.NAME=DTYPE:d0,d1,..:OFFSET, bytes from the beginning of the slot.
+ */
+#define FRAME_REF_ALIGN 64 /* of the offsets */
+
+struct frame_slot {
+    int number;
+    const char *base;
+    size_t bytes;
+};
+/* As frame_write, with items that lie in the slot. */
+int frame_write_ref(struct frame_writer *w, const struct frame_slot *slot,
+                    const char *type, const struct frame_pair *meta, int n_meta,
+                    const struct frame_item *items, int n_items) MUST_CHECK;
+/*
+ * Is f by reference into one of n slots of so many bytes? 0: no. 1: *slot says
+ * into which, and *there is f with its tensors, whose begin and end are bytes in
+ * the slot; it borrows from f, release it before f. ERR_DATA: tensors of another
+ * kind as well, a slot that is not there, anything outside of it or twice in it.
+ * Fuzzed.
+ */
+int frame_ref(const struct frame *f, int n, uint64_t bytes, struct frame *there,
+              int *slot) MUST_CHECK;
+
 /* ---- files */
 
 struct frame_file {

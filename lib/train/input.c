@@ -1,6 +1,6 @@
 #include "train/input.h"
 
-#include "io/frame.h"
+#include "io/lend.h"
 #include "train/stop.h"
 #include "util/fdio.h"
 
@@ -18,6 +18,7 @@
 struct input {
     struct frame_stream s;
     struct frame f;
+    struct borrower *lent; /* the producer's memory, or NULL */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t filled, freed;
@@ -141,46 +142,117 @@ static int read_mix(const struct input *in, struct input_batch *b)
     return 0;
 }
 
-/* Make room and read the tensors of the batch frame that is at hand. */
+/* Where the tensors of a batch frame are in it; erase: -1 if there is none. */
+struct places {
+    int image, label, index, erase;
+};
+
+/* The shapes of the batch frame that is at hand, which may have its tensors in
+ * the producer's memory. */
+static int check(const struct input *in, const struct frame *f,
+                 struct places *at, struct input_batch *b)
+{
+    const struct frame_tensor *t = f->tensor;
+    int64_t n;
+
+    at->erase = frame_find(f, "erase");
+    if (frame_want(f, "image", DT_U8, 4, &at->image) < 0 ||
+        frame_want(f, "label", DT_I64, 1, &at->label) < 0 ||
+        frame_want(f, "index", DT_I64, 1, &at->index) < 0 ||
+        (at->erase >= 0 && frame_want(f, "erase", DT_I32, 2, &at->erase) < 0) ||
+        frame_meta_int(f, "n", &b->n) < 0)
+        return -1;
+    b->image = t[at->image].t;
+    n = b->image.shape[0];
+    if (t[at->label].t.shape[0] != n || t[at->index].t.shape[0] != n ||
+        b->image.shape[3] != 3 || b->n < 0 || b->n > n ||
+        (at->erase >= 0 &&
+         (t[at->erase].t.shape[0] != n || t[at->erase].t.shape[1] != 4)))
+        return err_set(ERR_DATA, "%s: batch: shapes do not fit each other",
+                       in->s.name);
+    return read_mix(in, b);
+}
+
+static int make_room(struct input_batch *b, size_t bytes)
+{
+    if (bytes <= b->capacity)
+        return 0;
+    free(b->memory);
+    b->capacity = 0;
+    b->memory = aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+    if (!b->memory)
+        return err_set(ERR_SYSTEM, "batch: no memory for %zu bytes", bytes);
+    b->capacity = bytes;
+    return 0;
+}
+
+/* All tensors, out of the stream. */
+static int receive(struct input *in, const struct places *at,
+                   struct input_batch *b)
+{
+    const struct frame_tensor *t = in->f.tensor;
+    char *m;
+
+    if (make_room(b, (size_t)in->f.data_bytes) < 0 ||
+        frame_data_all(&in->s, &in->f, b->memory) < 0)
+        return -1;
+    m = b->memory;
+    b->image.data = m + t[at->image].begin;
+    b->label = (int64_t *)(void *)(m + t[at->label].begin);
+    b->index = (int64_t *)(void *)(m + t[at->index].begin);
+    b->erase =
+        at->erase < 0 ? NULL : (int32_t *)(void *)(m + t[at->erase].begin);
+    return 0;
+}
+
+/* The images where they are; what is small is copied, so that it stays what it
+ * was when it is checked. */
+static int borrow(const struct loan *loan, const struct places *at,
+                  struct input_batch *b)
+{
+    const struct frame_tensor *t = loan->f.tensor;
+    size_t n = (size_t)b->image.shape[0], bytes = n * sizeof(int64_t);
+    char *m;
+
+    if (make_room(b, 4 * bytes + 64) < 0)
+        return -1;
+    m = b->memory;
+    b->label = memcpy(m, loan->base + t[at->label].begin, bytes);
+    b->index = memcpy(m + bytes, loan->base + t[at->index].begin, bytes);
+    b->erase = NULL;
+    if (at->erase >= 0)
+        b->erase = memcpy(m + 2 * bytes, loan->base + t[at->erase].begin,
+                          4 * n * sizeof(int32_t));
+    b->image.data = (char *)(uintptr_t)loan->base + t[at->image].begin;
+    b->slot = loan->slot;
+    return 0;
+}
+
+static int load(struct input *in, struct input_batch *b)
+{
+    struct loan loan;
+    struct places at;
+    int r = borrow_frame(in->lent, &in->f, &loan);
+
+    b->slot = -1;
+    if (r < 0)
+        return err_wrap("%s: batch", in->s.name);
+    if (r == 0)
+        return check(in, &in->f, &at, b) < 0 ? -1 : receive(in, &at, b);
+    r = check(in, &loan.f, &at, b);
+    if (r == 0)
+        r = borrow(&loan, &at, b);
+    frame_release(&loan.f);
+    return r;
+}
+
+/* The batch frame that is at hand. */
 static int fill(struct input *in, struct input_batch *b)
 {
     const struct frame *f = &in->f;
-    int image, label, index, erase = frame_find(f, "erase");
-    int64_t n;
 
-    if (frame_want(f, "image", DT_U8, 4, &image) < 0 ||
-        frame_want(f, "label", DT_I64, 1, &label) < 0 ||
-        frame_want(f, "index", DT_I64, 1, &index) < 0 ||
-        (erase >= 0 && frame_want(f, "erase", DT_I32, 2, &erase) < 0) ||
-        frame_meta_int(f, "n", &b->n) < 0)
+    if (load(in, b) < 0)
         return -1;
-    b->image = f->tensor[image].t;
-    n = b->image.shape[0];
-    if (f->tensor[label].t.shape[0] != n || f->tensor[index].t.shape[0] != n ||
-        b->image.shape[3] != 3 || b->n < 0 || b->n > n ||
-        (erase >= 0 && (f->tensor[erase].t.shape[0] != n ||
-                        f->tensor[erase].t.shape[1] != 4)))
-        return err_set(ERR_DATA, "%s: batch: shapes do not fit each other",
-                       in->s.name);
-    if (f->data_bytes > b->capacity) {
-        free(b->memory);
-        b->memory = aligned_alloc(64, (f->data_bytes + 63) & ~(size_t)63);
-        if (!b->memory) {
-            b->capacity = 0;
-            return err_set(ERR_SYSTEM, "batch: no memory for %llu bytes",
-                           (unsigned long long)f->data_bytes);
-        }
-        b->capacity = f->data_bytes;
-    }
-    if (read_mix(in, b) < 0 || frame_data_all(&in->s, f, b->memory) < 0)
-        return -1;
-    b->image.data = (char *)b->memory + f->tensor[image].begin;
-    b->label = (int64_t *)(void *)((char *)b->memory + f->tensor[label].begin);
-    b->index = (int64_t *)(void *)((char *)b->memory + f->tensor[index].begin);
-    b->erase = NULL;
-    if (erase >= 0)
-        b->erase =
-            (int32_t *)(void *)((char *)b->memory + f->tensor[erase].begin);
     b->epoch = number(f, "epoch");
     b->micro = number(f, "m");
     b->pos = number(f, "pos");
@@ -250,6 +322,7 @@ int input_open(struct input **out, int fd, const char *name, int64_t timeout_ms,
         free(in);
         return -1;
     }
+    in->lent = borrow_open(fd);
     for (i = 0; i < SLOTS; i++)
         in->idle[in->n_idle++] = &in->slot[i];
     pthread_mutex_init(&in->lock, NULL);
@@ -344,8 +417,16 @@ const struct input_batch *input_next(struct input *in)
     return b;
 }
 
+void *input_memory(const struct input *in, size_t *bytes)
+{
+    return borrow_memory(in->lent, bytes);
+}
+
 void input_put(struct input *in, struct input_batch *b)
 {
+    if (b->slot >= 0)
+        borrow_return(in->lent, b->slot);
+    b->slot = -1;
     pthread_mutex_lock(&in->lock);
     in->idle[in->n_idle++] = b;
     pthread_cond_signal(&in->freed);
@@ -380,6 +461,7 @@ void input_close(struct input *in)
     }
     for (i = 0; i < SLOTS; i++)
         free(in->slot[i].memory);
+    borrow_close(in->lent);
     free(in->text);
     frame_release(&in->f);
     pthread_cond_destroy(&in->filled);

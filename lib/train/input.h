@@ -4,7 +4,8 @@
  * The stream is what `imgshard feed` and `imgshard decode` write: hello, then
  * batch and epoch frames, then end. Some slots are filled while the
  * network works on another, so the pipe never waits for the worker and the
- * worker only for data.
+ * worker only for data. Of a producer at the other end of the same pipe images
+ * are read where it made them (lend.h).
  *
  *	input_wait(0, "stdin", STOP_TERM, 300000);
  *	input_open(&in, 0, "stdin", 300000, &hello);
@@ -54,6 +55,7 @@ struct input_batch {
     /* private */
     void *memory;
     size_t capacity;
+    int slot; /* of the producer's memory that the images lie in, or -1 */
 };
 
 /* Until the descriptor has something to read or has ended: 1; 2 when one of the
@@ -79,6 +81,9 @@ const struct input_batch *input_next(struct input *in);
 /* The next micro-batch: 1; 0 after the end frame; -1 on failure. */
 int input_get(struct input *in, struct input_batch **b) MUST_CHECK;
 void input_put(struct input *in, struct input_batch *b);
+/* Where images may lie beside memory of this process, until input_close; NULL and
+ * 0: nowhere else. */
+void *input_memory(const struct input *in, size_t *bytes);
 void input_close(struct input *in); /* NULL allowed */
 
 #endif

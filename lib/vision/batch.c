@@ -241,15 +241,63 @@ static int done_row(void *arg, void *item)
 
 /* ---- setting up */
 
-static int ring_init(struct batch_frame *f, const struct batch_config *c,
-                     int queue)
+/* The next array of a block: its place, and *at moves on. */
+static void *lay(char *block, size_t *at, size_t bytes)
 {
-    size_t rows = (size_t)c->rows, side = (size_t)c->size;
+    char *p = block ? block + *at : NULL;
+
+    *at += (bytes + FRAME_REF_ALIGN - 1) / FRAME_REF_ALIGN * FRAME_REF_ALIGN;
+    return p;
+}
+
+/* The arrays of a classification frame in a block, or only how large it is. */
+static size_t lay_out(struct batch_frame *f, char *block, bool erase)
+{
+    size_t rows = (size_t)f->rows, at = 0;
+
+    f->block = block;
+    f->image = lay(block, &at, rows * (size_t)f->h * (size_t)f->w * 3);
+    f->index = lay(block, &at, rows * sizeof(*f->index));
+    f->label = lay(block, &at, rows * sizeof(*f->label));
+    if (erase)
+        f->erase = lay(block, &at, rows * 4 * sizeof(*f->erase));
+    return at;
+}
+
+static bool erases(const struct batch_config *c)
+{
+    return c->train && c->augment.erase > 0;
+}
+
+size_t batch_bytes(const struct batch_config *c)
+{
+    struct batch_frame f = {.rows = c->rows, .h = c->size, .w = c->size};
+
+    return c->detect ? 0 : lay_out(&f, NULL, erases(c));
+}
+
+int batch_queue(const struct batch_config *c)
+{
+    /* tiny frames: as many as keep all threads busy */
+    if (c->rows * (c->queue - 1) <= c->threads)
+        return (int)(c->threads / c->rows) + 2;
+    return c->queue;
+}
+
+void batch_move(struct batch_frame *f, void *block)
+{
+    lay_out(f, block, f->erase);
+}
+
+static int ring_init(struct batch_frame *f, const struct batch_config *c)
+{
+    size_t rows = (size_t)c->rows;
+    char *block;
 
     f->rows = c->rows;
-    f->label = xreallocarray(NULL, rows, sizeof(*f->label));
-    f->index = xreallocarray(NULL, rows, sizeof(*f->index));
     if (c->detect) {
+        f->label = xreallocarray(NULL, rows, sizeof(*f->label));
+        f->index = xreallocarray(NULL, rows, sizeof(*f->index));
         f->bgr = c->detect->bgr;
         f->size = xreallocarray(NULL, rows, 2 * sizeof(*f->size));
         f->orig = xreallocarray(NULL, rows, 2 * sizeof(*f->orig));
@@ -258,27 +306,31 @@ static int ring_init(struct batch_frame *f, const struct batch_config *c,
         return 0;
     }
     f->h = f->w = c->size;
-    if (c->train && c->augment.erase > 0)
-        f->erase = xreallocarray(NULL, rows, 4 * sizeof(*f->erase));
-    f->image = malloc(rows * side * side * 3);
-    if (!f->image)
-        return err_set(ERR_SYSTEM,
-                       "queue of %d batches: no memory for %zu bytes each",
-                       queue, rows * side * side * 3);
+    block = c->block ? c->block(c->block_arg)
+                     : aligned_alloc(FRAME_REF_ALIGN, batch_bytes(c));
+    if (!block)
+        return c->block ? -1
+                        : err_set(ERR_SYSTEM,
+                                  "queue of %d batches: no memory for %zu "
+                                  "bytes each",
+                                  batch_queue(c), batch_bytes(c));
+    lay_out(f, block, erases(c));
     return 0;
 }
 
-static void ring_release(struct batch_frame *f)
+static void ring_release(struct batch_frame *f, const struct batch_config *c)
 {
+    if (!c->detect) {
+        if (!c->block)
+            free(f->block);
+        return;
+    }
     for (int64_t j = 0; f->part && j < f->rows; j++) {
         buf_release(&f->part[j].pixels);
         detect_objects_release(&f->part[j].objects);
     }
-    if (!f->part)
-        free(f->image);
     free(f->label);
     free(f->index);
-    free(f->erase);
     free(f->size);
     free(f->orig);
     free(f->image_id);
@@ -291,13 +343,10 @@ static int run_init(struct run *r)
     const struct batch_config *c = r->c;
     int i;
 
-    /* tiny frames: as many as keep all threads busy */
-    r->queue = c->queue;
-    if (c->rows * (r->queue - 1) <= c->threads)
-        r->queue = (int)(c->threads / c->rows) + 2;
+    r->queue = batch_queue(c);
     r->ring = xcalloc((size_t)r->queue, sizeof(*r->ring));
     for (i = 0; i < r->queue; i++)
-        if (ring_init(&r->ring[i], c, r->queue) < 0)
+        if (ring_init(&r->ring[i], c) < 0)
             return -1;
     r->in_flight = (int)c->rows * (r->queue - 1);
     r->row = xcalloc((size_t)r->in_flight, sizeof(*r->row));
@@ -335,7 +384,7 @@ static void run_release(struct run *r)
         free(r->row[i].why);
     }
     for (i = 0; i < r->queue; i++)
-        ring_release(&r->ring[i]);
+        ring_release(&r->ring[i], r->c);
     buf_release(&r->canvas);
     free(r->ring);
     free(r->row);
@@ -467,7 +516,8 @@ int batch_write(void *writer, struct batch_frame *f)
     n_items = arrays(f, item);
     if (f->head.epoch_begin && write_epoch(w, f->head.epoch, "begin") < 0)
         return -1;
-    if (frame_write(w, "batch", meta, n, item, n_items, 0) < 0)
+    if ((f->slot ? frame_write_ref(w, f->slot, "batch", meta, n, item, n_items)
+                 : frame_write(w, "batch", meta, n, item, n_items, 0)) < 0)
         return -1;
     w->rows += (uint64_t)f->head.n;
     return f->head.epoch_end ? write_epoch(w, f->head.epoch, "end") : 0;

@@ -93,7 +93,11 @@ struct batch_frame {
     int32_t *size, *orig; /* [rows,2] height, width: in image, in the file */
     int64_t *image_id;    /* [rows], -1 where there is no row */
     struct detect_objects objects;
+    /* It lies in a slot that its reader has, too (lend.h): batch_write sends only
+     * a header. NULL: its arrays. */
+    const struct frame_slot *slot;
     struct batch_part *part; /* private: the rows until the frame is whole */
+    char *block;             /* private: all its arrays, classification */
 };
 
 struct batch_config {
@@ -110,11 +114,21 @@ struct batch_config {
     bool replace;             /* a bad image is replaced and named on stderr */
     bool strict;              /* decoder warnings make an image bad */
     const char *instructions; /* resizer_use, or NULL: the best */
+    /* Classification: memory for a frame in work, of batch_bytes and aligned to 64
+     * bytes, batch_queue times. NULL: batch_run has its own. */
+    void *(*block)(void *arg);
+    void *block_arg;
     /* Serial, arg of the source: is row j of its last frame wanted? If not, it
      * has no pixels, label or objects. NULL: all are. */
     bool (*wanted)(void *arg, int64_t j);
 };
 
+/* Bytes of a frame, 0 for detection; how many of them are in work at a time. */
+size_t batch_bytes(const struct batch_config *c);
+int batch_queue(const struct batch_config *c);
+/* For emit: f was config.block's and stays as it is with somebody else; the next
+ * frame in its place is made in another block. */
+void batch_move(struct batch_frame *f, void *block);
 /*
  * Run until the source ends. 0, or -1 with the failure of the earliest row or
  * that of emit.
