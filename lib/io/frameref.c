@@ -37,7 +37,8 @@ int frame_write_ref(struct frame_writer *w, const struct frame_slot *slot,
     struct buf *text = xcalloc(2 * n + 1, sizeof(*text));
     int i, r = 0, n_all = n_meta;
 
-    memcpy(all, meta, (size_t)n_meta * sizeof(*all));
+    if (n_meta)
+        memcpy(all, meta, (size_t)n_meta * sizeof(*all));
     buf_addf(&text[2 * n], "%d", slot->number);
     all[n_all++] = (struct frame_pair){"shm", text[2 * n].data};
     for (i = 0; i < n_items && r == 0; i++) {
