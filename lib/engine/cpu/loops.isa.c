@@ -9,6 +9,9 @@
 #include "engine/kern/sgd.h"
 
 #include <string.h>
+#ifdef __AVX512F__
+#    include <immintrin.h>
+#endif
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
@@ -20,7 +23,11 @@ enum {
     ROWS_MIN = 32,   /* rows of a block: about 2^16 elements, */
     ROWS_MAX = 1024, /* which makes enough blocks for all threads */
     SUM_LANES = 64,
-    RUN = 16,  /* rows added in fp32, at most; a multiple of 4 */
+    RUN = 16,         /* rows added in fp32, at most; a multiple of 4 */
+    PAST_WIDE = 4096, /* elements of a row, at most */
+    LARGE = 16 << 20, /* bytes; below it fetching costs more than it gives */
+    AHEAD = 2048,     /* bytes */
+    LINE = 64,        /* bytes of a cache line */
     PLACES = 5 /* doubles of a block per channel: 3 sums, the run's floats */
 };
 
@@ -45,6 +52,23 @@ static int64_t row_blocks(int64_t rows, int64_t c)
 {
     return (rows + block_rows(c) - 1) / block_rows(c);
 }
+
+/* n bytes, in whole cache lines, past the cache: what is there already is not
+ * read before. */
+#ifdef __AVX512F__
+#    define CAN_PAST 1
+static void put_past(void *to, const void *from, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i += LINE)
+        _mm512_stream_si512((void *)((char *)to + i),
+                            _mm512_load_si512((const char *)from + i));
+}
+#else
+#    define CAN_PAST 0
+#    define put_past memcpy
+#endif
 
 /* bf16 to float and back, to nearest even, NaN kept quiet */
 ALWAYS_INLINE float load_bf16(uint16_t h)

@@ -112,6 +112,31 @@ static void FN(image)(const struct kern_image *a)
         FN(image_block)(a, b * PIXELS, at_most((b + 1) * PIXELS, a->rows));
 }
 
+/* ---- large activations: rows that come next are fetched, and what is written is
+ * written past the cache, unless it was read just now */
+
+static bool FN(is_large)(int64_t rows, int64_t c)
+{
+    return (size_t)(rows * c) * sizeof(EL) >= LARGE;
+}
+
+static bool FN(goes_past)(int64_t rows, int64_t c, const void *y, const void *p,
+                          const void *q)
+{
+    return CAN_PAST && FN(is_large)(rows, c) && c <= PAST_WIDE &&
+           (size_t)c * sizeof(EL) % LINE == 0 && (uintptr_t)y % LINE == 0 &&
+           y != p && y != q;
+}
+
+ALWAYS_INLINE void FN(fetch)(bool large, const EL *x, int64_t n)
+{
+    const char *next = (const char *)x + AHEAD;
+    int64_t i, bytes = large ? n * (int64_t)sizeof(EL) : 0;
+
+    for (i = 0; i < bytes; i += LINE)
+        __builtin_prefetch(next + i);
+}
+
 /* ---- sums over rows: up to RUN rows in fp32, these runs in double; a single
  * chain in fp32 was most of the error of the gradients of biases */
 
@@ -148,7 +173,8 @@ static void FN(colsum)(const struct kern_colsum *a, double *s)
 
 /* Sums of x - shift and of its square; shift is the mean of the first rows of
  * the block, in fp32, so that a mean far from 0 costs no precision. */
-static void FN(stats_block)(const EL *x, int64_t rows, int64_t c, double *part)
+static void FN(stats_block)(const EL *x, int64_t rows, int64_t c, bool large,
+                            double *part)
 {
     float *s = runs_of(part, c), *q = s + c, *shift = q + c;
     int64_t r, j, first = at_most(rows, 8);
@@ -159,6 +185,7 @@ static void FN(stats_block)(const EL *x, int64_t rows, int64_t c, double *part)
     memset(s, 0, 2 * (size_t)c * sizeof(*s));
     memset(part + c, 0, 2 * (size_t)c * sizeof(*part));
     for (r = 0; r + 4 <= rows; r += 4, x += 4 * c) {
+        FN(fetch)(large, x, 4 * c);
 #pragma omp simd
         for (j = 0; j < c; j++) {
             float d0 = LD(x[j]) - shift[j], d1 = LD(x[j + c]) - shift[j];
@@ -193,7 +220,7 @@ static void FN(stats)(const struct kern_norm_stats *a, double *part)
     for (b = 0; b < blocks; b++)
         FN(stats_block)
     (x + b * size * a->c, at_most(size, a->rows - b * size), a->c,
-     part + PLACES * b * a->c);
+     FN(is_large)(a->rows, a->c), part + PLACES * b * a->c);
 }
 
 /* ---- normalisation. The flags are constants at every call, so that each
@@ -208,9 +235,17 @@ ALWAYS_INLINE void FN(apply_block)(const struct kern_norm_apply *a,
     int64_t i, j, c = a->c;
     const EL *x = (const EL *)a->x + from * c;
     const EL *r = terms ? (const EL *)a->r + from * c : x;
-    EL *y = (EL *)a->y + from * c;
+    _Alignas(64) EL own[PAST_WIDE];
+    EL *line = (EL *)a->y + from * c;
+    const bool large = FN(is_large)(a->rows, c);
+    const bool past = FN(goes_past)(a->rows, c, a->y, a->x, a->r);
 
-    for (i = 0; i < rows; i++, x += c, r += c, y += c) {
+    for (i = 0; i < rows; i++, x += c, r += c, line += c) {
+        EL *y = past ? own : line;
+
+        FN(fetch)(large, x, c);
+        if (terms)
+            FN(fetch)(large, r, c);
 #pragma omp simd
         for (j = 0; j < c; j++) {
             VT v = (VT)LD(x[j]) * scale[j] + bias[j];
@@ -223,6 +258,8 @@ ALWAYS_INLINE void FN(apply_block)(const struct kern_norm_apply *a,
             f = (float)v;
             y[j] = ST(relu ? kern_relu_at(f) : f);
         }
+        if (past)
+            put_past(line, own, (size_t)c * sizeof(*own));
     }
 }
 
@@ -263,12 +300,25 @@ ALWAYS_INLINE void FN(grad_sums_block)(const struct kern_norm_grad_sums *a,
     const EL *q = has1 ? (const EL *)a->dy1 + at : p;
     const EL *y = hasy ? (const EL *)a->y + at : p;
     const EL *rx = hasr ? (const EL *)a->rx + at : x;
-    EL *z = hasz ? (EL *)a->dz + at : NULL;
+    _Alignas(64) EL own[PAST_WIDE];
+    EL *line = hasz ? (EL *)a->dz + at : NULL, *z = NULL;
+    const bool large = FN(is_large)(a->rows, c);
+    const bool past = hasz && FN(goes_past)(a->rows, c, a->dz, a->dy0, a->dy1);
     float *s1 = runs_of(part, c), *s2 = s1 + c, *rs2 = s2 + c;
 
     memset(s1, 0, (size_t)sums * sizeof(*s1));
     memset(part, 0, (size_t)sums * sizeof(*part));
     for (i = 0; i < rows; i++) {
+        if (hasz)
+            z = past ? own : line;
+        FN(fetch)(large, p, c);
+        FN(fetch)(large, x, c);
+        if (has1)
+            FN(fetch)(large, q, c);
+        if (hasy)
+            FN(fetch)(large, y, c);
+        if (hasr)
+            FN(fetch)(large, rx, c);
 #pragma omp simd
         for (j = 0; j < c; j++) {
             float d = LD(p[j]);
@@ -284,6 +334,8 @@ ALWAYS_INLINE void FN(grad_sums_block)(const struct kern_norm_grad_sums *a,
             if (hasz)
                 z[j] = ST(d);
         }
+        if (past)
+            put_past(line, own, (size_t)c * sizeof(*own));
         if (i % RUN == RUN - 1 || i == rows - 1)
             end_run(s1, part, sums);
         p += c;
@@ -292,7 +344,7 @@ ALWAYS_INLINE void FN(grad_sums_block)(const struct kern_norm_grad_sums *a,
         x += c;
         rx += c;
         if (hasz)
-            z += c;
+            line += c;
     }
 }
 
@@ -346,9 +398,21 @@ ALWAYS_INLINE void FN(grad_apply_block)(const struct kern_norm_grad_apply *a,
     const EL *q = has1 ? (const EL *)a->dy1 + at : p;
     const EL *y = hasy ? (const EL *)a->y + at : p;
     const EL *x = hasx ? (const EL *)a->x + at : p;
-    EL *dx = (EL *)a->dx + at;
+    _Alignas(64) EL own[PAST_WIDE];
+    EL *line = (EL *)a->dx + at;
+    const bool large = FN(is_large)(a->rows, c);
+    const bool past = FN(goes_past)(a->rows, c, a->dx, a->dy0, a->dy1);
 
-    for (i = 0; i < rows; i++, p += c, q += c, y += c, x += c, dx += c) {
+    for (i = 0; i < rows; i++, p += c, q += c, y += c, x += c, line += c) {
+        EL *dx = past ? own : line;
+
+        FN(fetch)(large, p, c);
+        if (has1)
+            FN(fetch)(large, q, c);
+        if (hasy)
+            FN(fetch)(large, y, c);
+        if (hasx)
+            FN(fetch)(large, x, c);
 #pragma omp simd
         for (j = 0; j < c; j++) {
             float d = LD(p[j]);
@@ -363,6 +427,8 @@ ALWAYS_INLINE void FN(grad_apply_block)(const struct kern_norm_grad_apply *a,
                 v += kb[j] * (VT)LD(x[j]) + kk[j];
             dx[j] = ST((float)v);
         }
+        if (past)
+            put_past(line, own, (size_t)c * sizeof(*own));
     }
 }
 
