@@ -202,7 +202,7 @@ int worker_bench(const struct command *c, int argc, char **argv)
     if (recipe_check(&recipe) < 0 ||
         recipe_divide(&recipe, recipe.batch, 1, &b) < 0)
         return -1;
-    r = worker_begin_alone(&w, !o.forward);
+    r = worker_begin_alone(&w, !o.forward, TUNE_TRY);
     if (r == 0)
         r = run_bench(w.e, &w.m, b.micro);
     worker_end(&w);

@@ -99,7 +99,7 @@ int worker_fit(const struct command *c, int argc, char **argv)
     if (recipe_check(&recipe) < 0 ||
         recipe_divide(&recipe, recipe.batch, o.world, &b) < 0)
         return -1;
-    r = worker_begin_alone(&w, true);
+    r = worker_begin_alone(&w, true, TUNE_KNOWN);
     if (r == 0)
         r = fit(&w);
     worker_end(&w);

@@ -186,6 +186,19 @@ static void print_plan(const struct recipe_batch *b, struct worker *w,
         row(j, "hours", images / (o.rate * (double)b->world) / 3600, "h");
 }
 
+/* Where no trial was made yet, a run may make another choice. */
+static void tell_untried(const struct worker *w)
+{
+    char hex[33];
+    int untried;
+
+    engine_choices(w->e, hex, NULL, &untried);
+    if (untried > 0 && verbosity >= 0)
+        warn("%d of the convolutions were not timed here yet: a run may take "
+             "other forms, and memory; bench times them",
+             untried);
+}
+
 int worker_plan(const struct command *c, int argc, char **argv)
 {
     struct recipe_batch b;
@@ -202,7 +215,7 @@ int worker_plan(const struct command *c, int argc, char **argv)
     if (recipe_check(&recipe) < 0 ||
         recipe_divide(&recipe, o.samples, o.world, &b) < 0)
         return -1;
-    r = worker_begin_alone(&w, true);
+    r = worker_begin_alone(&w, true, TUNE_KNOWN);
     k = key_of(b.micro, true);
     if (r == 0)
         r = graph_cost(&w.m.graph, w.e, &k, &cost);
@@ -210,6 +223,8 @@ int worker_plan(const struct command *c, int argc, char **argv)
     if (r == 0)
         r = graph_cost(&w.m.graph, w.e, &k, &less);
     run_ledger(&recipe, &b, &text);
+    if (r == 0)
+        tell_untried(&w);
     if (r == 0 && o.json) {
         j = json_object();
         json_object_set_new(j, "ledger", json_string(text.data));
@@ -251,7 +266,7 @@ int worker_describe(const struct command *c, int argc, char **argv)
     if (recipe_check(&recipe) < 0 ||
         recipe_divide(&recipe, recipe.batch, 1, &b) < 0)
         return -1;
-    r = worker_begin_alone(&w, !o.eval);
+    r = worker_begin_alone(&w, !o.eval, TUNE_KNOWN);
     k = key_of(b.micro, !o.eval);
     if (r == 0)
         r = graph_describe(&w.m.graph, w.e, &k, &out);
@@ -285,7 +300,7 @@ int worker_init(const struct command *c, int argc, char **argv)
         return err_set(ERR_USAGE, "--out: not given: which file?");
     if (recipe_check(&recipe) < 0)
         return -1;
-    r = worker_begin_alone(&w, false);
+    r = worker_begin_alone(&w, false, TUNE_OFF);
     if (r == 0)
         r = params_fresh(&w.m.params, (uint64_t)recipe.seed);
     if (r == 0)

@@ -202,7 +202,7 @@ static int train_session(struct session *s, const struct command *c,
 
     if (status)
         return status;
-    if (worker_begin(&s->w, s->hello.classes, true) < 0)
+    if (worker_begin(&s->w, s->hello.classes, true, TUNE_TRY) < 0)
         return -1;
     tell_engine(s->w.e);
     if (open_comm(&s->comm, &s->w) < 0)
@@ -280,7 +280,7 @@ static int predict_session(struct session *s)
 
     if (status)
         return status;
-    if (worker_begin(&s->w, s->hello.classes, false) < 0 ||
+    if (worker_begin(&s->w, s->hello.classes, false, TUNE_TRY) < 0 ||
         save_load_model(o.weights, &s->w.m.params) < 0)
         return -1;
     return run_predict(&s->w.m, recipe.model, s->in, &s->hello, STDOUT_FILENO);

@@ -24,14 +24,15 @@ enum dtype worker_dtype(void)
     return of[recipe.prec];
 }
 
-static int open_engine(struct engine **e)
+static int open_engine(struct engine **e, enum engine_tune tune)
 {
     struct engine_config c = {.device = (int)worker_engine.device,
                               .threads = (int)worker_engine.threads,
                               .dir = worker_engine.dir,
                               .trace = worker_engine.trace,
                               .deterministic = true,
-                              .tf32 = worker_engine.tf32};
+                              .tf32 = worker_engine.tf32,
+                              .tune = worker_engine.tune ? tune : TUNE_OFF};
     const char *local = getenv("LOCAL_RANK"), *level = worker_engine.level;
     char text[512];
 
@@ -83,17 +84,19 @@ static int open_model(struct classifier *m, struct engine *e, int64_t classes,
     return 0;
 }
 
-int worker_begin(struct worker *w, int64_t classes, bool train)
+int worker_begin(struct worker *w, int64_t classes, bool train,
+                 enum engine_tune tune)
 {
-    if (open_engine(&w->e) < 0 || open_model(&w->m, w->e, classes, train) < 0)
+    if (open_engine(&w->e, tune) < 0 ||
+        open_model(&w->m, w->e, classes, train) < 0)
         return -1;
     w->has_model = true;
     return 0;
 }
 
-int worker_begin_alone(struct worker *w, bool train)
+int worker_begin_alone(struct worker *w, bool train, enum engine_tune tune)
 {
-    return worker_begin(w, recipe.classes ? 0 : 1000, train);
+    return worker_begin(w, recipe.classes ? 0 : 1000, train, tune);
 }
 
 void worker_end(struct worker *w)

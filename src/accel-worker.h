@@ -16,7 +16,7 @@
 struct worker_engine {
     char *name, *dir, *trace, *level;
     int64_t threads, device;
-    bool tf32, recompute;
+    bool tf32, recompute, tune;
 };
 extern struct worker_engine worker_engine;
 #define WORKER_ENGINE_ROWS                                                     \
@@ -58,6 +58,12 @@ extern struct worker_engine worker_engine;
          .addr = &worker_engine.level,                                         \
          .arg = "LEVEL",                                                       \
          .help = "B: plain convolutions; C: with batch norms inside"},         \
+        {.name = "tune",                                                       \
+         .env = "ACCEL_TUNE",                                                  \
+         .type = OPT_FLAG,                                                     \
+         .addr = &worker_engine.tune,                                          \
+         .def = "true",                                                        \
+         .help = "convolutions in the form that a short trial found fastest"}, \
         {.name = "tf32",                                                       \
          .type = OPT_FLAG,                                                     \
          .addr = &worker_engine.tf32,                                          \
@@ -130,12 +136,14 @@ struct worker {
 };
 /*
  * Open both, able to compute in the recipe's precision. classes: those of the
- * data; the recipe's own, where it states some, must agree unless it is 0.
- * w is zero before; worker_end in every state.
+ * data; the recipe's own, where it states some, must agree unless it is 0. tune:
+ * unless --no-tune. w is zero before; worker_end in every state.
  */
-int worker_begin(struct worker *w, int64_t classes, bool train) MUST_CHECK;
+int worker_begin(struct worker *w, int64_t classes, bool train,
+                 enum engine_tune tune) MUST_CHECK;
 /* For commands without data: 1000 classes where the recipe states none. */
-int worker_begin_alone(struct worker *w, bool train) MUST_CHECK;
+int worker_begin_alone(struct worker *w, bool train,
+                       enum engine_tune tune) MUST_CHECK;
 void worker_end(struct worker *w);
 enum dtype worker_dtype(void);
 /* {"KEY":{"value":"..","origin":".."},...}; caller frees. */

@@ -1,4 +1,5 @@
 #include "engine/engine_private.h"
+#include "engine/tune.h"
 #include "util/fdio.h"
 
 #include <errno.h>
@@ -21,6 +22,7 @@ struct engine {
     engine_watch_fn *watch;
     void *watch_arg;
     double opened; /* clock_s() */
+    struct tune *tune;
     struct block *block;
     size_t n_blocks, cap_blocks;
     size_t now, peak;
@@ -135,6 +137,7 @@ int engine_open(struct engine **out, const char *name,
         failed(e, "open");
         goto out;
     }
+    e->tune = tune_open(e->b.ops, e->dev, config->tune);
     *out = e;
     return 0;
 out:
@@ -151,6 +154,7 @@ void engine_close(struct engine *e)
 
     if (!e)
         return;
+    tune_close(e->tune);
     for (i = 0; i < e->n_blocks; i++)
         e->b.ops->free(e->dev, e->block[i].p);
     e->b.ops->close(e->dev);
@@ -517,8 +521,57 @@ int engine_conv_available(struct engine *e, const struct conv_desc *d)
     return available(e, d);
 }
 
+/* Is it one that this engine has? */
+static int check_desc(struct engine *e, const struct conv_desc *d,
+                      struct call *c)
+{
+    if (call_desc(c, d, traced(e)) < 0 || check_dtypes(e, c) < 0)
+        return -1;
+    if (!available(e, d))
+        return err_set(ERR_INTERNAL,
+                       "%s: %s: prologue %d with epilogue %d "
+                       "in %s: not offered",
+                       e->name, c->name, (int)d->pro, (int)d->epi,
+                       dtype_name(d->dtype));
+    return 0;
+}
+
+int engine_conv_forms(struct engine *e, const struct conv_desc *d,
+                      const char **name, int most)
+{
+    if (!e->b.ops->conv_forms || !engine_conv_available(e, d))
+        return 0;
+    return e->b.ops->conv_forms(e->dev, d, name, most);
+}
+
+void engine_choices(const struct engine *e, char hex[33], int *chosen,
+                    int *untried)
+{
+    tune_choices(e->tune, hex, chosen, untried);
+}
+
 int engine_conv_plan(struct engine *e, const struct conv_desc *d,
                      struct conv_plan **plan, struct conv_needs *needs)
+{
+    const char *form = NULL;
+    struct call c;
+
+    *plan = NULL;
+    if (e->tune) {
+        if (check_desc(e, d, &c) < 0)
+            return -1;
+        form = tune_form(e->tune, d);
+    }
+    /* smaller than the one that was tried: it may not do there */
+    if (form && engine_conv_plan_as(e, d, form, plan, needs) == 0)
+        return 0;
+    err_clear();
+    return engine_conv_plan_as(e, d, NULL, plan, needs);
+}
+
+int engine_conv_plan_as(struct engine *e, const struct conv_desc *d,
+                        const char *form, struct conv_plan **plan,
+                        struct conv_needs *needs)
 {
     double start = trace_begin(e);
     struct plan *p;
@@ -526,17 +579,11 @@ int engine_conv_plan(struct engine *e, const struct conv_desc *d,
     int r;
 
     *plan = NULL;
-    if (call_desc(&c, d, traced(e)) < 0 || check_dtypes(e, &c) < 0)
+    if (check_desc(e, d, &c) < 0)
         return -1;
-    if (!available(e, d))
-        return err_set(ERR_INTERNAL,
-                       "%s: %s: prologue %d with epilogue %d "
-                       "in %s: not offered",
-                       e->name, c.name, (int)d->pro, (int)d->epi,
-                       dtype_name(d->dtype));
     p = xcalloc(1, sizeof(*p));
     p->d = *d;
-    r = e->b.ops->conv_plan(e->dev, d, &p->inner, &p->needs);
+    r = e->b.ops->conv_plan(e->dev, d, form, &p->inner, &p->needs);
     if (traced(e))
         trace_call(e, start, "plan ", c.name, r);
     if (e->trace)

@@ -38,15 +38,23 @@
 
 struct engine; /* an open device */
 
+/* A convolution can be computed in several forms (tune.h). */
+enum engine_tune {
+    TUNE_OFF,   /* the engine chooses by rule */
+    TUNE_KNOWN, /* as found in an earlier trial, else by rule */
+    TUNE_TRY    /* as found in a trial, made now if there was none */
+};
+
 struct engine_config {
-    int device;         /* ordinal among visible devices; -1: choose */
-    int local;          /* chosen: of rank number local of this host */
-    int threads;        /* CPU engines; 0: OMP_NUM_THREADS or all allowed */
-    const char *dir;    /* where plugins are looked for first; NULL: none */
-    const char *trace;  /* path of a trace of every call; NULL: none */
-    bool deterministic; /* only kernels whose bits are repeatable */
-    bool tf32;          /* cuda: fp32 products rounded to 10 bits, fast */
-    int level;          /* 'B', 'C' or 0: richest fused forms to offer */
+    int device;            /* ordinal among visible devices; -1: choose */
+    int local;             /* chosen: of rank number local of this host */
+    int threads;           /* CPU engines; 0: OMP_NUM_THREADS or all allowed */
+    const char *dir;       /* where plugins are looked for first; NULL: none */
+    const char *trace;     /* path of a trace of every call; NULL: none */
+    bool deterministic;    /* only kernels whose bits are repeatable */
+    bool tf32;             /* cuda: fp32 products rounded to 10 bits, fast */
+    int level;             /* 'B', 'C' or 0: richest fused forms to offer */
+    enum engine_tune tune; /* who chooses the forms of convolutions */
 };
 
 /* ---- convolution plans (gpu-engine 2.5)
@@ -205,6 +213,9 @@ struct engine_ops {
     void (*close)(void *dev);
     /* One line for people: library versions, device, threads. */
     void (*describe)(void *dev, char *text, size_t n);
+    /* All that the speed of forms depends on: device, libraries, threads. NULL
+     * where conv_forms is. */
+    void (*machine)(void *dev, char *text, size_t n);
     /* The sentence of the last call that returned -1, of this thread. */
     void (*last_error)(enum err_class *c, const char **text);
     /* Compute dtype: 0 refused (why says it), 1 emulated, slow, 2 native. */
@@ -244,7 +255,12 @@ struct engine_ops {
     void (*team_leave)(void *dev);
 
     int (*conv_available)(void *dev, const struct conv_desc *d);
-    int (*conv_plan)(void *dev, const struct conv_desc *d,
+    /* Names of the forms it may be computed in, the usual one first: their
+     * number, at most `most`. They live as long as dev. NULL: there is one. */
+    int (*conv_forms)(void *dev, const struct conv_desc *d, const char **name,
+                      int most);
+    /* form NULL: by rule; one that cannot be had is ERR_UNAVAILABLE. */
+    int (*conv_plan)(void *dev, const struct conv_desc *d, const char *form,
                      struct conv_plan **plan, struct conv_needs *needs);
     int (*conv_pack)(void *dev, struct conv_plan *plan, const void *weights,
                      void *packed);
@@ -342,6 +358,20 @@ int engine_conv_available(struct engine *e, const struct conv_desc *d);
 int engine_conv_plan(struct engine *e, const struct conv_desc *d,
                      struct conv_plan **plan,
                      struct conv_needs *needs) MUST_CHECK;
+/* Forms by name, the usual one first, at most `most`: their number, 0 if there is
+ * no choice. */
+int engine_conv_forms(struct engine *e, const struct conv_desc *d,
+                      const char **name, int most);
+/* As engine_conv_plan, in that form (NULL: by rule); ERR_UNAVAILABLE where it
+ * cannot be had. */
+int engine_conv_plan_as(struct engine *e, const struct conv_desc *d,
+                        const char *form, struct conv_plan **plan,
+                        struct conv_needs *needs) MUST_CHECK;
+/* Of the forms in use that were chosen by trials: 32 hex digits, equal for equal
+ * choices, or "" for none; how many convolutions were in no trial yet (those of
+ * TUNE_KNOWN). Both counts may be NULL. */
+void engine_choices(const struct engine *e, char hex[33], int *chosen,
+                    int *untried);
 int engine_conv_pack(struct engine *e, struct conv_plan *plan,
                      const void *weights, void *packed) MUST_CHECK;
 int engine_conv_run(struct engine *e, struct conv_plan *plan,

@@ -232,6 +232,8 @@ static json_t *state_json(const struct ckpt_state *s,
     json_object_set_new(j, "tensors", json_string(hex));
     json_object_set_new(j, "dataset", json_string(s->dataset));
     json_object_set_new(j, "recipe", json_string(s->recipe));
+    if (s->forms[0])
+        json_object_set_new(j, "forms", json_string(s->forms));
     json_object_set_new(j, "model", json_string(s->model ? s->model : ""));
     json_object_set_new(j, "program",
                         json_string(s->program ? s->program : ""));

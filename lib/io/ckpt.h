@@ -57,6 +57,7 @@ struct ckpt_state {
     char dataset[33];            /* hex digest of the data set, or "" */
     char recipe[33];             /* recipe_digest */
     char tensors[33]; /* digest of the list of names, dtypes, shapes */
+    char forms[33];   /* digest of the forms of convolutions, "rule", or "" */
     char *model;      /* MODEL.NAME */
     char *settings;   /* JSON object: effective settings, for people */
     char *program;    /* "accel-worker 0.1" */

@@ -62,6 +62,7 @@ static int parse_state(const json_t *j, struct ckpt_state *s)
         copy_hex(j, "dataset", s->dataset) < 0 ||
         copy_hex(j, "recipe", s->recipe) < 0 ||
         copy_hex(j, "tensors", s->tensors) < 0 ||
+        (json_object_get(j, "forms") && copy_hex(j, "forms", s->forms) < 0) ||
         json_get_str(j, "model", &model) < 0 ||
         json_get_str(j, "program", &program) < 0 ||
         json_get_object(j, "settings", &settings) < 0)

@@ -32,6 +32,8 @@ struct run {
     int64_t steps, samples; /* done so far */
     int64_t attempt, saved_step;
     double saved_at, saved_epoch;
+    char forms[33]; /* of convolutions, as in struct ckpt_state */
+    bool forms_told;
     char *ckpt;    /* DIR/ckpt, or NULL */
     bool all_have; /* all ranks have the data of the next step */
     const struct input_hello *hello;
@@ -146,6 +148,7 @@ static int resume(struct run *t, const char *path)
         t->samples = c.state.samples;
         t->attempt = c.state.attempt + 1;
         t->saved_step = t->steps;
+        memcpy(t->forms, c.state.forms, sizeof t->forms);
         if (t->step.scaler.on) {
             t->step.scaler.scale = c.state.loss_scale;
             t->step.scaler.good = c.state.scale_good;
@@ -264,6 +267,7 @@ static int commit(struct run *t, bool last)
     recipe_place(&t->batch, t->samples, &s.epoch, &s.pos);
     recipe_digest(t->o->r, s.recipe);
     memcpy(s.dataset, t->hello->dataset, sizeof s.dataset);
+    memcpy(s.forms, t->forms, sizeof s.forms);
     s.model = t->o->r->model;
     s.settings = (char *)(uintptr_t)t->o->settings;
     s.program = (char *)(uintptr_t)t->o->program;
@@ -391,6 +395,31 @@ static int diverged(struct run *t, const struct step_result *res)
     return -1;
 }
 
+/* After the first full step: which forms convolutions have, and whether they are
+ * those that the checkpoint was made with. */
+static int note_forms(struct run *t, const struct step_result *res)
+{
+    struct metrics_place p = place(t);
+    char hex[33];
+
+    if (t->forms_told || res->rows != t->batch.global)
+        return 0;
+    t->forms_told = true;
+    engine_choices(t->m->e, hex, NULL, NULL);
+    if (!hex[0])
+        snprintf(hex, sizeof hex, "rule");
+    if (t->forms[0] && strcmp(t->forms, hex) != 0) {
+        metrics_clear_line(&t->log);
+        if (t->comm->rank == 0)
+            warn("convolutions take other forms than before the checkpoint: "
+                 "the last bits of results may differ");
+    }
+    memcpy(t->forms, hex, sizeof hex);
+    return strcmp(hex, "rule") == 0
+               ? 0
+               : metrics_event(&t->log, &p, "forms", t->forms);
+}
+
 /* After the numbers of a step are there: count it, log it, save if asked. */
 static int after_step(struct run *t, struct input *in, struct step_result *res,
                       int *flags)
@@ -408,7 +437,7 @@ static int after_step(struct run *t, struct input *in, struct step_result *res,
     if (agree(t, in, res, flags) < 0)
         return -1;
     p = place(t);
-    if (metrics_step(&t->log, &p, res) < 0)
+    if (note_forms(t, res) < 0 || metrics_step(&t->log, &p, res) < 0)
         return -1;
     if (t->steps % AGREE_EVERY == 0 && same_weights(t) < 0)
         return -1;

@@ -44,6 +44,7 @@ static const char *const launcher_env[] = {
     "ACCEL_REDUCE",
     "ACCEL_LAUNCH",
     "ACCEL_ENGINE_DIR",
+    "ACCEL_TUNE",
     "ACCEL_RING",
     /* those of allreduce-ring, for the whole pipeline */
     "ACCEL_KEY_FILE",

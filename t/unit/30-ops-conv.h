@@ -74,6 +74,29 @@ static void conv_operands(struct run *r, const struct conv_desc *d,
         a->out = out(r, "dw", PAR, w_size(d));
 }
 
+/* The plan in the way of this run; NULL: it cannot be had. */
+static struct conv_plan *conv_plan_of(struct run *r, const struct conv_desc *d,
+                                      struct conv_needs *needs)
+{
+    const char *name[16];
+    struct conv_plan *plan;
+
+    r->ways = engine_conv_forms(r->e, d, name, COUNT(name));
+    if (r->way == 0) {
+        if (engine_conv_plan(r->e, d, &plan, needs) < 0)
+            die();
+        return plan;
+    }
+    snprintf(r->what + strlen(r->what), sizeof(r->what) - strlen(r->what),
+             " as %s", name[r->way]);
+    if (engine_conv_plan_as(r->e, d, name[r->way], &plan, needs) == 0)
+        return plan;
+    if (err_code() != ERR_UNAVAILABLE)
+        die();
+    r->absent = true;
+    return NULL;
+}
+
 static void conv_go(struct run *r, const struct conv_desc *d,
                     struct conv_args *a)
 {
@@ -85,8 +108,9 @@ static void conv_go(struct run *r, const struct conv_desc *d,
         r->absent = true;
         return;
     }
-    if (engine_conv_plan(r->e, d, &plan, &needs) < 0)
-        die();
+    plan = conv_plan_of(r, d, &needs);
+    if (!plan)
+        return;
     if (needs.packed_bytes) {
         packed = array(r, (int64_t)needs.packed_bytes, 1);
         if (engine_conv_pack(r->e, plan, a->w, packed) < 0)

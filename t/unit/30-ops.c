@@ -46,6 +46,7 @@ struct run {
     enum dtype as_dt;  /* what inputs are rounded to */
     bool wide;         /* calls of norms */
     bool whole;        /* whole numbers */
+    int way, ways;     /* of the ways that the engine has for this */
     bool absent;       /* the engine has no such form */
     bool loose;        /* parameters come from rounded activations */
     uint64_t g;        /* state of the generator */
@@ -267,6 +268,7 @@ static bool perform(struct run *r, int i, int v, enum dtype as)
 
     r->as_dt = as;
     r->absent = r->loose = false;
+    r->ways = 0;
     r->n_out = r->n_mem = 0;
     r->g = (uint64_t)i << 32 | (unsigned)v;
     if (!cases[i].fn(r, v))
@@ -349,6 +351,13 @@ static double bound(const struct run *r, const struct out *o)
     }
 }
 
+/* The number of the next variant: the same in another way, if there is one. */
+static int next(struct run *r, int v)
+{
+    r->way = r->way + 1 < r->ways ? r->way + 1 : 0;
+    return r->way ? v : v + 1;
+}
+
 /* All variants of a case; one check. */
 static void judge(struct engine *e, int i, enum dtype dt, bool whole)
 {
@@ -359,7 +368,7 @@ static void judge(struct engine *e, int i, enum dtype dt, bool whole)
 
     b.pt = dt == DT_F64 ? DT_F64 : DT_F32;
     a.wide = b.wide = engine_wide_norms(e, dt);
-    for (v = 0; perform(&b, i, v, dt); v++) {
+    for (v = 0; perform(&b, i, v, dt); v = next(&b, v)) {
         perform(&a, i, v, dt);
         for (j = 0; j < b.n_out && !b.absent; j++) {
             err = error_of(&b, &b.out[j], &a.out[j]);

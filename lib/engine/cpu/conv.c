@@ -1,17 +1,11 @@
 /*
- * Convolutions: on matrix tiles if tileconv.h takes them, linear layers in fp32
- * by dense.isa.c, else by oneDNN, of which all that follows speaks. Activations are [N,H,W,C], which oneDNN calls the
- * layout acdb of its NCHW; master weights [K,R,S,C] are acdb of its OIHW. The
- * weights' own layout is oneDNN's choice: conv_pack goes there, gradients come
- * back through a reorder that can add.
- *
- * A 1x1 convolution of stride 1 is a matrix product of [N*H*W, C]; whether it
- * is run as one is decided by shape alone (as_product), so that the same plan
- * gives the same bits in every run. Others can be made such products by writing
- * the window of each output place as a row first (on_columns), or by adding up
- * such rows afterwards.
+ * Convolutions: several ways to do each ("forms"), in one table. Which is best
+ * is a matter of the shape and of the machine: by rule it is the one with the
+ * highest rank, unless somebody has timed them (engine/tune.h). What a form
+ * gives does not depend on how it was chosen.
  */
 #include "engine/cpu/cpu.h"
+#include "engine/cpu/dnnconv.h"
 #include "engine/cpu/tileconv.h"
 #include "engine/ref/ref.h"
 
@@ -20,79 +14,69 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    ALIGN = 64,
-    ROLES = 4
-};
-enum role {
-    IN_X,
-    IN_W,
-    IN_DY,
-    RESULT
-}; /* of a conv_args */
-
+/* One of those that are not NULL does the work; none: dense. */
 struct conv_plan {
-    struct conv_desc d;    /* as asked for */
-    struct conv_desc core; /* what is run: d, or 1x1 on columns of d */
-    bool dense;            /* a linear layer of our own; nothing below is set */
-    bool product, columns, fold;
-    int arg[ROLES];                 /* oneDNN's name of each role, 0: none */
-    struct dnn_prim run, run_sum;   /* run_sum: out += */
-    struct dnn_prim pack;           /* master -> own layout */
-    struct dnn_prim back, back_sum; /* own layout -> master (+=) */
-    struct dnn_md *master;          /* the weights as the caller has them */
-    size_t columns_bytes;
-    size_t columns_at, grad_at; /* places in the scratch memory */
-    struct conv_needs needs;
-    struct tileconv *tiles; /* not NULL: it works, nothing below is set */
-    struct conv_plan *ref;  /* not NULL: oneDNN has nothing, ref works */
+    struct conv_desc d;
+    struct tileconv *tiles;
+    struct dnnconv *dnn;
+    struct conv_plan *ref;
     char name[64];
 };
 
-static dnnl_data_type_t dnn_type(enum dtype t)
+static bool has_bias(const struct conv_desc *d)
 {
-    return t == DT_BF16 ? dnnl_bf16 : dnnl_f32;
+    return d->epi == EPI_BIAS || d->epi == EPI_ADD_BIAS;
 }
 
-static size_t align_up(size_t n)
+int cpu_conv_available(void *dev, const struct conv_desc *d)
 {
-    return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    (void)dev;
+    if ((d->dtype != DT_F32 && d->dtype != DT_BF16) || d->param != DT_F32 ||
+        (d->out != DT_F32 && d->out != d->dtype) || d->pro != PRO_NONE ||
+        conv_pitch(d) != d->c)
+        return 0;
+    if (d->kind == CONV_WGRAD && d->out != DT_F32)
+        return 0;
+    return d->epi == EPI_NONE || (d->kind == CONV_FORWARD && has_bias(d));
 }
 
-/*
- * Does the core of this become a matrix product? (Measured with 2.6.) In fp32
- * the wide ones do: just as fast, and their sums are cut, while a convolution
- * on [N,H,W,C] adds all terms in one chain: 2048 of them 1.7 times as far off.
- */
-static bool as_product(const struct conv_desc *d)
+/* ---- forms, by the highest rank; those that are ABLE are candidates of a trial */
+
+enum {
+    NEVER,
+    LAST, /* where nothing else can, no candidate; nor is this: */
+    SPARE,
+    ABLE,
+    USUAL = 10
+};
+
+struct form {
+    const char *name;
+    unsigned way; /* of dnnconv.h */
+    int (*rank)(const struct form *f, const struct conv_desc *d);
+    int (*plan)(const struct form *f, struct cpu *c, struct conv_plan *p,
+                struct conv_needs *needs);
+};
+
+/* In bf16 oneDNN is as fast but for strided gradients (measured with 2.6). */
+static int rank_tiles(const struct form *f, const struct conv_desc *d)
 {
-    if (d->r != 1 || d->s != 1 || d->stride != 1 || d->pad != 0)
-        return false;
-    if (d->h == 1 && d->w == 1)
-        return true;
-    if (d->dtype == DT_BF16)
-        return d->kind != CONV_FORWARD;
-    if (d->kind == CONV_FORWARD)
-        return d->c >= 512;
-    return d->kind == CONV_DGRAD && (d->k >= 512 || d->c * d->k >= 1 << 19);
+    bool usual =
+        d->dtype == DT_F32 || (d->kind != CONV_FORWARD && d->stride > 1);
+
+    (void)f;
+    return usual ? USUAL + 3 : ABLE;
 }
 
-/*
- * Is this run on columns, which are [n*p*q, r*s*c]? Strided windows of one
- * place are, for they only select; of others those gradients for which oneDNN
- * 2.6 was two to four times slower than a product (bf16, many channels).
- */
-static bool on_columns(const struct conv_desc *d)
+static int plan_tiles(const struct form *f, struct cpu *c, struct conv_plan *p,
+                      struct conv_needs *needs)
 {
-    int64_t size = d->c * d->k;
-
-    if (d->r == 1 && d->s == 1)
-        return d->stride > 1 && d->pad == 0;
-    if (d->dtype != DT_BF16)
-        return false;
-    if (d->kind == CONV_WGRAD)
-        return size >= (d->stride > 1 ? 1 << 16 : 1 << 18);
-    return d->kind == CONV_DGRAD && d->stride > 1 && size >= 1 << 18;
+    (void)f;
+    p->tiles = tileconv_new(&p->d, c->threads, needs);
+    if (!p->tiles)
+        return err_set(ERR_UNAVAILABLE, "no tiles");
+    snprintf(p->name, sizeof(p->name), "%s", tileconv_name(p->tiles));
+    return 0;
 }
 
 /* A linear layer in fp32 of which sums in double are a small part of the work. */
@@ -111,349 +95,167 @@ static size_t dense_scratch(const struct conv_desc *d, int threads)
     return (size_t)(threads * terms) * DENSE_WIDTH * sizeof(float);
 }
 
-static bool has_bias(const struct conv_desc *d)
+static int rank_dense(const struct form *f, const struct conv_desc *d)
 {
-    return d->epi == EPI_BIAS || d->epi == EPI_ADD_BIAS;
+    (void)f;
+    return is_dense(d) ? USUAL + 2 : NEVER;
 }
 
-static struct dnn_post post_of(const struct conv_desc *d)
+static int plan_dense(const struct form *f, struct cpu *c, struct conv_plan *p,
+                      struct conv_needs *needs)
 {
-    struct dnn_post p = {d->epi == EPI_ADD_BIAS, has_bias(d) && d->relu};
-
-    return p;
-}
-
-int cpu_conv_available(void *dev, const struct conv_desc *d)
-{
-    (void)dev;
-    if ((d->dtype != DT_F32 && d->dtype != DT_BF16) || d->param != DT_F32 ||
-        (d->out != DT_F32 && d->out != d->dtype) || d->pro != PRO_NONE ||
-        conv_pitch(d) != d->c)
-        return 0;
-    if (d->kind == CONV_WGRAD && d->out != DT_F32)
-        return 0;
-    return d->epi == EPI_NONE || (d->kind == CONV_FORWARD && has_bias(d));
-}
-
-/* ---- columns: one row [r,s,c] of x for each place of the output */
-
-/* Row r of a window lies in one piece in x, but for what hangs over. */
-static void columns_line(const struct conv_desc *d, const char *x, char *out,
-                         int64_t line)
-{
-    int64_t np = conv_p(d), nq = conv_q(d), img = line / np, q, r;
-    size_t c = (size_t)d->c * dtype_size(d->dtype), row = (size_t)d->s * c;
-    int64_t top = line % np * d->stride - d->pad;
-
-    out += (size_t)(line * nq * d->r) * row;
-    for (q = 0; q < nq; q++) {
-        int64_t left = q * d->stride - d->pad, lo = left < 0 ? -left : 0;
-        int64_t hi = d->w - left < d->s ? d->w - left : d->s;
-
-        for (r = 0; r < d->r; r++, out += row) {
-            int64_t h = top + r;
-
-            if (h < 0 || h >= d->h || hi <= lo) {
-                memset(out, 0, row);
-                continue;
-            }
-            memset(out, 0, (size_t)lo * c);
-            memcpy(out + (size_t)lo * c,
-                   x + (size_t)((img * d->h + h) * d->w + left + lo) * c,
-                   (size_t)(hi - lo) * c);
-            memset(out + (size_t)hi * c, 0, (size_t)(d->s - hi) * c);
-        }
-    }
-}
-
-static void columns(const struct conv_desc *d, const void *x, void *out)
-{
-    int64_t line, lines = d->n * conv_p(d);
-
-#pragma omp parallel for schedule(static)
-    for (line = 0; line < lines; line++)
-        columns_line(d, x, out, line);
-}
-
-/* The adjoint for windows of one place: nothing adds up. */
-static void scatter(const struct conv_desc *d, const void *y, void *out)
-{
-    int64_t i, q, np = conv_p(d), nq = conv_q(d), lines = d->n * d->h;
-    size_t row = (size_t)d->c * dtype_size(d->dtype);
-    const char *in = y;
-    char *to = out;
-
-#pragma omp parallel for private(q) schedule(static)
-    for (i = 0; i < lines; i++) {
-        int64_t n = i / d->h, h = i % d->h, p = h / d->stride;
-        char *t = to + (size_t)(i * d->w) * row;
-        const char *f = in + (size_t)((n * np + p) * nq) * row;
-
-        memset(t, 0, (size_t)d->w * row);
-        if (h % d->stride != 0 || p >= np)
-            continue;
-        for (q = 0; q < nq; q++)
-            memcpy(t + (size_t)(q * d->stride) * row, f + (size_t)q * row, row);
-    }
-}
-
-/* ---- planning */
-
-static int add_args(struct conv_plan *p, struct cpu *c, struct dnn_prim *run,
-                    const struct dnn_spec *s, const struct dnn_md *w)
-{
-    const struct dnn_md *md[ROLES] = {s->x, w, s->y, s->y};
-    const struct conv_desc *d = &p->core;
-    int i;
-
-    if (p->product) {
-        /* of a product x, w, y are source, weights and destination */
-        md[IN_X] = d->kind == CONV_WGRAD ? s->w : s->x;
-        md[IN_DY] = s->x;
-    } else if (d->kind == CONV_DGRAD) {
-        md[RESULT] = s->x;
-    } else if (d->kind == CONV_WGRAD) {
-        md[RESULT] = w;
-    }
-    for (i = 0; i < ROLES; i++) {
-        if (p->arg[i] && dnn_arg(run, &c->dnn, p->arg[i], md[i]) < 0)
-            return -1;
-    }
-    if (s->bias && dnn_arg(run, &c->dnn, DNNL_ARG_BIAS, s->bias) < 0)
-        return -1;
+    (void)f;
+    memset(needs, 0, sizeof(*needs));
+    needs->scratch_bytes = dense_scratch(&p->d, c->threads);
+    snprintf(p->name, sizeof(p->name), "dense:%s in double", isa_names[c->isa]);
     return 0;
 }
 
-static void set_roles(struct conv_plan *p)
+/* Linear layers are left to the exact forms. */
+static int rank_dnn(const struct form *f, const struct conv_desc *d)
 {
-    static const int conv[3][ROLES] = {
-        [CONV_FORWARD] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, 0, DNNL_ARG_DST},
-        [CONV_DGRAD] = {0, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST,
-                        DNNL_ARG_DIFF_SRC},
-        [CONV_WGRAD] = {DNNL_ARG_SRC, 0, DNNL_ARG_DIFF_DST,
-                        DNNL_ARG_DIFF_WEIGHTS}};
-    static const int product[3][ROLES] = {
-        [CONV_FORWARD] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, 0, DNNL_ARG_DST},
-        [CONV_DGRAD] = {0, DNNL_ARG_WEIGHTS, DNNL_ARG_SRC, DNNL_ARG_DST},
-        [CONV_WGRAD] = {DNNL_ARG_WEIGHTS, 0, DNNL_ARG_SRC, DNNL_ARG_DST}};
+    unsigned usual = dnnconv_usual(d);
 
-    memcpy(p->arg, p->product ? product[p->core.kind] : conv[p->core.kind],
-           sizeof(p->arg));
+    if (is_dense(d))
+        return NEVER;
+    if (f->way == usual)
+        return USUAL + 1;
+    if (dnnconv_takes(d, f->way))
+        return ABLE;
+    /* where oneDNN has no product for its core */
+    return f->way == (usual & DNNCONV_COLUMNS) ? SPARE : NEVER;
 }
 
-/* Forward and dgrad: from master weights to those that `run` wants. */
-static int plan_pack(struct conv_plan *p, struct cpu *c,
-                     const struct dnn_md *own)
+static int plan_dnn(const struct form *f, struct cpu *c, struct conv_plan *p,
+                    struct conv_needs *needs)
 {
-    p->needs.layout = dnn_md_hash(own);
-    if (dnn_md_same(own, p->master))
-        return 0;
-    p->needs.packed_bytes = dnn_md_bytes(own);
-    return dnn_reorder(&p->pack, &c->dnn, p->master, own, false);
-}
-
-/* Wgrad: from the layout in which `run` leaves it to the master's. */
-static int plan_back(struct conv_plan *p, struct cpu *c,
-                     const struct dnn_md *own)
-{
-    if (!dnn_md_same(own, p->master) &&
-        dnn_reorder(&p->back, &c->dnn, own, p->master, false) < 0)
+    if (dnnconv_new(c, &p->d, f->way, needs, &p->dnn) < 0)
         return -1;
-    return dnn_reorder(&p->back_sum, &c->dnn, own, p->master, true);
+    snprintf(p->name, sizeof(p->name), "%s", dnnconv_name(p->dnn));
+    return 0;
 }
 
-static int plan_conv(struct conv_plan *p, struct cpu *c)
+static int rank_ref(const struct form *f, const struct conv_desc *d)
 {
-    const struct conv_desc *d = &p->core;
-    int64_t np = conv_p(d), nq = conv_q(d);
-    int64_t xd[4] = {d->n, d->c, d->h, d->w}, yd[4] = {d->n, d->k, np, nq};
-    int64_t wd[4] = {d->k, d->c, d->r, d->s};
-    dnnl_data_type_t t = dnn_type(d->dtype);
-    bool forward = d->kind == CONV_FORWARD, wgrad = d->kind == CONV_WGRAD;
-    struct dnn_md *x, *w, *fw, *y, *bias = NULL, *own = NULL;
-    struct dnn_spec s = {.stride = {d->stride, d->stride},
-                         .pad_left = {d->pad, d->pad}};
-    int status = -1;
+    (void)f;
+    (void)d;
+    return LAST;
+}
 
-    s.kind = forward ? DNN_FORWARD
-             : wgrad ? DNN_BACKWARD_WEIGHTS
-                     : DNN_BACKWARD_DATA;
-    /* what the windows reach, which may be less than the image */
-    s.pad_right[0] = (np - 1) * d->stride + d->r - d->h - d->pad;
-    s.pad_right[1] = (nq - 1) * d->stride + d->s - d->w - d->pad;
-    s.post = post_of(d);
-    s.x = x = dnn_md_new(4, xd, d->kind == CONV_DGRAD ? dnn_type(d->out) : t,
-                         dnnl_acdb);
-    s.y = y = dnn_md_new(4, yd, forward ? dnn_type(d->out) : t, dnnl_acdb);
-    s.w = w = dnn_md_new(4, wd, wgrad ? dnnl_f32 : t, dnnl_format_tag_any);
-    s.fwd_w = fw = dnn_md_new(4, wd, t, dnnl_format_tag_any);
-    p->master = dnn_md_new(4, wd, dnnl_f32, dnnl_acdb);
-    if (has_bias(d))
-        s.bias = bias = dnn_md_new(1, &d->k, dnnl_f32, dnnl_a);
-    if (dnn_conv(&p->run, &c->dnn, &s, &own) < 0 ||
-        add_args(p, c, &p->run, &s, own) < 0)
-        goto out;
-    if (!wgrad) {
-        status = plan_pack(p, c, own);
-    } else {
-        status = plan_back(p, c, own);
-        p->needs.scratch_bytes += align_up(dnn_md_bytes(own));
+static int plan_ref(const struct form *f, struct cpu *c, struct conv_plan *p,
+                    struct conv_needs *needs)
+{
+    (void)f;
+    snprintf(p->name, sizeof(p->name), "ref");
+    return ref_conv_plan(c, &p->d, NULL, &p->ref, needs);
+}
+
+/* Names are kept in files (engine/plancache.h): a form whose bits change needs
+ * another one. */
+static const struct form form[] = {
+    {"tiles", 0, rank_tiles, plan_tiles},
+    {"dense", 0, rank_dense, plan_dense},
+    {"convolution", 0, rank_dnn, plan_dnn},
+    {"product", DNNCONV_PRODUCT, rank_dnn, plan_dnn},
+    {"columns", DNNCONV_COLUMNS, rank_dnn, plan_dnn},
+    {"columns-product", DNNCONV_COLUMNS | DNNCONV_PRODUCT, rank_dnn, plan_dnn},
+    {"ref", 0, rank_ref, plan_ref}};
+enum {
+    N_FORMS = sizeof(form) / sizeof(form[0])
+};
+
+/* Those of at least that rank, highest first; their number. */
+static int ranked(const struct conv_desc *d, int least,
+                  const struct form *of[N_FORMS])
+{
+    int rank[N_FORMS], n = 0, i, at;
+
+    for (i = 0; i < N_FORMS; i++) {
+        int r = form[i].rank(&form[i], d);
+
+        if (r < least)
+            continue;
+        for (at = n++; at > 0 && rank[at - 1] < r; at--) {
+            rank[at] = rank[at - 1];
+            of[at] = of[at - 1];
+        }
+        rank[at] = r;
+        of[at] = &form[i];
     }
-out:
-    dnn_md_free(x);
-    dnn_md_free(w);
-    dnn_md_free(fw);
-    dnn_md_free(y);
-    dnn_md_free(bias);
-    dnn_md_free(own);
-    return status;
+    return n;
 }
 
-static int plan_product(struct conv_plan *p, struct cpu *c)
+int cpu_conv_forms(void *dev, const struct conv_desc *d, const char **name,
+                   int most)
 {
-    const struct conv_desc *d = &p->core;
-    int64_t rows = d->n * d->h * d->w, bd[2] = {1, d->k};
-    int64_t fwd[3][2] = {{rows, d->c}, {d->c, d->k}, {rows, d->k}};
-    int64_t dgr[3][2] = {{rows, d->k}, {d->k, d->c}, {rows, d->c}};
-    int64_t wgr[3][2] = {{d->k, rows}, {rows, d->c}, {d->k, d->c}};
-    bool forward = d->kind == CONV_FORWARD, wgrad = d->kind == CONV_WGRAD;
-    int64_t(*dims)[2] = forward ? fwd : wgrad ? wgr : dgr;
-    dnnl_data_type_t t = dnn_type(d->dtype);
-    struct dnn_md *x, *w, *y, *bias = NULL, *own = NULL;
-    struct dnn_spec s = {.post = post_of(d)};
-    int status = -1;
+    const struct form *of[N_FORMS];
+    int n = ranked(d, ABLE, of), i;
 
-    s.short_sums = t == dnnl_f32 && !wgrad;
-    s.x = x = dnn_md_new(2, dims[0], t, wgrad ? dnnl_ba : dnnl_ab);
-    s.w = w = dnn_md_new(2, dims[1], t, wgrad ? dnnl_ab : dnnl_format_tag_any);
-    s.y = y = dnn_md_new(2, dims[2], dnn_type(d->out), dnnl_ab);
-    if (!wgrad)
-        p->master =
-            dnn_md_new(2, dims[1], dnnl_f32, forward ? dnnl_ba : dnnl_ab);
-    if (has_bias(d))
-        s.bias = bias = dnn_md_new(2, bd, dnnl_f32, dnnl_ab);
-    if (dnn_matmul(&p->run, &c->dnn, &s, &own) < 0 ||
-        add_args(p, c, &p->run, &s, own) < 0)
-        goto out;
-    if (!wgrad) {
-        status = plan_pack(p, c, own);
-        goto out;
+    (void)dev;
+    n = n < most ? n : most;
+    for (i = 0; i < n; i++)
+        name[i] = of[i]->name;
+    return n;
+}
+
+/* ---- entries of the table */
+
+static int plan_as(const struct form *f, struct cpu *c, struct conv_plan *p,
+                   struct conv_needs *needs)
+{
+    int r;
+
+    memset(needs, 0, sizeof(*needs));
+    r = f->plan(f, c, p, needs);
+    if (r < 0 && err_code() != ERR_UNAVAILABLE)
+        return -1;
+    return r == 0;
+}
+
+/* 1 done, 0 not possible, -1 failed */
+static int plan_named(const char *name, struct cpu *c, struct conv_plan *p,
+                      struct conv_needs *needs)
+{
+    const struct form *of[N_FORMS];
+    int n = ranked(&p->d, LAST, of), i;
+
+    for (i = 0; i < n; i++) {
+        if (strcmp(of[i]->name, name) == 0)
+            return plan_as(of[i], c, p, needs);
     }
-    s.post.sum = true;
-    if (dnn_matmul(&p->run_sum, &c->dnn, &s, NULL) == 0)
-        status = add_args(p, c, &p->run_sum, &s, w);
-out:
-    dnn_md_free(x);
-    dnn_md_free(w);
-    dnn_md_free(y);
-    dnn_md_free(bias);
-    dnn_md_free(own);
-    return status;
+    return 0;
 }
 
-static void release(struct conv_plan *p)
+static int plan_by_rule(struct cpu *c, struct conv_plan *p,
+                        struct conv_needs *needs)
 {
-    dnn_prim_release(&p->run);
-    dnn_prim_release(&p->run_sum);
-    dnn_prim_release(&p->pack);
-    dnn_prim_release(&p->back);
-    dnn_prim_release(&p->back_sum);
-    dnn_md_free(p->master);
-    p->master = NULL;
-    memset(&p->needs, 0, sizeof(p->needs));
+    const struct form *of[N_FORMS];
+    int n = ranked(&p->d, LAST, of), i, r = 0;
+
+    for (i = 0; i < n && r == 0; i++)
+        r = plan_as(of[i], c, p, needs);
+    return r;
 }
 
-static int try_plan(struct conv_plan *p, struct cpu *c, bool product)
-{
-    int status;
-
-    p->product = product;
-    set_roles(p);
-    status = product ? plan_product(p, c) : plan_conv(p, c);
-    if (status < 0)
-        release(p);
-    return status;
-}
-
-static size_t most_scratch(const struct conv_plan *p)
-{
-    const struct dnn_prim *all[] = {&p->run, &p->run_sum, &p->back,
-                                    &p->back_sum};
-    size_t i, most = 0;
-
-    for (i = 0; i < sizeof(all) / sizeof(*all); i++) {
-        if (all[i]->scratch > most)
-            most = all[i]->scratch;
-    }
-    return align_up(most);
-}
-
-static void set_core(struct conv_plan *p)
-{
-    const struct conv_desc *d = &p->d;
-    struct conv_desc *k = &p->core;
-
-    k->h = conv_p(d);
-    k->w = conv_q(d);
-    k->c = d->r * d->s * d->c;
-    k->r = k->s = 1;
-    k->stride = 1;
-    k->pad = 0;
-    /* places that windows share are added in fp32 */
-    p->fold = d->kind == CONV_DGRAD && d->r * d->s > 1;
-    if (p->fold)
-        k->out = DT_F32;
-    p->columns_bytes = align_up((size_t)(k->n * k->h * k->w * k->c) *
-                                dtype_size(p->fold ? DT_F32 : d->dtype));
-}
-
-int cpu_conv_plan(void *dev, const struct conv_desc *d, struct conv_plan **plan,
-                  struct conv_needs *needs)
+int cpu_conv_plan(void *dev, const struct conv_desc *d, const char *name,
+                  struct conv_plan **plan, struct conv_needs *needs)
 {
     struct cpu *c = dev;
     struct conv_plan *p = xcalloc(1, sizeof(*p));
+    int r;
 
     omp_set_num_threads(c->threads);
-    p->d = p->core = *d;
-    p->tiles = tileconv_new(d, c->threads, needs);
-    if (p->tiles) {
-        *plan = p;
-        return 0;
+    p->d = *d;
+    r = name ? plan_named(name, c, p, needs) : plan_by_rule(c, p, needs);
+    if (r <= 0) {
+        free(p);
+        return r < 0 ? -1
+                     : err_set(ERR_UNAVAILABLE, "form \"%s\": not for this",
+                               name ? name : "any");
     }
-    p->dense = is_dense(d);
-    if (p->dense) {
-        memset(needs, 0, sizeof(*needs));
-        needs->scratch_bytes = dense_scratch(d, c->threads);
-        snprintf(p->name, sizeof(p->name), "dense:%s in double",
-                 isa_names[c->isa]);
-        *plan = p;
-        return 0;
-    }
-    p->columns = on_columns(d);
-    if (p->columns)
-        set_core(p);
-    if (((p->fold || as_product(&p->core)) && try_plan(p, c, true) == 0) ||
-        try_plan(p, c, false) == 0) {
-        /* scratch: oneDNN's, the gradient's own layout, columns */
-        p->grad_at = most_scratch(p);
-        p->columns_at = p->grad_at + p->needs.scratch_bytes;
-        p->needs.scratch_bytes = p->columns_at + p->columns_bytes;
-        snprintf(p->name, sizeof(p->name), "%s%s%s", p->run.name,
-                 p->product ? " product" : "", p->columns ? " columns" : "");
-    } else if (err_code() == ERR_UNAVAILABLE) {
-        err_clear();
-        snprintf(p->name, sizeof(p->name), "ref");
-        if (ref_conv_plan(dev, d, &p->ref, &p->needs) < 0)
-            goto fail;
-    } else {
-        goto fail;
-    }
+    err_clear();
     *plan = p;
-    *needs = p->needs;
     return 0;
-fail:
-    free(p);
-    return -1;
 }
 
 int cpu_conv_pack(void *dev, struct conv_plan *p, const void *weights,
@@ -462,96 +264,27 @@ int cpu_conv_pack(void *dev, struct conv_plan *p, const void *weights,
     struct cpu *c = dev;
 
     omp_set_num_threads(c->threads);
-    if (p->tiles) {
+    if (p->tiles)
         tileconv_pack(p->tiles, weights, packed);
-        return 0;
-    }
     if (p->ref)
         return ref_conv_pack(dev, p->ref, weights, packed);
-    if (!p->pack.prim)
-        return 0;
-    dnn_set(&p->pack, DNNL_ARG_FROM, weights);
-    dnn_set(&p->pack, DNNL_ARG_TO, packed);
-    return dnn_run(&c->dnn, &p->pack);
-}
-
-/* ---- running */
-
-static void copy_all(void *to, const void *from, size_t n)
-{
-    int64_t i, blocks = (int64_t)(n >> 18) + 1;
-
-#pragma omp parallel for schedule(static)
-    for (i = 0; i < blocks; i++) {
-        size_t at = (size_t)i << 18, len = n - at;
-
-        memcpy((char *)to + at, (const char *)from + at,
-               len < 1u << 18 ? len : 1u << 18);
-    }
-}
-
-static int run_back(struct conv_plan *p, struct cpu *c,
-                    const struct conv_args *a)
-{
-    struct dnn_prim *b = a->accumulate ? &p->back_sum : &p->back;
-
-    dnn_set(b, DNNL_ARG_FROM, (char *)a->scratch + p->grad_at);
-    dnn_set(b, DNNL_ARG_TO, a->out);
-    dnn_set(b, DNNL_ARG_SCRATCHPAD, a->scratch);
-    return dnn_run(&c->dnn, b);
+    return p->dnn ? dnnconv_pack(c, p->dnn, weights, packed) : 0;
 }
 
 int cpu_conv_run(void *dev, struct conv_plan *p, const struct conv_args *a)
 {
-    const struct conv_desc *d = &p->d;
     struct cpu *c = dev;
-    char *scratch = a->scratch;
-    const void *x = a->x;
-    void *out = a->out;
-    bool wgrad = d->kind == CONV_WGRAD, dgrad = d->kind == CONV_DGRAD;
-    bool sum = wgrad && a->accumulate && p->run_sum.prim;
-    struct dnn_prim *run = sum ? &p->run_sum : &p->run;
-    bool back = wgrad && !p->product && (a->accumulate || p->back.prim);
 
     omp_set_num_threads(c->threads);
-    if (p->tiles) {
-        tileconv_run(p->tiles, a);
-        return 0;
-    }
-    if (p->dense) {
-        c->dense->run(d, a);
-        return 0;
-    }
+    if (p->dnn)
+        return dnnconv_run(c, p->dnn, a);
     if (p->ref)
         return ref_conv_run(dev, p->ref, a);
-    if (p->columns && dgrad) {
-        out = scratch + p->columns_at;
-    } else if (p->columns) {
-        columns(d, a->x, scratch + p->columns_at);
-        x = scratch + p->columns_at;
-    }
-    if (back)
-        out = scratch + p->grad_at;
-    if (d->epi == EPI_ADD_BIAS && a->add != out)
-        copy_all(out, a->add,
-                 (size_t)(d->n * conv_p(d) * conv_q(d) * d->k) *
-                     dtype_size(d->out));
-    if (p->arg[IN_X])
-        dnn_set(run, p->arg[IN_X], x);
-    if (p->arg[IN_W])
-        dnn_set(run, p->arg[IN_W], a->w);
-    if (p->arg[IN_DY])
-        dnn_set(run, p->arg[IN_DY], a->dy);
-    dnn_set(run, p->arg[RESULT], out);
-    dnn_set(run, DNNL_ARG_BIAS, a->bias);
-    dnn_set(run, DNNL_ARG_SCRATCHPAD, scratch);
-    if (dnn_run(&c->dnn, run) < 0)
-        return -1;
-    if (p->fold)
-        c->kern->fold(d, out, a->out);
-    else if (p->columns && dgrad)
-        scatter(d, out, a->out);
-    return back ? run_back(p, c, a) : 0;
+    if (p->tiles)
+        tileconv_run(p->tiles, a);
+    else
+        c->dense->run(&p->d, a);
+    return 0;
 }
 
 void cpu_conv_free(void *dev, struct conv_plan *p)
@@ -560,7 +293,7 @@ void cpu_conv_free(void *dev, struct conv_plan *p)
         return;
     if (p->ref)
         ref_conv_free(dev, p->ref);
-    release(p);
+    dnnconv_free(p->dnn);
     tileconv_free(p->tiles);
     free(p);
 }
@@ -568,5 +301,5 @@ void cpu_conv_free(void *dev, struct conv_plan *p)
 const char *cpu_conv_name(void *dev, struct conv_plan *p)
 {
     (void)dev;
-    return p->tiles ? tileconv_name(p->tiles) : p->name;
+    return p->name;
 }

@@ -6,6 +6,9 @@
 #include "engine/cpu/tiles.h"
 #include "engine/ref/ref.h"
 
+#ifdef __x86_64__
+#    include <cpuid.h>
+#endif
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,6 +71,35 @@ static void cpu_describe(void *dev, char *text, size_t n)
     snprintf(text, n, "cpu: %s, tiles %s, loops %s, %d thread%s", lib,
              tiles ? tiles->name : "none", isa_names[c->isa], c->threads,
              c->threads == 1 ? "" : "s");
+}
+
+/* "cpu: Intel(R) Xeon(R) Processor 6/143/8" */
+static void processor(char *text, size_t n)
+{
+#ifdef __x86_64__
+    unsigned r[13] = {0}, i;
+
+    for (i = 0; i < 3; i++)
+        if (!__get_cpuid(0x80000002u + i, &r[4 * i], &r[4 * i + 1],
+                         &r[4 * i + 2], &r[4 * i + 3]))
+            break;
+    i = 0;
+    if (__get_cpuid(1, &i, &(unsigned){0}, &(unsigned){0}, &(unsigned){0})) {
+        snprintf(text, n, "%s %x", (const char *)r, i);
+        return;
+    }
+#endif
+    snprintf(text, n, "unknown");
+}
+
+static void cpu_machine(void *dev, char *text, size_t n)
+{
+    char name[80], all[300];
+
+    processor(name, sizeof(name));
+    cpu_describe(dev, all, sizeof(all));
+    snprintf(text, n, "%s; %s; millrace %s %s", all, name, MILLRACE_VERSION,
+             MILLRACE_CFLAGS);
 }
 
 static void cpu_last_error(enum err_class *c, const char **text)
@@ -205,6 +237,7 @@ static const struct engine_ops ops = {
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,
+    .machine = cpu_machine,
     .last_error = cpu_last_error,
     .precision = cpu_precision,
     .host_memory = true,
@@ -219,6 +252,7 @@ static const struct engine_ops ops = {
     .passed = cpu_passed,
     .finish = cpu_finish,
     .conv_available = cpu_conv_available,
+    .conv_forms = cpu_conv_forms,
     .conv_plan = cpu_conv_plan,
     .conv_pack = cpu_conv_pack,
     .conv_run = cpu_conv_run,

@@ -5,7 +5,7 @@
  * The engine begins with the table of ref, compiled again with OpenMP, and
  * replaces what costs time: convolutions by our own on matrix tiles where the
  * processor has them (tileconv.c), linear layers by sums in double
- * (dense.isa.c), others by oneDNN (conv.c over dnn.c), the passes over
+ * (dense.isa.c), others by oneDNN (dnnconv.c over dnn.c), the passes over
  * activations and weights by vectorised loops (loops.isa.c, once per instruction
  * set). Work is cut into blocks by size, never by the number of
  * threads, so the loops give the same bits on any number.
@@ -53,8 +53,10 @@ ISA_DECLARE(const struct cpu_dense, cpu_dense);
 
 /* Entries of the table. */
 int cpu_conv_available(void *dev, const struct conv_desc *d);
-int cpu_conv_plan(void *dev, const struct conv_desc *d, struct conv_plan **plan,
-                  struct conv_needs *needs);
+int cpu_conv_forms(void *dev, const struct conv_desc *d, const char **name,
+                   int most);
+int cpu_conv_plan(void *dev, const struct conv_desc *d, const char *form,
+                  struct conv_plan **plan, struct conv_needs *needs);
 int cpu_conv_pack(void *dev, struct conv_plan *plan, const void *weights,
                   void *packed);
 int cpu_conv_run(void *dev, struct conv_plan *plan, const struct conv_args *a);

@@ -100,13 +100,14 @@ static void note_needs(struct conv_plan *p, struct conv_needs *needs)
         needs->layout |= (uint64_t)d->pitch << 8;
 }
 
-int cuda_conv_plan(void *dev, const struct conv_desc *d,
+int cuda_conv_plan(void *dev, const struct conv_desc *d, const char *form,
                    struct conv_plan **plan, struct conv_needs *needs)
 {
     struct cuda *c = dev;
     struct cuplan_want want = wanted(c, d);
     struct conv_plan *p = xcalloc(1, sizeof *p);
 
+    (void)form;
     p->d = *d;
     if (cuconv_make(&c->lib, d, &want, &p->graph, &p->plan) < 0) {
         free(p);

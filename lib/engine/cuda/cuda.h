@@ -81,7 +81,7 @@ int cuda_after(void *dev, int mark);
 
 /* cuconv.c: entries of the table. */
 int cuda_conv_available(void *dev, const struct conv_desc *d);
-int cuda_conv_plan(void *dev, const struct conv_desc *d,
+int cuda_conv_plan(void *dev, const struct conv_desc *d, const char *form,
                    struct conv_plan **plan, struct conv_needs *needs);
 int cuda_conv_pack(void *dev, struct conv_plan *plan, const void *weights,
                    void *packed);

@@ -22,8 +22,8 @@ int ref_run(void *dev, enum kernel k, const void *args);
 
 /* The convolution entries of the table. ref has every form. */
 int ref_conv_available(void *dev, const struct conv_desc *d);
-int ref_conv_plan(void *dev, const struct conv_desc *d, struct conv_plan **plan,
-                  struct conv_needs *needs);
+int ref_conv_plan(void *dev, const struct conv_desc *d, const char *form,
+                  struct conv_plan **plan, struct conv_needs *needs);
 int ref_conv_pack(void *dev, struct conv_plan *plan, const void *weights,
                   void *packed);
 int ref_conv_run(void *dev, struct conv_plan *plan, const struct conv_args *a);

@@ -438,13 +438,14 @@ int ref_conv_available(void *dev, const struct conv_desc *d)
     return 1;
 }
 
-int ref_conv_plan(void *dev, const struct conv_desc *d, struct conv_plan **plan,
-                  struct conv_needs *needs)
+int ref_conv_plan(void *dev, const struct conv_desc *d, const char *form,
+                  struct conv_plan **plan, struct conv_needs *needs)
 {
     struct conv_plan *g = xcalloc(1, sizeof(*g));
     int64_t rs = d->r * d->s, n;
 
     (void)dev;
+    (void)form;
     g->d = *d;
     g->p = conv_p(d);
     g->q = conv_q(d);
