@@ -15,6 +15,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#ifndef MILLRACE_CFLAGS
+#    define MILLRACE_CFLAGS "unknown"
+#endif
+
 enum {
     CHUNK = 1 << 20
 }; /* bytes copied by one thread at a time */
