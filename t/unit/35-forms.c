@@ -348,11 +348,11 @@ static void test_rule(void)
          "tiles columns convolution"},
         {desc(CONV_FORWARD, DT_F32, 8, 1, 2048, 1000, 1, 1), "tiles dense"},
         {desc(CONV_FORWARD, DT_BF16, 8, 14, 1024, 256, 1, 1),
-         "convolution tiles product"},
+         "tiles convolution product"},
         {desc(CONV_WGRAD, DT_BF16, 8, 14, 1024, 256, 1, 1),
-         "product tiles convolution"},
+         "tiles product convolution"},
         {desc(CONV_WGRAD, DT_BF16, 8, 7, 512, 512, 3, 1),
-         "columns-product tiles convolution"},
+         "tiles columns-product convolution"},
         {desc(CONV_DGRAD, DT_BF16, 8, 28, 256, 512, 1, 2),
          "tiles columns-product convolution columns"}};
     struct engine *e = open_cpu(TUNE_OFF, NULL);

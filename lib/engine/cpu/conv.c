@@ -58,14 +58,11 @@ struct form {
                 struct conv_needs *needs);
 };
 
-/* In bf16 oneDNN is as fast but for strided gradients (measured with 2.6). */
 static int rank_tiles(const struct form *f, const struct conv_desc *d)
 {
-    bool usual =
-        d->dtype == DT_F32 || (d->kind != CONV_FORWARD && d->stride > 1);
-
     (void)f;
-    return usual ? USUAL + 3 : ABLE;
+    (void)d;
+    return USUAL + 3;
 }
 
 static int plan_tiles(const struct form *f, struct cpu *c, struct conv_plan *p,
@@ -168,7 +165,7 @@ enum {
 static int ranked(const struct conv_desc *d, int least,
                   const struct form *of[N_FORMS])
 {
-    int rank[N_FORMS], n = 0, i, at;
+    int rank[N_FORMS] = {0}, n = 0, i, at;
 
     for (i = 0; i < N_FORMS; i++) {
         int r = form[i].rank(&form[i], d);
