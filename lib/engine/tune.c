@@ -55,13 +55,18 @@ static void make_key(char key[KEY], const struct conv_desc *d)
     static const char *const epi[] = {"",     " stats", " bias",    " add-bias",
                                       " add", " dact",  " bnsums1", " bnsums2"};
 
-    snprintf(key, KEY,
-             "%s %s-%s n%" PRId64 " %" PRId64 "x%" PRId64 "x%" PRId64
-             " k%" PRId64 " %" PRId64 "x%" PRId64 "/%d+%d%s%s%s%s%s",
-             conv_kind_name(d->kind), dtype_name(d->dtype), dtype_name(d->out),
-             batch_class(d->n), d->h, d->w, d->c, d->k, d->r, d->s, d->stride,
-             d->pad, pro[d->pro], epi[d->epi], d->relu ? " relu" : "",
-             d->add ? " and add" : "", d->residual ? " residual" : "");
+    int n;
+
+    n = snprintf(key, KEY,
+                 "%s %s-%s n%" PRId64 " %" PRId64 "x%" PRId64 "x%" PRId64
+                 " k%" PRId64 " %" PRId64 "x%" PRId64 "/%d+%d%s%s%s%s%s",
+                 conv_kind_name(d->kind), dtype_name(d->dtype),
+                 dtype_name(d->out), batch_class(d->n), d->h, d->w, d->c, d->k,
+                 d->r, d->s, d->stride, d->pad, pro[d->pro], epi[d->epi],
+                 d->relu ? " relu" : "", d->add ? " and add" : "",
+                 d->residual ? " residual" : "");
+    if (conv_pitch(d) != d->c)
+        snprintf(key + n, (size_t)(KEY - n), " pitch %" PRId64, conv_pitch(d));
 }
 
 /* ---- a trial */
@@ -103,7 +108,7 @@ static void give_back(struct memory *m)
 static void operands(struct memory *m, const struct conv_desc *d,
                      struct conv_args *a)
 {
-    size_t x = (size_t)(d->n * d->h * d->w * d->c);
+    size_t x = (size_t)(d->n * d->h * d->w * conv_pitch(d));
     size_t y = (size_t)(d->n * conv_p(d) * conv_q(d) * d->k);
     size_t w = (size_t)(d->k * d->r * d->s * d->c);
     size_t most = (size_t)(d->c > d->k ? d->c : d->k);
