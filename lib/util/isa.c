@@ -1,6 +1,8 @@
 #include "util/isa.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #ifdef __x86_64__
@@ -31,13 +33,6 @@ bool isa_here(enum isa set)
 
 #endif
 
-enum isa isa_best(void)
-{
-    return isa_here(ISA_AVX512) ? ISA_AVX512
-           : isa_here(ISA_AVX2) ? ISA_AVX2
-                                : ISA_BASE;
-}
-
 bool isa_find(const char *name, enum isa *set)
 {
     for (int i = 0; isa_names[i]; i++)
@@ -46,4 +41,28 @@ bool isa_find(const char *name, enum isa *set)
             return true;
         }
     return false;
+}
+
+static enum isa look(void)
+{
+    const char *name = getenv("MILLRACE_ISA");
+    enum isa set;
+
+    if (name && isa_find(name, &set))
+        return set;
+    return isa_here(ISA_AVX512) ? ISA_AVX512
+           : isa_here(ISA_AVX2) ? ISA_AVX2
+                                : ISA_BASE;
+}
+
+enum isa isa_best(void)
+{
+    static atomic_int found = -1; /* whoever looks finds the same */
+    int set = atomic_load_explicit(&found, memory_order_relaxed);
+
+    if (set < 0) {
+        set = (int)look();
+        atomic_store_explicit(&found, set, memory_order_relaxed);
+    }
+    return (enum isa)set;
 }

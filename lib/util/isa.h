@@ -27,7 +27,8 @@ extern const char *const isa_names[];
 /* Whether this build and the processor have it. AVX2 here means F16C and fused
  * multiply-add as well, AVX-512 its F, BW, VL and DQ. */
 bool isa_here(enum isa set);
-/* The best that is here. */
+/* The best that is here, or that MILLRACE_ISA in the environment names, as tests
+ * do; a name of none that is here counts for nothing. */
 enum isa isa_best(void);
 /* By name; false: none of this name is here. */
 bool isa_find(const char *name, enum isa *set);

@@ -1,0 +1,214 @@
+/*
+ * A block of sums, rows x vectors, stays in registers. Each term loads the
+ * vectors once and one number for each row, which goes to all lanes: fewer loads
+ * than multiplications, so these need not wait.
+ */
+#include "engine/cpu/lanes.h"
+
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
+
+#    include <immintrin.h>
+
+#    ifdef __AVX512F__
+typedef __m512 vec;
+#        define LOAD _mm512_loadu_ps
+#        define STORE _mm512_storeu_ps
+#        define SPREAD(p) _mm512_set1_ps(*(p))
+#        define MADD _mm512_fmadd_ps
+#        define ADD _mm512_add_ps
+#        define STREAM _mm512_stream_ps
+#        define GROUP_LOAD(p, n)                                               \
+            _mm256_maskz_loadu_ps((__mmask8)((1u << (n)) - 1), p)
+#        define GROUP_STORE(p, n, v)                                           \
+            _mm256_mask_storeu_ps(p, (__mmask8)((1u << (n)) - 1), v)
+#        define MAX _mm512_max_ps
+enum {
+    LANES = 16,
+    ROWS = 6, /* of WIDE vectors: 24 sums in 32 registers */
+    WIDE = 4
+};
+#    else
+typedef __m256 vec;
+#        define LOAD _mm256_loadu_ps
+#        define STORE _mm256_storeu_ps
+#        define SPREAD(p) _mm256_set1_ps(*(p))
+#        define MADD _mm256_fmadd_ps
+#        define ADD _mm256_add_ps
+#        define STREAM _mm256_stream_ps
+#        define FIRST(n)                                                       \
+            _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n)),                    \
+                               _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+#        define GROUP_LOAD(p, n) _mm256_maskload_ps(p, FIRST(n))
+#        define GROUP_STORE(p, n, v) _mm256_maskstore_ps(p, FIRST(n), v)
+#        define MAX _mm256_max_ps
+enum {
+    LANES = 8,
+    ROWS = 6, /* 12 sums in 16 registers */
+    WIDE = 2
+};
+#    endif
+enum {
+    WIDTH = WIDE * LANES
+};
+
+#    define EACH(i, n) _Pragma("GCC unroll 8") for (i = 0; i < (n); i++)
+
+static inline void keep(float *y, vec sum, bool add)
+{
+    STORE(y, add ? ADD(LOAD(y), sum) : sum);
+}
+
+static inline void fetch(struct lane_ahead *a)
+{
+    const char *to = a->next + a->step * 64;
+
+    if (to > a->end)
+        to = a->end;
+    for (; a->next < to; a->next += 64)
+        __builtin_prefetch(a->next, 0, 2);
+}
+
+static void multiply(const struct lane_rows *r)
+{
+    const float *row[ROWS], *b;
+    vec s[ROWS][WIDE], v[WIDE], x;
+    int64_t m, t;
+    int i, j;
+
+    for (m = 0; m < r->n; m += ROWS) {
+        EACH(i, ROWS)
+        {
+            row[i] = r->x + r->pixel[m + i] * r->line;
+            EACH(j, WIDE)
+            s[i][j] = (vec){0};
+        }
+        fetch(r->ahead);
+        for (t = 0, b = r->b; t < r->terms; t++, b += WIDTH) {
+            EACH(j, WIDE)
+            v[j] = LOAD(b + j * LANES);
+            EACH(i, ROWS)
+            {
+                x = SPREAD(row[i] + t);
+                EACH(j, WIDE)
+                s[i][j] = MADD(x, v[j], s[i][j]);
+            }
+        }
+        EACH(i, ROWS)
+        EACH(j, WIDE)
+        keep(r->sum + r->at[m + i] * (int64_t)WIDTH + j * LANES, s[i][j],
+             r->add);
+    }
+}
+
+static void multiply_pairs(const struct lane_pairs *p)
+{
+    vec s[ROWS][WIDE], v[WIDE], x;
+    int64_t t = 0, end;
+    int i, j;
+
+    for (i = 0; i < p->rows; i++)
+        for (j = 0; j < WIDTH; j += 16)
+            __builtin_prefetch(p->sum + i * p->line + j, 1);
+    fetch(p->ahead);
+    do { /* once at least: no pairs are a sum too */
+        bool add = p->add || t > 0;
+
+        end = t + LANE_TERMS < p->n ? t + LANE_TERMS : p->n;
+        EACH(i, ROWS)
+        EACH(j, WIDE)
+        s[i][j] = (vec){0};
+        for (; t < end; t++) {
+            const float *a = p->a + p->at[t] * (int64_t)ROWS;
+            const float *b = p->b + p->pixel[t] * (int64_t)WIDTH;
+
+            EACH(j, WIDE)
+            v[j] = LOAD(b + j * LANES);
+            EACH(i, ROWS)
+            {
+                x = SPREAD(a + i);
+                EACH(j, WIDE)
+                s[i][j] = MADD(x, v[j], s[i][j]);
+            }
+        }
+        EACH(i, ROWS)
+        {
+            if (i < p->rows)
+                EACH(j, WIDE)
+            keep(p->sum + i * p->line + j * LANES, s[i][j], add);
+        }
+    } while (t < p->n);
+}
+
+static void cut(const struct lane_cut *c)
+{
+    int64_t i, b;
+    int j;
+
+    for (i = 0; i < c->n; i++) {
+        const float *x = c->x + i * c->line;
+        float *out = c->out + i * WIDTH;
+
+        for (b = 0; b < c->line; b += WIDTH, out += c->next)
+            EACH(j, WIDE)
+        STORE(out + j * LANES, LOAD(x + b + j * LANES));
+    }
+}
+
+static void cut_groups(const struct lane_cut *c)
+{
+    int64_t whole = c->line / ROWS * ROWS, i, b;
+
+    for (i = 0; i < c->n; i++) {
+        const float *x = c->x + i * c->line;
+        float *out = c->out + i * ROWS;
+
+        for (b = 0; b < whole; b += ROWS, out += c->next)
+            GROUP_STORE(out, ROWS, GROUP_LOAD(x + b, ROWS));
+        if (whole < c->line) /* zeros after the last */
+            GROUP_STORE(out, ROWS, GROUP_LOAD(x + b, c->line - whole));
+    }
+}
+
+static void store(const struct lane_store *s)
+{
+    const float *sum = s->sum;
+    const vec zero = {0};
+    int64_t i, at;
+    int j;
+
+    for (i = 0; i < s->n; i++) {
+        at = s->pixel[i] * s->line;
+        for (j = 0; j < WIDTH; j += LANES, sum += LANES) {
+            vec v = LOAD(sum);
+
+            if (s->bias)
+                v = ADD(v, LOAD(s->bias + j));
+            if (s->add)
+                v = ADD(v, LOAD(s->add + at + j));
+            if (s->relu) /* the order keeps NaN, the sum makes -0 0 */
+                v = ADD(MAX(zero, v), zero);
+            if (s->past)
+                STREAM(s->y + at + j, v);
+            else
+                STORE(s->y + at + j, v);
+        }
+    }
+    if (s->past)
+        _mm_sfence();
+}
+
+const struct lane_ops ISA_NAME(lane_ops) = {
+    .places = ROWS,
+    .width = WIDTH,
+    .multiply = multiply,
+    .multiply_pairs = multiply_pairs,
+    .cut = cut,
+    .cut_groups = cut_groups,
+    .store = store,
+};
+
+#else
+
+const struct lane_ops ISA_NAME(lane_ops) = {0};
+
+#endif
