@@ -9,4 +9,12 @@ for tiles in plain off; do
 	is $? 0 "operations with MILLRACE_TILES=$tiles"
 	is "$(grep '^not ok' out)" '' 'all as they should'
 done
+# and on the vectors of lesser processors
+for isa in base avx2; do
+	for test in 30-ops 33-lanes; do
+		MILLRACE_ISA=$isa MILLRACE_TILES=off "$BIN/t/$test.t" >out 2>err
+		is $? 0 "$test with MILLRACE_ISA=$isa"
+		is "$(grep '^not ok' out)" '' 'all as they should'
+	done
+done
 done_testing

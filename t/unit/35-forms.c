@@ -337,15 +337,14 @@ static void test_rule(void)
         struct conv_desc d;
         const char *forms;
     } want[] = {
-        {desc(CONV_FORWARD, DT_F32, 8, 56, 64, 64, 3, 1), "tiles convolution"},
-        {desc(CONV_FORWARD, DT_F32, 8, 14, 256, 256, 3, 1),
-         "tiles convolution columns-product"},
-        {desc(CONV_FORWARD, DT_F32, 8, 14, 1024, 256, 1, 1), "tiles product"},
-        {desc(CONV_DGRAD, DT_F32, 8, 14, 1024, 256, 1, 1),
-         "tiles convolution product"},
-        {desc(CONV_WGRAD, DT_F32, 8, 14, 1024, 256, 1, 1), "tiles convolution"},
-        {desc(CONV_WGRAD, DT_F32, 8, 28, 256, 512, 1, 2),
-         "tiles columns convolution"},
+        {desc(CONV_FORWARD, DT_F32, 8, 56, 64, 64, 3, 1), "tiles lanes"},
+        {desc(CONV_FORWARD, DT_F32, 8, 14, 256, 256, 3, 1), "tiles lanes"},
+        {desc(CONV_FORWARD, DT_F32, 8, 14, 1024, 256, 1, 1), "tiles lanes"},
+        {desc(CONV_DGRAD, DT_F32, 8, 14, 1024, 256, 1, 1), "tiles lanes"},
+        {desc(CONV_WGRAD, DT_F32, 8, 14, 1024, 256, 1, 1), "tiles lanes"},
+        {desc(CONV_WGRAD, DT_F32, 8, 28, 256, 512, 1, 2), "tiles lanes"},
+        {desc(CONV_FORWARD, DT_F32, 8, 56, 32, 32, 3, 1), "tiles convolution"},
+        {desc(CONV_FORWARD, DT_F32, 8, 14, 544, 160, 1, 1), "tiles product"},
         {desc(CONV_FORWARD, DT_F32, 8, 1, 2048, 1000, 1, 1), "tiles dense"},
         {desc(CONV_FORWARD, DT_BF16, 8, 14, 1024, 256, 1, 1),
          "tiles convolution product"},

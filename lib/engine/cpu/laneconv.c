@@ -14,9 +14,9 @@ enum {
     PAIRS = 126,          /* of a chunk of weight gradients, */
     PAIR_BYTES = 5 << 18, /* and its two panels */
     PLACES_LEAST = 60,
-    FEW = 16,              /* channels; fewer are taken with their window */
-    LANES = 16,            /* threads with weight gradients of their own */
-    LARGE = 2 << 20,       /* bytes of a result that leaves the caches */
+    FEW = 16,        /* channels; fewer are taken with their window */
+    LANES = 16,      /* threads with weight gradients of their own */
+    LARGE = 2 << 20, /* bytes of a result that leaves the caches */
     ALIGN = 64
 };
 
@@ -47,11 +47,20 @@ static bool is_weight(const struct laneconv *l)
 
 /* ---- planning */
 
-static bool takes(const struct conv_desc *d, const struct lane_ops *ops)
+static const struct lane_ops *ops_here(void)
 {
+    static const struct lane_ops *const sets[] = ISA_TABLE(lane_ops);
+
+    return sets[isa_best()];
+}
+
+bool laneconv_takes(const struct conv_desc *d)
+{
+    const struct lane_ops *ops = ops_here();
     int64_t out = d->kind == CONV_DGRAD ? d->c : d->k;
 
-    if (!ops->multiply || d->dtype != DT_F32 || d->out != DT_F32)
+    if (!ops->multiply || d->dtype != DT_F32 || d->out != DT_F32 ||
+        d->stride > GRID_STRIDE || d->r * d->s > GRID_TAPS)
         return false;
     if (d->kind == CONV_WGRAD)
         return d->c < FEW || d->c % ops->width == 0;
@@ -153,12 +162,11 @@ static void plan_scratch(struct laneconv *l, struct conv_needs *needs)
 struct laneconv *laneconv_new(const struct conv_desc *d, int threads,
                               struct conv_needs *needs)
 {
-    static const struct lane_ops *const sets[] = ISA_TABLE(lane_ops);
-    const struct lane_ops *ops = sets[isa_best()];
+    const struct lane_ops *ops = ops_here();
     bool back = d->kind == CONV_DGRAD;
     struct laneconv *l;
 
-    if (!takes(d, ops))
+    if (!laneconv_takes(d))
         return NULL;
     l = xcalloc(1, sizeof(*l));
     l->ops = ops;
@@ -209,8 +217,7 @@ static void pack_tap(const struct laneconv *l, const float *w, float *to)
 
     if (l->d.kind == CONV_DGRAD) {
         for (t = 0; t < l->in; t++)
-            memcpy(to + t * width, w + t * line,
-                   (size_t)width * sizeof(float));
+            memcpy(to + t * width, w + t * line, (size_t)width * sizeof(float));
         return;
     }
     for (block = 0; block < l->in; block = end) { /* a cache line of each */
@@ -288,8 +295,7 @@ static void write_columns(const struct laneconv *l, const float *x,
             if (top + r < 0 || top + r >= d->h)
                 continue;
             memcpy(out + r * row + lo * d->c,
-                   x + ((m / q / p * d->h + top + r) * d->w + left + lo) *
-                           d->c,
+                   x + ((m / q / p * d->h + top + r) * d->w + left + lo) * d->c,
                    (size_t)((hi - lo) * d->c) * sizeof(float));
         }
     }
@@ -489,8 +495,7 @@ static float *sums_of(const struct laneconv *l, const struct conv_args *a,
 {
     if (!l->columns && lane-- == 0)
         return a->out;
-    return (float *)(void *)((char *)a->scratch +
-                             (size_t)lane * sums_bytes(l));
+    return (float *)(void *)((char *)a->scratch + (size_t)lane * sums_bytes(l));
 }
 
 /* Row k of the result, from those of the lanes. */

@@ -18,7 +18,9 @@
 
 struct laneconv;
 
-/* NULL: not one for this. To be freed. */
+/* fp32, results in whole vectors, on a processor with fused multiply-add. */
+bool laneconv_takes(const struct conv_desc *d);
+/* NULL: not one for this, or too many pixels. To be freed. */
 struct laneconv *laneconv_new(const struct conv_desc *d, int threads,
                               struct conv_needs *needs);
 void laneconv_free(struct laneconv *l);
