@@ -369,6 +369,8 @@ static int norm_grad_sums(struct cpu *dev, const struct kern_norm_grad_sums *a,
 #define ST(x) (x)
 #define FN(name) ISA_GLUE(name, f32)
 #define VT double
+#include "engine/cpu/pools_body.h"
+
 #include "engine/cpu/loops_body.h"
 #undef EL
 #undef VT
@@ -381,6 +383,8 @@ static int norm_grad_sums(struct cpu *dev, const struct kern_norm_grad_sums *a,
 #define ST(x) store_bf16(x)
 #define FN(name) ISA_GLUE(name, bf16)
 #define VT float
+#include "engine/cpu/pools_body.h"
+
 #include "engine/cpu/loops_body.h"
 #undef EL
 #undef VT
