@@ -24,7 +24,8 @@ struct arrays {
     enum dtype dt;
     int64_t rows;
     char *x, *r, *y; /* [rows, CHANNELS] */
-    float *a, *b, *k;
+    void *a, *b, *k; /* as the engine's loops take them */
+    bool wide;
 };
 
 static const char *const name[] = {"norm_apply", "norm_apply with a term",
@@ -45,7 +46,8 @@ static void run(const struct arrays *v, int form, int64_t from, int64_t n,
                                     .c = CHANNELS,
                                     .relu = !form,
                                     .dt = v->dt,
-                                    .pt = DT_F32};
+                                    .pt = DT_F32,
+                                    .wide = v->wide};
     struct kern_norm_grad_apply grad = {.dy0 = r,
                                         .y = y,
                                         .x = x,
@@ -56,8 +58,9 @@ static void run(const struct arrays *v, int form, int64_t from, int64_t n,
                                         .rows = n,
                                         .c = CHANNELS,
                                         .dt = v->dt,
-                                        .pt = DT_F32};
-    float s1[CHANNELS], s2[CHANNELS];
+                                        .pt = DT_F32,
+                                        .wide = v->wide};
+    double s1[CHANNELS], s2[CHANNELS];
     struct kern_norm_grad_sums sums = {.dy0 = r,
                                        .dy1 = x,
                                        .y = y,
@@ -70,7 +73,8 @@ static void run(const struct arrays *v, int form, int64_t from, int64_t n,
                                        .rows = n,
                                        .c = CHANNELS,
                                        .dt = v->dt,
-                                       .pt = DT_F32};
+                                       .pt = DT_F32,
+                                       .wide = v->wide};
 
     if (form < 2)
         must(engine_run(v->e, KERN_NORM_APPLY, &apply));
@@ -94,7 +98,8 @@ static void *filled(struct engine *e, enum dtype t, int64_t n, int seed)
 
 static void test_type(struct engine *e, enum dtype t)
 {
-    struct arrays v = {.e = e, .dt = t};
+    struct arrays v = {.e = e, .dt = t, .wide = engine_wide_norms(e, t)};
+    enum dtype pt = v.wide ? DT_F64 : DT_F32;
     size_t size = dtype_size(t), bytes;
     char *whole, *parts;
     int64_t i, part;
@@ -106,9 +111,9 @@ static void test_type(struct engine *e, enum dtype t)
     v.x = filled(e, t, v.rows * CHANNELS, 1);
     v.r = filled(e, t, v.rows * CHANNELS, 2);
     v.y = filled(e, t, v.rows * CHANNELS, 3);
-    v.a = filled(e, DT_F32, CHANNELS, 4);
-    v.b = filled(e, DT_F32, CHANNELS, 5);
-    v.k = filled(e, DT_F32, CHANNELS, 6);
+    v.a = filled(e, pt, CHANNELS, 4);
+    v.b = filled(e, pt, CHANNELS, 5);
+    v.k = filled(e, pt, CHANNELS, 6);
     whole = filled(e, t, v.rows * CHANNELS, 7);
     parts = filled(e, t, v.rows * CHANNELS, 8);
     for (form = 0; form < 4; form++) {
