@@ -212,22 +212,24 @@ def has_tiles(engine):
 def beside(what, rows, bound, half):
     """Medians over batches of (ours, nhwc, nchw). The loss is one number, which
     may be right by chance: that of fp32 to half a unit, that of bf16 to the
-    distance of the logits. In bf16 all three take many other branches than
-    float64, and err by tenths of a gradient, of which a tenth is chance: the
-    further of PyTorch's two is what counts."""
+    distance of the logits. In bf16 all sides round the same images and weights,
+    which makes most of some distances the same to three digits, and take many
+    other branches than float64, which moves the rest by a tenth from batch to
+    batch: there the furthest that PyTorch was in any layout and batch counts."""
     for i, name in enumerate(WHAT):
         o, nhwc, nchw = (statistics.median(r[who][i] for r in rows)
                          for who in range(3))
         if half:
-            nhwc = nchw = max(nhwc, nchw) * (1.1 if "gradient" in name else 1)
+            nhwc = nchw = max(r[who][i] for r in rows for who in (1, 2))
         chance = 0
         if name == "loss":
             chance = 6e-8 if not half else statistics.median(
                 r[1][WHAT.index("logits")] for r in rows)
         check(o <= max(bound[0] * nhwc, chance) and
               o <= max(bound[1] * nchw, chance),
-              what + "%s: from float64 %.1e, torch nhwc %.1e, nchw %.1e" %
-              (name, o, nhwc, nchw))
+              what + "%s: from float64 %.2e, torch " % (name, o) +
+              ("at most %.2e" % nhwc if half else
+               "nhwc %.2e, nchw %.2e" % (nhwc, nchw)))
 
 
 def float64(depth, seed, steps):
@@ -266,8 +268,8 @@ def compare(engine, dtype, depth):
         note(dtype, depth, seed, rows[-1], ratio)
         if not half and has_tiles(engine):
             parts.append(ratio)
-        if first and not half:
-            absolute(what, got, wide, rows[0][0], 2e-5)
+        if not half and (first or apart):  # the others may be close to a jump
+            absolute(what + "batch %d: " % seed, got, wide, rows[-1][0], 2e-5)
         if first:
             opens(what, model, batch, n)
     if parts:
@@ -290,10 +292,9 @@ def note(dtype, depth, seed, row, ratio):
 
 def absolute(what, got, wide, d, tolerance):
     check(len(got["grad"]) == len(wide["grad"]) and
-          len(got["buffer"]) == len(wide["buffer"]) > 1,
-          what + "every gradient and buffer")
-    for name, e in zip(WHAT, d):
-        check(e <= tolerance, what + "%s %.1e" % (name, e))
+          len(got["buffer"]) == len(wide["buffer"]) > 1 and
+          max(d) <= tolerance, what + "all there, " +
+          ", ".join("%s %.1e" % pair for pair in zip(WHAT, d)))
     if len(got["loss"]) > 1:
         e = [abs(a / b - 1) for a, b in zip(got["loss"], wide["loss"])]
         check(max(e) <= 1e-3, what + "losses of three steps " +
