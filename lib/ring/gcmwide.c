@@ -22,8 +22,9 @@ enum {
     POWERS = 64,             /* blocks that are added up before a reduction */
     STRIDE = POWERS * BLOCK, /* bytes of them */
     ROUNDS = 14,
-    STREAM = 512,     /* bytes of the key stream made at a time */
-    NEAR = 8 * STREAM /* bytes that stay in the first cache */
+    STREAM = 512,      /* bytes of the key stream made at a time */
+    NEAR = 8 * STREAM, /* bytes that stay in the first cache */
+    AHEAD = 2048       /* bytes that are fetched before they are needed */
 };
 
 struct gcm {
@@ -198,6 +199,9 @@ add_blocks(const struct gcm *g, __m128i sum, const unsigned char *p, size_t n)
 
     for (; i + 4 <= n; i += 4) {
         __m512i x = _mm512_loadu_si512(p + i * BLOCK);
+        /* Beyond the page, where the processor does not look by itself. */
+        _mm_prefetch((const char *)((uintptr_t)p + i * BLOCK + AHEAD),
+                     _MM_HINT_T0);
         x = _mm512_xor_si512(_mm512_shuffle_epi8(x, turn), before);
         before = _mm512_setzero_si512();
         add_four(&all, x, _mm512_loadu_si512(power + i * BLOCK));
