@@ -82,6 +82,8 @@ static double program_bytes(const struct engine *e)
 
     getrusage(RUSAGE_SELF, &self);
     engine_memory(e, &now, &peak);
+    if (!engine_is_host(e))
+        now = 0;
     return fmax((double)self.ru_maxrss * 1024 - (double)now, 0);
 }
 
@@ -147,6 +149,9 @@ static void print_plan(const struct recipe_batch *b, struct worker *w,
     size_t own = share_bytes(&w->m.params), arenas = recipe.ema ? 2 : 1;
     size_t average = recipe.ema ? own + c->buffers : 0;
     double all = (double)(fit_bytes(c) - c->momentum + own + average);
+    double own_bytes = (double)engine_own(w->e);
+    /* two batches are on the device, or on their way */
+    double ahead = 2.0 * (double)(b->micro * recipe.size * recipe.size * 3);
     size_t now, peak;
 
     engine_memory(w->e, &now, &peak);
@@ -164,8 +169,16 @@ static void print_plan(const struct recipe_batch *b, struct worker *w,
         row(j, "recomputed", (double)less->activations * mib,
             "MiB  activations with --recompute");
     row(j, "scratch", (double)c->scratch * mib, "MiB");
-    row(j, "program", program * mib, "MiB  engine's code and the like");
-    row(j, "memory", (all + program) * mib, "MiB  of each rank");
+    if (engine_is_host(w->e)) {
+        row(j, "program", program * mib, "MiB  engine's code and the like");
+        row(j, "memory", (all + program) * mib, "MiB  of each rank");
+    } else {
+        row(j, "batches", ahead * mib, "MiB  this one and the next");
+        row(j, "own", own_bytes * mib, "MiB  the engine's, for itself");
+        row(j, "memory", (all + ahead + own_bytes) * mib,
+            "MiB  of the device, for each rank");
+        row(j, "program", program * mib, "MiB  of the host, for each rank");
+    }
     if (engine_is_host(w->e))
         print_room(all - (double)now,
                    (double)(c->activations - less->activations), j);

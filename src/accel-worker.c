@@ -34,6 +34,7 @@ static int open_engine(struct engine **e, enum engine_tune tune)
                               .tf32 = worker_engine.tf32,
                               .tune = worker_engine.tune ? tune : TUNE_OFF};
     const char *local = getenv("LOCAL_RANK"), *level = worker_engine.level;
+    const char *world = getenv("WORLD_SIZE");
     char text[512];
 
     if (level && strcmp(level, "B") != 0 && strcmp(level, "C") != 0)
@@ -42,6 +43,8 @@ static int open_engine(struct engine **e, enum engine_tune tune)
     c.level = level ? level[0] : 0;
     if (local)
         c.local = (int)(strtol(local, NULL, 10) & 0xffff);
+    if (world && worker_ranks.reduce != COMM_RING)
+        c.world = (int)(strtol(world, NULL, 10) & 0xffff);
     if (engine_open(e, worker_engine.name, &c) < 0)
         return -1;
     if (engine_precision(*e, worker_dtype()) < 0) {

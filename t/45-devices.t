@@ -7,11 +7,9 @@
 
 EPOCHS=0.5
 make_data
-worker() {
-    worker_dir=$1
-    shift
-    "$WORKER" train -c "$CONFIG" -o "$worker_dir" -e cuda --engine-dir "$host" "$@"
-}
+# sums in registered memory alone
+HOSTNCCL=strict
+export HOSTNCCL
 ranks 2 ring "--reduce ring"
 is $? 0 "two devices, through the ring"
 run accum SOLVER.ACCUM 2
@@ -28,6 +26,12 @@ equal ring cut "begun by NCCL, ended through the ring"
 for by in ring nccl; do
     HOSTGPU_LATE=1 ranks 2 late$by "--reduce $by"
     equal ring late$by "$by, copies and sums as early as may be"
+done
+unset HOSTNCCL
+for how in plain unregistered; do
+    HOSTNCCL=$how ranks 2 $how "--reduce nccl -v"
+    is "$(cat $how.log/* | grep -c 'NCCL: gradients are not registered: nccl')" 1 "$how memory: is said once"
+    equal ring $how "$how memory"
 done
 
 # ---- 16 bits

@@ -244,13 +244,15 @@ static int check_dtypes(struct engine *e, const struct call *c)
 
 /* ---- memory */
 
-int engine_alloc(struct engine *e, size_t bytes, void **p)
+static int alloc_by(struct engine *e,
+                    int (*alloc)(void *dev, size_t bytes, void **p),
+                    size_t bytes, void **p)
 {
     double start = trace_begin(e);
     int r;
 
     *p = NULL;
-    r = e->b.ops->alloc(e->dev, bytes ? bytes : 64, p);
+    r = alloc(e->dev, bytes ? bytes : 64, p);
     if (done(e, start, "alloc", bytes, r) < 0) {
         *p = NULL;
         return -1;
@@ -264,6 +266,18 @@ int engine_alloc(struct engine *e, size_t bytes, void **p)
     if (e->now > e->peak)
         e->peak = e->now;
     return 0;
+}
+
+int engine_alloc(struct engine *e, size_t bytes, void **p)
+{
+    return alloc_by(e, e->b.ops->alloc, bytes, p);
+}
+
+int engine_alloc_sums(struct engine *e, size_t bytes, void **p)
+{
+    return alloc_by(
+        e, e->b.ops->alloc_sums ? e->b.ops->alloc_sums : e->b.ops->alloc, bytes,
+        p);
 }
 
 void engine_free(struct engine *e, void *p)
@@ -287,8 +301,13 @@ void engine_free(struct engine *e, void *p)
 
 void engine_memory(const struct engine *e, size_t *now, size_t *peak)
 {
-    *now = e->now;
-    *peak = e->peak;
+    *now = e->now + engine_own(e);
+    *peak = e->peak + engine_own(e);
+}
+
+size_t engine_own(const struct engine *e)
+{
+    return e->b.ops->own ? e->b.ops->own(e->dev) : 0;
 }
 
 static int check_move(const struct engine *e, const char *what, const void *dst,

@@ -48,6 +48,7 @@ enum engine_tune {
 struct engine_config {
     int device;            /* ordinal among visible devices; -1: choose */
     int local;             /* chosen: of rank number local of this host */
+    int world;             /* ranks that may form a team; 0, 1: none */
     int threads;           /* CPU engines; 0: OMP_NUM_THREADS or all allowed */
     const char *dir;       /* where plugins are looked for first; NULL: none */
     const char *trace;     /* path of a trace of every call; NULL: none */
@@ -195,6 +196,8 @@ struct engine_team {
     int64_t timeout_ms;        /* 0: for ever */
     bool (*failed)(void *arg); /* has somebody said that the run is over? */
     void *arg;
+    char *slow; /* joining: why sums are slower than they might be, or "" */
+    size_t slow_bytes;
 };
 
 enum team_op {
@@ -224,8 +227,12 @@ struct engine_ops {
     bool wide_norms;  /* beside fp32 activations: kern/table.h */
     /* A number that no two devices of any host share, below 2^53. */
     uint64_t (*identity)(void *dev);
+    /* Bytes of the device's memory that it holds for itself; NULL: 0. */
+    size_t (*own)(void *dev);
 
     int (*alloc)(void *dev, size_t bytes, void **p); /* 64-byte aligned */
+    /* What teams will sum, before one is joined; NULL: as alloc. */
+    int (*alloc_sums)(void *dev, size_t bytes, void **p);
     void (*free)(void *dev, void *p);
     int (*upload)(void *dev, void *dst, const void *src, size_t n);
     int (*download)(void *dev, void *dst, const void *src, size_t n);
@@ -314,6 +321,8 @@ int engine_precision(struct engine *e, enum dtype t) MUST_CHECK;
 void engine_list(const char *dir);
 
 int engine_alloc(struct engine *e, size_t bytes, void **p) MUST_CHECK;
+/* For what teams will sum, where config.world says that there may be one. */
+int engine_alloc_sums(struct engine *e, size_t bytes, void **p) MUST_CHECK;
 void engine_free(struct engine *e, void *p);
 int engine_upload(struct engine *e, void *dst, const void *src,
                   size_t n) MUST_CHECK;
@@ -379,7 +388,9 @@ int engine_conv_run(struct engine *e, struct conv_plan *plan,
 void engine_conv_free(struct engine *e, struct conv_plan *plan);
 int engine_run(struct engine *e, enum kernel k, const void *args) MUST_CHECK;
 
-/* Memory held now and at most, in bytes, by kind of nothing but total. */
+/* Memory held now and at most, in bytes, by kind of nothing but total; with what
+ * the engine holds of a device for itself. */
 void engine_memory(const struct engine *e, size_t *now, size_t *peak);
+size_t engine_own(const struct engine *e);
 
 #endif

@@ -159,11 +159,11 @@ void params_place(struct params *ps)
     }
 }
 
-static int zeros(struct params *ps, int64_t count, void **p)
+static int zeros(struct params *ps, int64_t count, bool sums, void **p)
 {
     size_t bytes = (size_t)count * dtype_size(ps->pt);
 
-    if (engine_alloc(ps->e, bytes, p) < 0)
+    if ((sums ? engine_alloc_sums : engine_alloc)(ps->e, bytes, p) < 0)
         return err_wrap("parameters");
     return engine_fill(ps->e, *p, 0, bytes);
 }
@@ -175,10 +175,10 @@ int params_alloc(struct params *ps, struct engine *e, enum dtype pt, bool train)
     ps->e = e;
     ps->pt = pt;
     params_place(ps);
-    if (zeros(ps, ps->total, &ps->w) < 0 ||
-        zeros(ps, ps->buffer_total, &ps->buffers) < 0)
+    if (zeros(ps, ps->total, false, &ps->w) < 0 ||
+        zeros(ps, ps->buffer_total, false, &ps->buffers) < 0)
         return -1;
-    return train ? zeros(ps, ps->total, &ps->g) : 0;
+    return train ? zeros(ps, ps->total, true, &ps->g) : 0;
 }
 
 static void *at(const struct params *ps, void *arena, int64_t offset)

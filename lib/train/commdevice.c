@@ -320,18 +320,25 @@ static int all_can(struct comm *c, struct engine *e, bool shared, double *v)
 static int join_team(struct comm *c, struct engine *e,
                      const struct comm_device_options *o)
 {
+    char slow[300] = "";
     struct engine_team t = {.rank = c->share,
                             .world = c->world,
                             .wire = o->wire,
                             .timeout_ms = o->timeout_ms,
                             .failed = others_failed,
-                            .arg = c};
+                            .arg = c,
+                            .slow = slow,
+                            .slow_bytes = sizeof slow};
 
     if (c->rank == 0 && engine_team_id(e, t.id) < 0)
         return -1;
     if (comm_bcast(c, 0, t.id, sizeof t.id) < 0)
         return -1;
-    return engine_team_join(e, &t);
+    if (engine_team_join(e, &t) < 0)
+        return -1;
+    if (slow[0] && c->rank == 0)
+        note("%s", slow);
+    return 0;
 }
 
 /* 1: the devices add, 0: the buckets travel. */

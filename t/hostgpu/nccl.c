@@ -8,7 +8,9 @@
  * a rank was lost is for others to notice.
  *
  * HOSTNCCL names what is to be met: old (a version), alone (the others never
- * join), broken (the third sum fails), deaf (an abort never returns).
+ * join), broken (the third sum fails), deaf (an abort never returns), plain (it has
+ * no memory to give), unregistered (it takes none), strict (sums are refused where
+ * that is not registered).
  */
 /* What others call, in spite of the flags. */
 #pragma GCC visibility push(default)
@@ -94,8 +96,17 @@ ncclResult_t ncclGroupEnd(void)
     return ncclSuccess;
 }
 
+#define KNOWN 8
+static struct {
+    const char *p;
+    size_t bytes;
+} known[KNOWN]; /* registered */
+static int n_known;
+
 ncclResult_t ncclMemAlloc(void **p, size_t bytes)
 {
+    if (met("plain"))
+        return ncclInternalError;
     return cudaMalloc(p, bytes) == cudaSuccess ? ncclSuccess
                                                : ncclUnhandledCudaError;
 }
@@ -107,14 +118,38 @@ ncclResult_t ncclMemFree(void *p)
 
 ncclResult_t ncclCommRegister(const ncclComm_t c, void *p, size_t n, void **h)
 {
-    (void)n;
+    if (met("unregistered"))
+        return ncclInvalidUsage;
+    if (!c || !p || n_known == KNOWN)
+        return ncclInvalidArgument;
     *h = p;
-    return c && p ? ncclSuccess : ncclInvalidArgument;
+    known[n_known].p = p;
+    known[n_known++].bytes = n;
+    return ncclSuccess;
 }
 
 ncclResult_t ncclCommDeregister(const ncclComm_t c, void *h)
 {
-    return c && h ? ncclSuccess : ncclInvalidArgument;
+    int i;
+
+    for (i = 0; c && i < n_known; i++)
+        if (known[i].p == h) {
+            known[i] = known[--n_known];
+            return ncclSuccess;
+        }
+    return ncclInvalidArgument;
+}
+
+/* Is it inside of what was registered? */
+static bool registered(const void *p, size_t bytes)
+{
+    int i;
+
+    for (i = 0; i < n_known; i++)
+        if ((const char *)p >= known[i].p &&
+            (const char *)p + bytes <= known[i].p + known[i].bytes)
+            return true;
+    return false;
 }
 
 /* ---- joining */
@@ -337,6 +372,9 @@ ncclResult_t ncclAllReduce(const void *from, void *to, size_t n,
                      .mean = op == ncclAvg,
                      .root = -1};
 
+    if (met("strict") && op == ncclSum &&
+        !registered(from, n * dtype_size(w.t)))
+        return ncclInvalidUsage;
     return start(c, s, &w);
 }
 

@@ -93,7 +93,7 @@ ranks() {
     ranks_dir=$2
     ranks_options="${WORKER_FLAGS:-} $3"
     shift 3
-    "$BIN/accel-launch" -n "$ranks_n" --logdir "$ranks_dir.log" -- sh -c "
+    "$BIN/accel-launch" ${LAUNCH_FLAGS:-} -n "$ranks_n" --logdir "$ranks_dir.log" -- sh -c "
         '$BIN/imgshard' feed shards/train.json -c '$CONFIG' --train --threads 1 \
             --from $ranks_dir/ckpt $* |
         '$BIN/allreduce-ring' -- ${FAULT:+env ACCEL_FAULT=$FAULT} \

@@ -48,4 +48,22 @@ paste B.losses D.losses |
     awk '{ d = $1 - $2; if (d > 0.01 || d < -0.01) exit 1 } END { if (NR != 4) exit 1 }'
 ok $? "and goes on with the same losses"
 
+# ---- values computed again: the bits of level B, also where level C is asked for
+for precision in fp16 bf16; do
+    LEVEL=B
+    run "kept$precision" SOLVER.PRECISION $precision
+    for LEVEL in 'B --recompute' 'C --recompute'; do
+        # shellcheck disable=SC2086
+        worker() {
+            worker_dir=$1
+            shift
+            "$BIN/accel-worker" train -c "$CONFIG" -o "$worker_dir" -e cuda --engine-dir "$host" \
+                --engine-level $LEVEL "$@"
+        }
+        rm -rf again
+        run again SOLVER.PRECISION $precision
+        equal "kept$precision" again "$precision, level $LEVEL"
+    done
+done
+
 done_testing

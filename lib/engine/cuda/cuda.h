@@ -21,7 +21,9 @@
 #include <cuda_runtime_api.h>
 
 #define CUDA_MARKS 64
+#define CUDA_SUMS 4
 struct cuteam;
+struct nccl;
 /* Uploads go through pinned memory, in pieces; a piece is filled while the one
  * before it travels. */
 #define CUDA_STAGES 4
@@ -44,8 +46,15 @@ struct cuda {
     cudnnHandle_t handle;
     bool deterministic, tf32;
     uint64_t identity;
-    cudaStream_t in, out;   /* copies beside the queue, once there are any */
-    struct cuteam *team;    /* cuteam.h, NULL: none */
+    cudaStream_t in, out; /* copies beside the queue, once there are any */
+    struct cuteam *team;  /* cuteam.h, NULL: none */
+    int world;            /* ranks of it, perhaps */
+    struct nccl *nccl;    /* once it is opened */
+    struct {              /* memory of NCCL's */
+        void *p, *registered;
+        size_t bytes;
+    } sums[CUDA_SUMS];
+    int n_sums;
     size_t memory;          /* of the card, bytes */
     struct cuda_form *form; /* that were asked for so far (cuconv.c) */
     int n_forms;
@@ -67,6 +76,9 @@ int cuda_devices(void) MUST_CHECK;
 int cuda_device_fits(int device, char *name, int *capability) MUST_CHECK;
 /* A number made of its UUID, below 2^53 and not 0. */
 uint64_t cuda_device_identity(int device);
+
+/* cudev.c: an entry of the table. */
+int cuda_alloc(void *dev, size_t bytes, void **p) MUST_CHECK;
 
 /* cuside.c. Wait for an event, or for the queue (NULL): 0, or -1 when the team
  * broke meanwhile. */

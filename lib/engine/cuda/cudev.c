@@ -61,6 +61,7 @@ static void dev_close(void *dev)
     if (c->stream)
         cudaStreamDestroy(c->stream);
     free(c->form);
+    free(c->nccl);
     free(c);
 }
 
@@ -115,6 +116,7 @@ static int dev_open(const struct engine_config *config, void **dev)
 
     c->deterministic = config->deterministic;
     c->tf32 = config->tf32;
+    c->world = config->world;
     if (cudnn_open(&c->lib) < 0 ||
         choose_device(c, config->device, config->local) < 0 ||
         make_queue(c) < 0 ||
@@ -163,7 +165,7 @@ static int dev_precision(void *dev, enum dtype t, char *why, size_t n)
 
 /* ---- memory */
 
-static int dev_alloc(void *dev, size_t bytes, void **p)
+int cuda_alloc(void *dev, size_t bytes, void **p)
 {
     size_t left = 0, all = 0;
     cudaError_t e = cudaMalloc(p, bytes);
@@ -185,7 +187,8 @@ static void dev_free(void *dev, void *p)
     struct cuda *c = dev;
 
     /* it waits for what uses it: not where nothing ends any more */
-    if (!c->team || cuteam_alive(c->team, cuda_clock_ms()) == 0)
+    if ((!c->team || cuteam_alive(c->team, cuda_clock_ms()) == 0) &&
+        !cuda_free_sums(c, p))
         cudaFree(p);
     err_clear();
 }
@@ -306,7 +309,9 @@ static const struct engine_ops ops = {
     .precision = dev_precision,
     .host_memory = false,
     .identity = dev_identity,
-    .alloc = dev_alloc,
+    .own = cuda_own,
+    .alloc = cuda_alloc,
+    .alloc_sums = cuda_alloc_sums,
     .free = dev_free,
     .upload = dev_upload,
     .download = dev_download,

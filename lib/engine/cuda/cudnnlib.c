@@ -3,7 +3,6 @@
 #include "engine/cuda/culib.h"
 
 #include <stdbool.h>
-#include <string.h>
 
 #define LIBRARY "libcudnn.so.9"
 #define TEXT(x) #x
@@ -11,15 +10,13 @@
 
 int cudnn_open(struct cudnn *c)
 {
-    memset(c, 0, sizeof *c);
-    c->dl = culib_open(LIBRARY, VERSION(CUDNN_MAJOR, CUDNN_MINOR));
-    if (!c->dl)
-        return -1;
-#define X(call)                                                                \
-    if (culib_find(c->dl, LIBRARY, "cudnn" #call, &c->call) < 0)               \
-        return -1;
-    CUDNN_CALLS(X)
+#define X(call) {"cudnn" #call, offsetof(struct cudnn, call), false},
+    static const struct culib_call calls[] = {CUDNN_CALLS(X)};
 #undef X
+
+    if (culib_load(c, LIBRARY, VERSION(CUDNN_MAJOR, CUDNN_MINOR), calls,
+                   (int)(sizeof calls / sizeof calls[0])) < 0)
+        return -1;
     if (c->GetVersion() / 10000 != CUDNN_MAJOR)
         return err_set(ERR_UNAVAILABLE, "%s is version %zu: %d is needed",
                        LIBRARY, c->GetVersion(), CUDNN_MAJOR);

@@ -27,7 +27,6 @@
 /* clang-format on */
 
 struct cudnn {
-    void *dl;
 #define X(call) __typeof__(cudnn##call) *call;
     CUDNN_CALLS(X)
 #undef X

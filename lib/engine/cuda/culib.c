@@ -17,7 +17,7 @@ static void *open_in(const char *dir, const char *name)
     return dl;
 }
 
-void *culib_open(const char *name, const char *built)
+static void *open_library(const char *name, const char *built)
 {
     const char *dir = getenv("ENGINE_DIR"), *why;
     void *dl = NULL;
@@ -42,13 +42,20 @@ void *culib_open(const char *name, const char *built)
     return dl;
 }
 
-int culib_find(void *dl, const char *name, const char *symbol, void *call)
+int culib_load(void *table, const char *name, const char *built,
+               const struct culib_call *call, int n)
 {
-    void *p = dlsym(dl, symbol);
+    void *dl = open_library(name, built), *p;
+    int i;
 
-    if (!p)
-        return err_set(ERR_UNAVAILABLE, "%s: no %s", name, symbol);
-    /* POSIX, dlsym: a function's address comes as an object's. */
-    memcpy(call, &p, sizeof p);
+    if (!dl)
+        return -1;
+    for (i = 0; i < n; i++) {
+        p = dlsym(dl, call[i].symbol);
+        if (!p && !call[i].optional)
+            return err_set(ERR_UNAVAILABLE, "%s: no %s", name, call[i].symbol);
+        /* POSIX, dlsym: a function's address comes as an object's. */
+        memcpy((char *)table + call[i].at, &p, sizeof p);
+    }
     return 0;
 }

@@ -4,19 +4,27 @@
  * Looked for in ENGINE_DIR, on the loader's path, and in the toolkit of the
  * build. An opened library stays loaded.
  *
- *	dl = culib_open("libcudnn.so.9", "cuDNN 9.19");
- *	if (!dl || culib_find(dl, "libcudnn.so.9", "cudnnCreate", &create) < 0) ...
+ *	static const struct culib_call calls[] = {CUDNN_CALLS(X)};
+ *	culib_load(&lib, "libcudnn.so.9", "cuDNN 9.19", calls, n);
  */
 #ifndef ENGINE_CUDA_CULIB_H
 #define ENGINE_CUDA_CULIB_H
 
 #include "util/err.h"
 
-/* NULL and ERR_UNAVAILABLE: not there, or cannot be loaded. built: the version
- * that this was built against, for the sentence. */
-void *culib_open(const char *name, const char *built) MUST_CHECK;
-/* call: address of a pointer to a function. -1 and ERR_UNAVAILABLE: no such. */
-int culib_find(void *dl, const char *name, const char *symbol,
-               void *call) MUST_CHECK;
+#include <stdbool.h>
+#include <stddef.h>
+
+struct culib_call {
+    const char *symbol;
+    size_t at;     /* of a pointer to a function, in the table */
+    bool optional; /* NULL where it is not there */
+};
+
+/* Open the library and fill the table. ERR_UNAVAILABLE: not there, cannot be
+ * loaded, or lacks a call. built: the version that this was built against, for the
+ * sentence. */
+int culib_load(void *table, const char *name, const char *built,
+               const struct culib_call *call, int n) MUST_CHECK;
 
 #endif

@@ -24,7 +24,8 @@ struct cuteam {
     void *wire;         /* of the dtype that travels, [wire_bytes] */
     size_t wire_bytes;
     void *registered;
-    bool owned; /* wire is of MemAlloc */
+    bool owned;      /* wire is of MemAlloc */
+    char plain[200]; /* why something of it is plain memory, or "" */
     enum err_class broken;
     char why[600];
     atomic_bool aborted;
@@ -127,6 +128,9 @@ static struct cuteam *team_of(struct cuda *c)
         free(t);
         return NULL;
     }
+    if (!c->nccl)
+        c->nccl = xmalloc(sizeof *c->nccl);
+    *c->nccl = t->lib;
     return c->team = t;
 }
 
@@ -164,6 +168,78 @@ int cuda_team_id(void *dev, void *id)
     return 0;
 }
 
+/* ---- memory that is summed in */
+
+int cuda_alloc_sums(void *dev, size_t bytes, void **p)
+{
+    struct cuda *c = dev;
+    struct cuteam *t = c->world > 1 ? team_of(c) : NULL;
+    ncclResult_t r = ncclSuccess;
+
+    *p = NULL;
+    if (t && t->lib.MemAlloc && t->lib.MemFree && c->n_sums < CUDA_SUMS) {
+        set_environment();
+        r = t->lib.MemAlloc(p, bytes);
+        if (r == ncclSuccess) {
+            c->sums[c->n_sums].p = *p;
+            c->sums[c->n_sums].registered = NULL;
+            c->sums[c->n_sums++].bytes = bytes;
+            return 0;
+        }
+        cudaGetLastError(); /* plain memory may do */
+        snprintf(t->plain, sizeof t->plain, "ncclMemAlloc: %s",
+                 t->lib.GetErrorString(r));
+    } else if (t) {
+        snprintf(t->plain, sizeof t->plain, "NCCL %d.%d has no ncclMemAlloc",
+                 t->lib.version / 10000, t->lib.version / 100 % 100);
+    }
+    err_clear(); /* no NCCL: whoever joins says so */
+    return cuda_alloc(dev, bytes, p);
+}
+
+bool cuda_free_sums(struct cuda *c, void *p)
+{
+    struct cuteam *t = c->team;
+    int i;
+
+    for (i = 0; i < c->n_sums; i++) {
+        if (c->sums[i].p != p)
+            continue;
+        if (c->sums[i].registered && t && t->comm && !t->broken)
+            t->lib.CommDeregister(t->comm, c->sums[i].registered);
+        c->nccl->MemFree(p);
+        c->sums[i] = c->sums[--c->n_sums];
+        return true;
+    }
+    return false;
+}
+
+/* All ranks do this for the same blocks in the same order. */
+static void register_sums(struct cuda *c)
+{
+    struct cuteam *t = c->team;
+    const struct engine_team *with = &t->with;
+    ncclResult_t r = ncclSuccess;
+    int i;
+
+    for (i = 0; i < c->n_sums && r == ncclSuccess; i++) {
+        if (!t->lib.CommRegister || !t->lib.CommDeregister)
+            break;
+        r = t->lib.CommRegister(t->comm, c->sums[i].p, c->sums[i].bytes,
+                                &c->sums[i].registered);
+        if (r != ncclSuccess)
+            c->sums[i].registered = NULL;
+    }
+    if (r != ncclSuccess)
+        snprintf(t->plain, sizeof t->plain, "ncclCommRegister: %s",
+                 t->lib.GetErrorString(r));
+    if (with->slow && t->plain[0])
+        snprintf(with->slow, with->slow_bytes,
+                 "NCCL: gradients are not registered: %s", t->plain);
+}
+
+/* ---- joining, once the library is there */
+
 static int make_stream(struct cuda *c, struct cuteam *t)
 {
     int least, greatest;
@@ -196,10 +272,13 @@ int cuda_team_join(void *dev, const struct engine_team *with)
     t->with = *with;
     memcpy(&id, with->id, sizeof id);
     config.blocking = 0;
-    return settle(t,
-                  t->lib.CommInitRankConfig(&t->comm, with->world, id,
-                                            with->rank, &config),
-                  "joining");
+    if (settle(t,
+               t->lib.CommInitRankConfig(&t->comm, with->world, id, with->rank,
+                                         &config),
+               "joining") < 0)
+        return -1;
+    register_sums(c);
+    return 0;
 }
 
 static void free_wire(struct cuteam *t)
@@ -218,12 +297,16 @@ void cuda_team_leave(void *dev)
 {
     struct cuda *c = dev;
     struct cuteam *t = c->team;
+    int i;
 
     if (!t || (t->broken && !t->aborted))
         return; /* it may still be in use */
     c->team = NULL;
     if (t->comm && !t->broken) {
         free_wire(t);
+        for (i = 0; i < c->n_sums; i++)
+            if (c->sums[i].registered)
+                t->lib.CommDeregister(t->comm, c->sums[i].registered);
         if (settle(t, t->lib.CommFinalize(t->comm), "leaving") == 0)
             t->lib.CommDestroy(t->comm);
     }
@@ -234,6 +317,13 @@ void cuda_team_leave(void *dev)
     if (t->stream)
         cudaStreamDestroy(t->stream);
     free(t);
+}
+
+size_t cuda_own(void *dev)
+{
+    struct cuda *c = dev;
+
+    return CUK_WORK + (c->team ? c->team->wire_bytes : 0);
 }
 
 /* ---- sums */
@@ -377,6 +467,23 @@ int cuteam_alive(struct cuteam *t, int64_t begun)
 void cuda_team_leave(void *dev)
 {
     (void)dev;
+}
+
+int cuda_alloc_sums(void *dev, size_t bytes, void **p)
+{
+    return cuda_alloc(dev, bytes, p);
+}
+
+bool cuda_free_sums(struct cuda *c, void *p)
+{
+    (void)c, (void)p;
+    return false;
+}
+
+size_t cuda_own(void *dev)
+{
+    (void)dev;
+    return CUK_WORK;
 }
 
 #endif

@@ -6,6 +6,10 @@
  * not block, so every wait of the host, for a call of NCCL or for the device, asks
  * cuteam_alive; once that says no the communicator has been aborted and the team
  * is broken for good.
+ *
+ * What is summed lies in memory of NCCL's own where there is a team to be and the
+ * library has such: all ranks register it as they join, and it travels without
+ * being copied where the machine can do that. Otherwise it is plain memory.
  */
 #ifndef ENGINE_CUDA_CUTEAM_H
 #define ENGINE_CUDA_CUTEAM_H
@@ -20,6 +24,10 @@ int cuda_team_start(void *dev, enum team_op op, float *p, int64_t n,
                     const int64_t *end);
 int cuda_team_wait(void *dev);
 void cuda_team_leave(void *dev);
+size_t cuda_own(void *dev);
+int cuda_alloc_sums(void *dev, size_t bytes, void **p);
+/* Was p of that, and not of the runtime? Then it is free now. */
+bool cuda_free_sums(struct cuda *c, void *p);
 
 /* For cudev.c. begun: cuda_clock_ms() of the beginning of a wait. */
 int cuteam_alive(struct cuteam *t, int64_t begun) MUST_CHECK;

@@ -2,8 +2,6 @@
 
 #include "engine/cuda/culib.h"
 
-#include <string.h>
-
 #ifdef HAVE_NCCL
 
 #    define LIBRARY "libnccl.so.2"
@@ -12,15 +10,15 @@
 
 int nccl_open(struct nccl *n)
 {
-    memset(n, 0, sizeof *n);
-    n->dl = culib_open(LIBRARY, VERSION(NCCL_MAJOR, NCCL_MINOR));
-    if (!n->dl)
-        return -1;
-#    define X(call)                                                            \
-        if (culib_find(n->dl, LIBRARY, "nccl" #call, &n->call) < 0)            \
-            return -1;
-    NCCL_CALLS(X)
+#    define X(call) {"nccl" #    call, offsetof(struct nccl, call), false},
+#    define MORE(call) {"nccl" #    call, offsetof(struct nccl, call), true},
+    static const struct culib_call calls[] = {NCCL_CALLS(X) NCCL_MORE(MORE)};
 #    undef X
+#    undef MORE
+
+    if (culib_load(n, LIBRARY, VERSION(NCCL_MAJOR, NCCL_MINOR), calls,
+                   (int)(sizeof calls / sizeof calls[0])) < 0)
+        return -1;
     if (n->GetVersion(&n->version) != ncclSuccess)
         n->version = 0;
     if (n->version < NCCL_OLDEST)
@@ -28,11 +26,6 @@ int nccl_open(struct nccl *n)
                        LIBRARY, n->version / 10000, n->version / 100 % 100,
                        n->version % 100, NCCL_OLDEST / 10000,
                        NCCL_OLDEST / 100 % 100);
-#    define X(call)                                                            \
-        if (culib_find(n->dl, LIBRARY, "nccl" #call, &n->call) < 0)            \
-            err_clear();
-    NCCL_MORE(X)
-#    undef X
     return 0;
 }
 

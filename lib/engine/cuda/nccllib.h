@@ -35,7 +35,6 @@
 /* clang-format on */
 
 struct nccl {
-    void *dl;
     int version; /* 22809 */
 #    define X(call) __typeof__(nccl##call) *call;
     NCCL_CALLS(X)

@@ -12,14 +12,18 @@
 #define MOST 2112 /* blocks of a pass without sums */
 #define SUMS 3    /* sums of a pass, at most */
 #define AHEAD 2   /* rows asked for at once, where registers allow */
+#ifdef __CUDACC__ /* a pass without sums: three blocks side by side */
+#    define PASS __launch_bounds__(GPU_BLOCK, 3)
+#else
+#    define PASS
+#endif
 
 /* ---- passes over rows */
 
 /* Packs of one array, of the rows row, row + step, ...; zero where it ends. */
 template <class T, int V, int N>
 static __device__ __forceinline__ void rows_of(const void *p, const gpu_grid &g,
-                                               const gpu_place &at,
-                                               int64_t row,
+                                               const gpu_place &at, int64_t row,
                                                gpu_pack<T, V> (&to)[N])
 {
     GPU_UNROLL
@@ -31,87 +35,100 @@ static __device__ __forceinline__ void rows_of(const void *p, const gpu_grid &g,
     }
 }
 
-template <class T, int V>
-__global__ void __launch_bounds__(GPU_BLOCK)
-    k_apply(struct kern_norm_apply a, gpu_grid g)
+/* Each element of out from its place among the thread's channels and the elements
+ * of N arrays; of one that is not there, any number. */
+template <class T, int V, int N, class F>
+static __device__ __forceinline__ void
+map_rows(const gpu_grid &g, const void *const (&in)[N], void *out, const F &f)
 {
     gpu_place at = gpu_here(g);
-    gpu_pack<T, V> x[AHEAD], r[AHEAD], y;
+    gpu_pack<T, V> x[N][AHEAD], y;
+    int64_t row;
+
+    for (row = at.row; row < g.rows; row += AHEAD * at.step) {
+        GPU_UNROLL
+        for (int k = 0; k < N; k++)
+            rows_of(in[k], g, at, row, x[k]);
+        GPU_UNROLL
+        for (int u = 0; u < AHEAD; u++) {
+            if (row + u * at.step >= g.rows)
+                break;
+            GPU_UNROLL
+            for (int j = 0; j < V; j++) {
+                float v[N];
+
+                GPU_UNROLL
+                for (int k = 0; k < N; k++)
+                    v[k] = gpu_of(x[k][u].e[j]);
+                gpu_to(&y.e[j], f(j, v));
+            }
+            ((gpu_pack<T, V> *)out)[(row + u * at.step) * g.groups + at.group] =
+                y;
+        }
+    }
+}
+
+/* act(x*scale + bias + r*rscale + rbias) */
+template <int V> struct f_apply {
     float s[V], b[V], rs[V], rb[V];
-    int64_t row;
+    const struct kern_norm_apply &n;
 
-    if (!at.on)
-        return;
-    gpu_vector<V>(a.scale, at.group * V, 1.0f, s);
-    gpu_vector<V>(a.bias, at.group * V, 0.0f, b);
-    gpu_vector<V>(a.rscale, at.group * V, 1.0f, rs);
-    gpu_vector<V>(a.rbias, at.group * V, 0.0f, rb);
-    for (row = at.row; row < g.rows; row += AHEAD * at.step) {
-        rows_of(a.x, g, at, row, x);
-        rows_of(a.r, g, at, row, r);
-        GPU_UNROLL
-        for (int u = 0; u < AHEAD; u++) {
-            if (row + u * at.step >= g.rows)
-                break;
-            GPU_UNROLL
-            for (int j = 0; j < V; j++) {
-                float v = kern_norm_apply_at(gpu_of(x[u].e[j]), s[j], b[j]);
-
-                if (a.r)
-                    v += kern_norm_apply_at(gpu_of(r[u].e[j]), rs[j], rb[j]);
-                gpu_to(&y.e[j], a.relu ? kern_relu_at(v) : v);
-            }
-            ((gpu_pack<T, V> *)
-                 a.y)[(row + u * at.step) * g.groups + at.group] = y;
-        }
+    __device__ f_apply(const struct kern_norm_apply &a, int at) : n(a)
+    {
+        gpu_vector<V>(a.scale, at, 1.0f, s);
+        gpu_vector<V>(a.bias, at, 0.0f, b);
+        gpu_vector<V>(a.rscale, at, 1.0f, rs);
+        gpu_vector<V>(a.rbias, at, 0.0f, rb);
     }
-}
+    __device__ float operator()(int j, const float (&x)[2]) const
+    {
+        float v = kern_norm_apply_at(x[0], s[j], b[j]);
 
-/* dz of one element, where it is present. */
-template <class T>
-static __device__ __forceinline__ float dz_of(const void *y, T yv, float dz)
-{
-    return y ? kern_relu_grad_at(gpu_of(yv), dz) : dz;
-}
+        if (n.r)
+            v += kern_norm_apply_at(x[1], rs[j], rb[j]);
+        return n.relu ? kern_relu_at(v) : v;
+    }
+};
 
 template <class T, int V>
-__global__ void __launch_bounds__(GPU_BLOCK)
-    k_grad_apply(struct kern_norm_grad_apply a, gpu_grid g)
+__global__ void PASS k_apply(struct kern_norm_apply a, gpu_grid g)
 {
     gpu_place at = gpu_here(g);
-    gpu_pack<T, V> d0[AHEAD], d1[AHEAD], y[AHEAD], x[AHEAD], dx;
-    float ca[V], cb[V], ck[V];
-    int64_t row;
+    const void *const in[] = {a.x, a.r};
 
-    if (!at.on)
-        return;
-    gpu_vector<V>(a.a, at.group * V, 1.0f, ca);
-    gpu_vector<V>(a.b, at.group * V, 0.0f, cb);
-    gpu_vector<V>(a.k, at.group * V, 0.0f, ck);
-    for (row = at.row; row < g.rows; row += AHEAD * at.step) {
-        rows_of(a.dy0, g, at, row, d0);
-        rows_of(a.dy1, g, at, row, d1);
-        rows_of(a.y, g, at, row, y);
-        rows_of(a.x, g, at, row, x);
-        GPU_UNROLL
-        for (int u = 0; u < AHEAD; u++) {
-            if (row + u * at.step >= g.rows)
-                break;
-            GPU_UNROLL
-            for (int j = 0; j < V; j++) {
-                float dz = gpu_of(d0[u].e[j]);
+    if (at.on)
+        map_rows<T, V>(g, in, a.y, f_apply<V>(a, at.group * V));
+}
 
-                if (a.dy1)
-                    dz += gpu_of(d1[u].e[j]);
-                dz = dz_of(a.y, y[u].e[j], dz);
-                gpu_to(&dx.e[j], a.x ? kern_norm_grad_at(dz, gpu_of(x[u].e[j]),
-                                                         ca[j], cb[j], ck[j])
-                                     : ca[j] * dz);
-            }
-            ((gpu_pack<T, V> *)
-                 a.dx)[(row + u * at.step) * g.groups + at.group] = dx;
-        }
+/* a*dz + b*x + k, where dz is dy0 + dy1 where y > 0 */
+template <int V> struct f_grad_apply {
+    float a[V], b[V], k[V];
+    const struct kern_norm_grad_apply &n;
+
+    __device__ f_grad_apply(const struct kern_norm_grad_apply &g, int at) : n(g)
+    {
+        gpu_vector<V>(n.a, at, 1.0f, a);
+        gpu_vector<V>(n.b, at, 0.0f, b);
+        gpu_vector<V>(n.k, at, 0.0f, k);
     }
+    __device__ float operator()(int j, const float (&v)[4]) const
+    {
+        float dz = n.dy1 ? v[0] + v[1] : v[0];
+
+        if (n.y)
+            dz = kern_relu_grad_at(v[2], dz);
+        return n.x ? kern_norm_grad_at(dz, v[3], a[j], b[j], k[j]) : a[j] * dz;
+    }
+};
+
+template <class T, int V>
+__global__ void PASS k_grad_apply(struct kern_norm_grad_apply a, gpu_grid g)
+{
+    gpu_place at = gpu_here(g);
+    const void *const in[] = {a.dy0, a.dy1, a.y, a.x};
+
+    if (at.on)
+        map_rows<T, V>(g, in, a.dx, f_grad_apply<V>(a, at.group * V));
 }
 
 /* ---- sums: partial ones of a block, [blocks][sums][c] of fp32 */
@@ -212,6 +229,13 @@ __global__ void __launch_bounds__(GPU_BLOCK)
     column_sum<V>(g, at, sum, part + (int64_t)blockIdx.x * a.c);
 }
 
+/* dz of one element, where it is present. */
+template <class T>
+static __device__ __forceinline__ float dz_of(const void *y, T yv, float dz)
+{
+    return y ? kern_relu_grad_at(gpu_of(yv), dz) : dz;
+}
+
 template <class T, int V>
 __global__ void __launch_bounds__(GPU_BLOCK)
     k_grad_sums(struct kern_norm_grad_sums a, gpu_grid g, float *part)
@@ -283,9 +307,8 @@ static __device__ __forceinline__ moments join(moments a, moments b)
 }
 
 /* The rows that thread `down` of a block sees. */
-static __device__ __forceinline__ float rows_seen(const gpu_grid &g,
-                                                  int64_t block, int64_t blocks,
-                                                  int down)
+static __device__ __forceinline__ float
+rows_seen(const gpu_grid &g, int64_t block, int64_t blocks, int down)
 {
     int64_t first = block * g.down + down, step = blocks * g.down;
 
@@ -408,8 +431,9 @@ __global__ void __launch_bounds__(GPU_BLOCK) k_final(struct kern_norm_final a)
     if (i >= a.c)
         return;
     if (a.sum) {
-        kern_norm_moments(((const float *)a.sum)[i], ((const float *)a.sumsq)[i],
-                          (float)a.rows, &mean, &var);
+        kern_norm_moments(((const float *)a.sum)[i],
+                          ((const float *)a.sumsq)[i], (float)a.rows, &mean,
+                          &var);
         ((float *)a.batch_mean)[i] = mean;
     } else {
         mean = ((const float *)a.mean)[i];
@@ -442,11 +466,10 @@ __global__ void __launch_bounds__(GPU_BLOCK)
         ((float *)a.dgamma)[i] += s2;
     if (a.dbeta)
         ((float *)a.dbeta)[i] += s1;
-    kern_norm_grad_fold(s1, s2, ((const float *)a.mean)[i],
-                        ((const float *)a.invstd)[i],
-                        ((const float *)a.gamma)[i], (float)a.rows,
-                        &((float *)a.a)[i], &((float *)a.b)[i],
-                        &((float *)a.k)[i]);
+    kern_norm_grad_fold(
+        s1, s2, ((const float *)a.mean)[i], ((const float *)a.invstd)[i],
+        ((const float *)a.gamma)[i], (float)a.rows, &((float *)a.a)[i],
+        &((float *)a.b)[i], &((float *)a.k)[i]);
 }
 
 /* ---- launches */
@@ -466,9 +489,9 @@ static void colsum(const struct cuk *l, const struct kern_colsum *a)
 
     GPU_TYPE(a->dt, T, GPU_PACK(wide<T>(a->c, p, 1), T, V, {
                  gpu_grid g = sum_rows(l, a->rows, a->c, V, 1);
-                 struct final_sums f = {part, {(float *)a->out},
-                                        (int)g.blocks.x, 1, (int)a->c,
-                                        a->accumulate};
+                 struct final_sums f = {
+                     part, {(float *)a->out}, (int)g.blocks.x,
+                     1,    (int)a->c,         a->accumulate};
 
                  GPU_LAUNCH((k_colsum<T, V>), g.blocks, l, *a, g, part);
                  final_sums(l, &f);
@@ -497,10 +520,13 @@ static void grad_sums(const struct cuk *l, const struct kern_norm_grad_sums *a)
 
     GPU_TYPE(a->dt, T, GPU_PACK(wide<T>(a->c, p, 6), T, V, {
                  gpu_grid g = sum_rows(l, a->rows, a->c, V, n);
-                 struct final_sums f = {part,
-                                        {(float *)a->s1, (float *)a->s2,
-                                         (float *)a->rs2},
-                                        (int)g.blocks.x, n, (int)a->c, false};
+                 struct final_sums f = {
+                     part,
+                     {(float *)a->s1, (float *)a->s2, (float *)a->rs2},
+                     (int)g.blocks.x,
+                     n,
+                     (int)a->c,
+                     false};
 
                  GPU_LAUNCH((k_grad_sums<T, V>), g.blocks, l, *a, g, part);
                  final_sums(l, &f);
