@@ -15,6 +15,7 @@
 enum {
     FORMS = 16,
     BLOCKS = 24,
+    ENOUGH_PLACES = 784, /* and results for each channel */
     KEY = 128,
     POISON = 0x3c, /* small numbers in all dtypes */
     LOCK_S = 120,
@@ -22,9 +23,10 @@ enum {
     WARM = 2,  /* runs before, of engines that queue */
     QUEUED = 5 /* runs between two looks at the clock, of those */
 };
-#define WORTH 0.95    /* of the time of the usual form */
-#define HOPELESS 1.3  /* times the best so far */
-#define SHORT_S 0.004 /* runs are repeated until they take so long */
+#define WORTH 0.95      /* of the time of the usual form */
+#define HOPELESS 1.3    /* times the best so far */
+#define SHORT_S 0.004   /* runs are repeated until they take so long */
+#define ENOUGH_MACS 4e8 /* of a run on the host, on a part of the batch */
 
 struct tune {
     const struct engine_ops *ops;
@@ -265,10 +267,25 @@ static void pack(struct tune *t, struct runner *r, struct memory *m,
         r->best = -1;
 }
 
-/* The form to use from now on and its milliseconds; NULL: no memory for this. */
-static const char *try_forms(struct tune *t, const struct conv_desc *d,
+/* On the host time grows with the batch, and filling its memory takes longer than
+ * computing: a part of it tells as much. */
+static struct conv_desc part_of(const struct tune *t, const struct conv_desc *d)
+{
+    struct conv_desc part = *d;
+
+    while (t->ops->host_memory && part.n > 1 &&
+           conv_macs(&part) > ENOUGH_MACS &&
+           part.n / 2 * conv_p(d) * conv_q(d) >= ENOUGH_PLACES)
+        part.n /= 2;
+    return part;
+}
+
+/* The form to use from now on and the milliseconds of its trial; NULL: no memory
+ * for this. */
+static const char *try_forms(struct tune *t, const struct conv_desc *whole,
                              const char *const *name, int n, double *ms)
 {
+    const struct conv_desc part = part_of(t, whole), *d = &part;
     struct memory m = {.t = t};
     struct runner r[FORMS], *best;
     const char *found = NULL;

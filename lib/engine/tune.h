@@ -2,11 +2,12 @@
  * tune.h - which form of a convolution: by rule, from an earlier trial, or from
  * one that is made now. For engine.c only.
  *
- * A trial computes the convolution, in its size, in every form on memory of its
- * own, in turns, and takes the fastest; one that is not faster than the usual
- * form by a twentieth is not taken, and one that is a third slower than another
- * is not run again. What is found is kept (plancache.h) for all batch sizes up to the next
- * power of two, so that a batch that is not full needs no trial of its own.
+ * A trial computes the convolution in every form on memory of its own, in turns,
+ * on the host with a part of a large batch, and takes the fastest; one that is
+ * not faster than the usual form by a twentieth is not taken, and one that is a
+ * third slower than another is not run again. What is found is kept
+ * (plancache.h) for all batch sizes up to the next power of two, so that a batch
+ * that is not full needs no trial of its own.
  *
  * So the choice, and with it the last bits of results, is the same for all ranks
  * of a machine and in every later run, until the file is deleted.
