@@ -24,6 +24,10 @@ SET =#               more KEY VALUE pairs, such as MODEL.WIDTH 32
 WORKER =#            more options of accel-worker train, such as --recompute
 REQUIRE =#           such as top1=0.75: the score must reach it
 
+# Make cannot have blanks in names of files.
+$(foreach v,OUT IMAGENET CONFIG WEIGHTS,$(if $(word 2,$($(v))),\
+    $(error $(v)="$($(v))": a path with blanks: make a link to it)))
+
 # In the source tree the programs are built first; installed, they are there.
 SOURCE := $(wildcard ../Makefile)
 BIN = $(abspath $(if $(SOURCE),../bin,../../../bin))

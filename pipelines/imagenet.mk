@@ -33,15 +33,21 @@ imagenet-best: $(O)/shards/val.json $(O)/settings $(FITTED) | programs
 .PHONY: imagenet imagenet-pack imagenet-look imagenet-train imagenet-merge \
 	imagenet-predict imagenet-score imagenet-best
 
-$(O)/made-up/README: | programs
+# What the shards were made of: others are not taken for them.
+$(O)/shards/source: FORCE
+	@mkdir -p $(@D)
+	@[ -e $@ ] || echo '$(IMAGES)' > $@
+	@[ "$$(cat $@)" = '$(IMAGES)' ] || { echo "$(@D): made of $$(cat $@), not of $(IMAGES): take another OUT, or remove that folder" >&2; exit 78; }
+
+$(O)/made-up/README: | programs $(O)/shards/source
 	@echo 'no IMAGENET=DIR given: drawing made-up images into $(@D)' >&2
 	@rm -rf $(@D)
 	@mkdir -p $(O)
 	$(BIN)/imgsynth imagenet $(@D)
 
-$(O)/shards/train.json: $(MADE_UP) | programs
+$(O)/shards/train.json: $(MADE_UP) | programs $(O)/shards/source
 	$(BIN)/imgshard pack -f --split train -o $(@D) $(IMAGES)/train
-$(O)/shards/val.json: $(MADE_UP) $(O)/shards/train.json | programs
+$(O)/shards/val.json: $(MADE_UP) $(O)/shards/train.json | programs $(O)/shards/source
 	$(BIN)/imgshard pack -f --split val --classes $(O)/shards/train.json -o $(@D) $(VAL)
 
 $(O)/stats.svg: $(O)/shards/train.json

@@ -139,7 +139,7 @@ status=$?
 bad 74 'stdin|step' "truncated stream"
 "$BIN/accel-worker" train -q -c "$CONFIG" -e "$ENGINE" -o straight SOLVER.BASE_LR 0.07 < in.sft > out 2> err
 status=$?
-bad 78 'recipe' "another recipe in the same directory"
+bad 78 'another recipe: made with SOLVER.BASE_LR 0.05, here it is 0.07' "another recipe in the same directory"
 "$BIN/accel-worker" train -q -c "$CONFIG" -e "$ENGINE" -o cut2 SOLVER.BASE_LR 1e6 < in.sft > out 2> err
 status=$?
 bad 70 'step [0-9]+: diverged' "a run that diverges"

@@ -35,6 +35,24 @@ pipeline imagenet
 is $? 0 "typed again"
 unlike "$(cat out err)" 'accel-worker|imgshard' "nothing is done again"
 
+
+# mistakes of the command line
+mistake() {
+    make --no-print-directory -C "$TOP/pipelines" imagenet-pack BIN="$BIN" \
+        BUILD=: OUT="$PWD/out-dir" IMAGENET="$PWD/made-up" "$@" > out 2> err
+}
+mkdir other
+mistake IMAGENET="$PWD/other"
+isnt=$?
+[ $isnt -ne 0 ]
+ok $? "other images for the same OUT"
+like "$(cat err)" "out-dir/shards: made of $PWD/made-up, not of $PWD/other: take another OUT" \
+    "are not taken for those that are packed"
+mistake OUT="$PWD/two words"
+like "$(cat err)" 'OUT="[^"]*two words": a path with blanks' "a path with blanks"
+(unset MAKELEVEL MAKEFLAGS && mistake EPOCS=3)
+like "$(cat err)" 'EPOCS: no variable of a pipeline' "a variable that is none"
+
 rm -rf out-dir/score.json out-dir/predictions.sft out-dir/model.safetensors
 pipeline imagenet
 is $? 0 "results lost: made again from the checkpoint"

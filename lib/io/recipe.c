@@ -342,7 +342,7 @@ void recipe_rows(const struct recipe_batch *b, int tail, int64_t pos, int64_t m,
 /* ---- digest */
 
 /* Keys that change how a run is cut or judged, not what it computes. */
-static bool is_arithmetic(const struct recipe *r, const char *key)
+bool recipe_counts(const struct recipe *r, const char *key)
 {
     static const char *const not [] = {
         "SOLVER.MICRO", "SOLVER.ACCUM",        "INPUT.EVAL_SIZE",
@@ -418,7 +418,7 @@ void recipe_digest(const struct recipe *r, char hex[33])
     char whole[65];
 
     for (const struct opt *o = recipe_opts; o->name || o->key; o++) {
-        if (!o->key || !is_arithmetic(r, o->key))
+        if (!o->key || !recipe_counts(r, o->key))
             continue;
         add_setting(r, o, &b);
     }
@@ -437,7 +437,7 @@ static bool is_input(const struct recipe *r, const char *key)
     if (!strcmp(key, "INPUT.MEAN") || !strcmp(key, "INPUT.STD"))
         return false; /* the network's own */
     return !strcmp(key, "SEED") ||
-           (!strncmp(key, "INPUT.", 6) && is_arithmetic(r, key));
+           (!strncmp(key, "INPUT.", 6) && recipe_counts(r, key));
 }
 
 void recipe_input(const struct recipe *r, struct buf *b)

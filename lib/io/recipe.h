@@ -158,6 +158,8 @@ void recipe_rows(const struct recipe_batch *b, int tail, int64_t pos, int64_t m,
  * those may change on resume.
  */
 void recipe_digest(const struct recipe *r, char hex[33]);
+/* Is a key one of these settings? */
+bool recipe_counts(const struct recipe *r, const char *key);
 /*
  * What the producer of batches and the network must agree on: SEED and the keys
  * INPUT.* that say what becomes of a training image, as "KEY=value;..." appended;

@@ -101,6 +101,41 @@ int run_progress(const char *dir, int64_t *samples)
 
 /* ---- start */
 
+static const char *setting(const json_t *all, const char *key)
+{
+    return json_string_value(
+        json_object_get(json_object_get(all, key), "value"));
+}
+
+/* The first setting that differs and counts. */
+static int other_recipe(const struct run *t, const struct ckpt *c)
+{
+    const char *was = c->state.settings, *now = t->o->settings, *key;
+    json_t *there = was ? json_loads(was, 0, NULL) : NULL, *v;
+    json_t *here = now ? json_loads(now, 0, NULL) : NULL;
+    int r = 0;
+
+    json_object_foreach(here, key, v)
+    {
+        now = setting(here, key);
+        was = setting(there, key);
+        if (r == 0 && now && was && strcmp(now, was) &&
+            recipe_counts(t->o->r, key))
+            r = err_set(ERR_CONFIG,
+                        "%s: another recipe: made with %s %.80s, here it is "
+                        "%.80s",
+                        c->path, key, was, now);
+    }
+    if (r == 0)
+        r = err_set(ERR_CONFIG,
+                    "%s: made by another recipe: its settings are in "
+                    "state.json",
+                    c->path);
+    json_decref(there);
+    json_decref(here);
+    return r;
+}
+
 static int check_state(const struct run *t, const struct ckpt *c)
 {
     const struct ckpt_state *s = &c->state;
@@ -108,10 +143,7 @@ static int check_state(const struct run *t, const struct ckpt *c)
 
     recipe_digest(t->o->r, digest);
     if (strcmp(digest, s->recipe) != 0)
-        return err_set(ERR_CONFIG,
-                       "%s: made by another recipe: its settings are in "
-                       "state.json",
-                       c->path);
+        return other_recipe(t, c);
     if (s->n != t->batch.n || s->global != t->batch.global)
         return err_set(ERR_CONFIG,
                        "%s: made with %lld samples and batch %lld, now %lld "

@@ -42,9 +42,9 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 cd "$tap_dir" || exit 1
 
-# Print text as comment lines.
+# Print text as comment lines: on stderr, where prove lets them through.
 tap_comment() {
-	printf '%s\n' "$1" | sed 's/^/# /'
+	printf '%s\n' "$1" | sed 's/^/# /' >&2
 }
 
 # ok STATUS NAME: passed if STATUS is 0. Returns STATUS.
@@ -56,6 +56,7 @@ ok() {
 	fi
 	tap_failed=$((tap_failed + 1))
 	printf 'not ok %d - %s\n' "$tap_count" "$2"
+	tap_comment "not ok $tap_count - $2"
 	return 1
 }
 
