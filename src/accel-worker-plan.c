@@ -149,13 +149,12 @@ static void print_plan(const struct recipe_batch *b, struct worker *w,
     size_t own = share_bytes(&w->m.params), arenas = recipe.ema ? 2 : 1;
     size_t average = recipe.ema ? own + c->buffers : 0;
     double all = (double)(fit_bytes(c) - c->momentum + own + average);
-    double own_bytes = (double)engine_own(w->e);
+    double own_bytes;
     /* two batches are on the device, or on their way */
     double ahead = 2.0 * (double)(b->micro * recipe.size * recipe.size * 3);
     size_t now, peak;
 
-    engine_memory(w->e, &now, &peak);
-
+    own_bytes = (double)engine_memory(w->e, &now, &peak);
     row(j, "weights", (double)c->weights * mib, "MiB");
     row(j, "gradients", (double)c->gradients * mib, "MiB");
     row(j, "momentum", (double)own * mib, "MiB");

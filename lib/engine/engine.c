@@ -244,15 +244,14 @@ static int check_dtypes(struct engine *e, const struct call *c)
 
 /* ---- memory */
 
-static int alloc_by(struct engine *e,
-                    int (*alloc)(void *dev, size_t bytes, void **p),
-                    size_t bytes, void **p)
+static int alloc(struct engine *e, bool sums, size_t bytes, void **p)
 {
+    const struct engine_ops *ops = e->b.ops;
     double start = trace_begin(e);
     int r;
 
-    *p = NULL;
-    r = alloc(e->dev, bytes ? bytes : 64, p);
+    sums = sums && ops->alloc_sums;
+    r = (sums ? ops->alloc_sums : ops->alloc)(e->dev, bytes ? bytes : 64, p);
     if (done(e, start, "alloc", bytes, r) < 0) {
         *p = NULL;
         return -1;
@@ -263,21 +262,18 @@ static int alloc_by(struct engine *e,
     }
     e->block[e->n_blocks++] = (struct block){*p, bytes};
     e->now += bytes;
-    if (e->now > e->peak)
-        e->peak = e->now;
+    e->peak = e->now > e->peak ? e->now : e->peak;
     return 0;
 }
 
 int engine_alloc(struct engine *e, size_t bytes, void **p)
 {
-    return alloc_by(e, e->b.ops->alloc, bytes, p);
+    return alloc(e, false, bytes, p);
 }
 
 int engine_alloc_sums(struct engine *e, size_t bytes, void **p)
 {
-    return alloc_by(
-        e, e->b.ops->alloc_sums ? e->b.ops->alloc_sums : e->b.ops->alloc, bytes,
-        p);
+    return alloc(e, true, bytes, p);
 }
 
 void engine_free(struct engine *e, void *p)
@@ -299,15 +295,13 @@ void engine_free(struct engine *e, void *p)
     e->block[i - 1] = e->block[--e->n_blocks];
 }
 
-void engine_memory(const struct engine *e, size_t *now, size_t *peak)
+size_t engine_memory(const struct engine *e, size_t *now, size_t *peak)
 {
-    *now = e->now + engine_own(e);
-    *peak = e->peak + engine_own(e);
-}
+    size_t own = e->b.ops->own ? e->b.ops->own(e->dev) : 0;
 
-size_t engine_own(const struct engine *e)
-{
-    return e->b.ops->own ? e->b.ops->own(e->dev) : 0;
+    *now = e->now + own;
+    *peak = e->peak + own;
+    return own;
 }
 
 static int check_move(const struct engine *e, const char *what, const void *dst,

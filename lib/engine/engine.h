@@ -389,8 +389,7 @@ void engine_conv_free(struct engine *e, struct conv_plan *plan);
 int engine_run(struct engine *e, enum kernel k, const void *args) MUST_CHECK;
 
 /* Memory held now and at most, in bytes, by kind of nothing but total; with what
- * the engine holds of a device for itself. */
-void engine_memory(const struct engine *e, size_t *now, size_t *peak);
-size_t engine_own(const struct engine *e);
+ * the engine holds of a device for itself, which is returned. */
+size_t engine_memory(const struct engine *e, size_t *now, size_t *peak);
 
 #endif

@@ -87,12 +87,13 @@ differ() {
 # ranks N DIR "WORKER OPTIONS" [KEY VALUE]...: so many ranks train in DIR, each with
 # feeder and ring; what they print goes to DIR.out and DIR.err, their logs to
 # DIR.log. The worker is WORKER, WORKER_FLAGS go before its options, FAULT is what
-# ACCEL_FAULT says to it.
+# ACCEL_FAULT says to it, LAUNCH_FLAGS go to accel-launch.
 ranks() {
     ranks_n=$1
     ranks_dir=$2
     ranks_options="${WORKER_FLAGS:-} $3"
     shift 3
+    # shellcheck disable=SC2086
     "$BIN/accel-launch" ${LAUNCH_FLAGS:-} -n "$ranks_n" --logdir "$ranks_dir.log" -- sh -c "
         '$BIN/imgshard' feed shards/train.json -c '$CONFIG' --train --threads 1 \
             --from $ranks_dir/ckpt $* |
