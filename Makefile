@@ -74,6 +74,7 @@ LINK_test = ring eval train model nn engine vision io tensor util
 
 LIBS_vision = -ljpeg -lpng
 LIBS_io = -lz -lzip -lcrypto
+LIBS_ring = $(if $(HAVE_IPSEC_MB),-lIPSec_MB)
 LIBS_util = -ljansson -lyaml -lsodium -lm
 LIBS_engine = -ldl -lm
 

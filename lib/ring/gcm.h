@@ -1,13 +1,14 @@
 /*
- * gcm.h - AES-256-GCM (NIST SP 800-38D), by whom it is fastest: the two ways to
- * compute what guard.c sends. Both make the same bytes.
+ * gcm.h - AES-256-GCM (NIST SP 800-38D), by whom it is fastest: two libraries do
+ * what guard.c sends. Both make the same bytes, in constant time.
  *
  *	gcm_libcrypto	on every processor
- *	gcm_wide()	by the instructions for 64 bytes, VAES and VPCLMULQDQ with
- *			AVX-512, where they are: a tag is then made as fast as
- *			memory is read. libcrypto 3.0 knows those for 16 bytes.
+ *	gcm_intel()	libipsec_mb, where it was built in: VAES and VPCLMULQDQ on
+ *			64 bytes, so that a tag is made as fast as memory is read;
+ *			libcrypto 3.0 knows those for 16 bytes
  *
- * Neither has branches or addresses that depend on keys or data.
+ * Text follows at most GCM_HEAD bytes of additional data; without text there may
+ * be any number of them.
  *
  *	g = k->make(opens);
  *	k->key(g, key);				as often as wanted
@@ -26,6 +27,7 @@
 #define GCM_KEY 32
 #define GCM_NONCE 12
 #define GCM_TAG 16
+#define GCM_HEAD 256
 
 struct gcm; /* private to each kind */
 
@@ -41,7 +43,7 @@ struct gcm_kind {
 };
 
 extern const struct gcm_kind gcm_libcrypto;
-/* NULL where build or processor have them not. */
-const struct gcm_kind *gcm_wide(void);
+/* NULL where it is not. */
+const struct gcm_kind *gcm_intel(void);
 
 #endif

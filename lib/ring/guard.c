@@ -27,7 +27,7 @@ struct guard *guard_new(const unsigned char key[CRYPT_KEY], bool encrypts,
 {
     struct guard *g = xcalloc(1, sizeof(*g));
 
-    g->kind = gcm_wide();
+    g->kind = gcm_intel();
     if (!g->kind)
         g->kind = &gcm_libcrypto;
     g->gcm = g->kind->make(opens);

@@ -13,8 +13,7 @@
  * is made of the last (crypt_next), which is forgotten: who learns it cannot read
  * what was sent before. The first is made so of the key of the login.
  *
- * Computed by the widest instructions of the processor (gcm.h), always in constant
- * time.
+ * Computed by libraries (gcm.h), in constant time.
  *
  *	guard_begin(g, head, n)         the next message, both sides
  *	guard_add(g, data, out, n)      its data, in pieces of any size, in order

@@ -118,18 +118,21 @@ static int one_way(const struct gcm_kind *kind, bool opens, uint32_t *seed,
 
 static void test_two_ways(void)
 {
-    static const char *const names[] = {"libcrypto", "wide instructions"};
-    const struct gcm_kind *kind[] = {&gcm_libcrypto, gcm_wide()};
+    static const char *const names[] = {"libcrypto", "libipsec_mb"};
+    const struct gcm_kind *kind[] = {&gcm_libcrypto, gcm_intel()};
     unsigned char tag[2][GCM_TAG];
     uint32_t seed = 1;
     int bad = 0, refused = 0, taken = 0;
 
     if (!kind[1]) {
-        skip(3, "wide instructions: not on this processor");
+        skip(3, "libipsec_mb: not built in");
         return;
     }
     for (size_t n = 0; n < 40000; n = n < 3000 ? n + 7 : n * 2 + 1) {
         size_t aad = n % 5 == 0 ? 0 : n % 5 == 1 ? n : n / 3;
+
+        if (aad < n && aad > GCM_HEAD)
+            aad = n % (GCM_HEAD + 1);
         one_way(kind[0], false, &seed, aad, n, want, tag[0]);
         one_way(kind[1], false, &seed, aad, n, out, tag[1]);
         bad += memcmp(tag[0], tag[1], GCM_TAG) != 0 ||
