@@ -122,12 +122,6 @@ static size_t sums_bytes(const struct laneconv *l)
     return aligned(l->d.k * l->taps * l->in * (int64_t)sizeof(float));
 }
 
-/* The first lane adds to the result itself. */
-static int own_sums(const struct laneconv *l)
-{
-    return l->columns ? l->lanes : l->lanes - 1;
-}
-
 /* Of dy: whole groups of channels. */
 static int64_t lines_of_dy(const struct laneconv *l)
 {
@@ -156,7 +150,7 @@ static void plan_scratch(struct laneconv *l, struct conv_needs *needs)
     needs->scratch_bytes =
         l->own * (size_t)(is_weight(l) ? l->lanes : l->threads);
     if (is_weight(l))
-        needs->scratch_bytes += (size_t)own_sums(l) * sums_bytes(l);
+        needs->scratch_bytes += (size_t)l->lanes * sums_bytes(l);
 }
 
 struct laneconv *laneconv_new(const struct conv_desc *d, int threads,
@@ -254,7 +248,7 @@ struct own {
 
 static struct own own_of(const struct laneconv *l, void *scratch, int i)
 {
-    size_t sums = is_weight(l) ? (size_t)own_sums(l) * sums_bytes(l) : 0;
+    size_t sums = is_weight(l) ? (size_t)l->lanes * sums_bytes(l) : 0;
     char *at = (char *)scratch + sums + l->own * (size_t)i;
     char *end = at + l->own - l->own_lists;
     struct own o = {.panel = (float *)(void *)at,
@@ -490,30 +484,32 @@ static void add_chunk(const struct laneconv *l, const struct conv_args *a,
     }
 }
 
+/* Where a lane adds up; the first one in the result, if that is new. */
 static float *sums_of(const struct laneconv *l, const struct conv_args *a,
                       int lane)
 {
-    if (!l->columns && lane-- == 0)
+    if (lane == 0 && !l->columns && !a->accumulate)
         return a->out;
     return (float *)(void *)((char *)a->scratch + (size_t)lane * sums_bytes(l));
 }
 
-/* Row k of the result, from those of the lanes. */
+/* Row k of the result: what it holds and the sum of the lanes, which is the same
+ * whether it holds something or not. */
 static void add_lanes(const struct laneconv *l, const struct conv_args *a,
                       int64_t k)
 {
-    int64_t n = l->d.r * l->d.s * l->d.c, j;
-    float *out = (float *)a->out + k * n;
-    int lane = l->columns ? 0 : 1;
+    int64_t n = l->d.r * l->d.s * l->d.c, line = l->taps * l->in, j;
+    float *out = (float *)a->out + k * n, *sum = sums_of(l, a, 0) + k * line;
+    int lane;
 
-    if (l->columns && !a->accumulate)
-        memset(out, 0, (size_t)n * sizeof(float));
-    for (; lane < l->lanes && lane < l->places.chunks; lane++) {
-        const float *s = sums_of(l, a, lane) + k * l->taps * l->in;
+    for (lane = 1; lane < l->lanes && lane < l->places.chunks; lane++) {
+        const float *s = sums_of(l, a, lane) + k * line;
 
         for (j = 0; j < n; j++)
-            out[j] += s[j];
+            sum[j] += s[j];
     }
+    for (j = 0; j < n && sum != out; j++)
+        out[j] = a->accumulate ? out[j] + sum[j] : sum[j];
 }
 
 static void run_weights(const struct laneconv *l, const struct conv_args *a)
@@ -527,11 +523,9 @@ static void run_weights(const struct laneconv *l, const struct conv_args *a)
         for (lane = 0; lane < l->lanes; lane++) {
             struct own o = own_of(l, a->scratch, lane);
             float *sums = sums_of(l, a, lane);
-            bool out = sums == a->out;
 
             for (chunk = lane; chunk < l->places.chunks; chunk += l->lanes)
-                add_chunk(l, a, chunk, &o, sums,
-                          chunk != lane || (out && a->accumulate));
+                add_chunk(l, a, chunk, &o, sums, chunk != lane);
         }
 #pragma omp for schedule(static)
         for (k = 0; k < l->d.k; k++)

@@ -251,10 +251,11 @@ void ref_norm_grad_final(const void *args)
         k += get(vt, p->mean, i) * (b - kept(vt, b)) +
              s1 / (double)p->rows * (a - kept(vt, a));
         put(vt, p->k, i, k);
+        /* rounded before it is added, like one that comes from another rank */
         if (p->dgamma)
-            put(t, p->dgamma, i, get(t, p->dgamma, i) + s2);
+            put(t, p->dgamma, i, get(t, p->dgamma, i) + kept(t, s2));
         if (p->dbeta)
-            put(t, p->dbeta, i, get(t, p->dbeta, i) + s1);
+            put(t, p->dbeta, i, get(t, p->dbeta, i) + kept(t, s1));
     }
 }
 
