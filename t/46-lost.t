@@ -1,7 +1,6 @@
 #!/bin/sh
 # A GPU that is lost in the middle of training, without one (t/hostgpu): one line, a
-# status with which the launcher tries again, and what has been saved is whole. Every
-# call that can fail: t/slow/46-lost.t.
+# status with which the launcher tries again, and what has been saved is whole.
 . "${TOP:=$(cd "$(dirname "$0")/.." && pwd)}/t/lib/tap.sh"
 . "$TOP/t/lib/train.sh"
 . "$TOP/t/lib/devices.sh"
