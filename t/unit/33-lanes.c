@@ -146,6 +146,9 @@ static const struct conv_desc cases[] = {
     {.n = 1, .h = 5, .w = 31, .c = 64, .k = 64, .r = 3, .s = 1, .pad = 0},
     {.n = 4, .h = 16, .w = 16, .c = 70, .k = 64, .r = 3, .s = 3, .pad = 1},
     {.n = 2, .h = 12, .w = 12, .c = 64, .k = 70, .r = 3, .s = 3, .pad = 1},
+    /* sums of parts: of places, of terms */
+    {.n = 8, .h = 32, .w = 24, .c = 64, .k = 64, .r = 1, .s = 1},
+    {.n = 1, .h = 5, .w = 4, .c = 320, .k = 64, .r = 3, .s = 3, .pad = 1},
 };
 
 static void test_all(struct engine *e, struct engine *ref)

@@ -14,6 +14,7 @@ enum {
     PAIRS = 126,          /* of a chunk of weight gradients, */
     PAIR_BYTES = 5 << 18, /* and its two panels */
     PLACES_LEAST = 60,
+    CHUNKS = 14,     /* of them that are added before their sum is */
     FEW = 16,        /* channels; fewer are taken with their window */
     LANES = 16,      /* threads with weight gradients of their own */
     LARGE = 2 << 20, /* bytes of a result that leaves the caches */
@@ -122,6 +123,14 @@ static size_t sums_bytes(const struct laneconv *l)
     return aligned(l->d.k * l->taps * l->in * (int64_t)sizeof(float));
 }
 
+/* Of all, and of parts where there are any. */
+static size_t sums_of_lanes(const struct laneconv *l)
+{
+    bool parts = l->places.chunks > (int64_t)CHUNKS * l->lanes;
+
+    return (size_t)(parts ? 2 * l->lanes : l->lanes) * sums_bytes(l);
+}
+
 /* Of dy: whole groups of channels. */
 static int64_t lines_of_dy(const struct laneconv *l)
 {
@@ -142,7 +151,7 @@ static void plan_scratch(struct laneconv *l, struct conv_needs *needs)
         l->panel = aligned(most(n, l->places.span) * l->in * size);
         l->own = l->panel + aligned(n * lines_of_dy(l) * size);
     } else {
-        l->own = aligned((n + 1) * l->ops->width * size);
+        l->own = 2 * aligned((n + 1) * l->ops->width * size);
     }
     if (l->columns)
         l->own += aligned(n * l->in * size);
@@ -150,7 +159,7 @@ static void plan_scratch(struct laneconv *l, struct conv_needs *needs)
     needs->scratch_bytes =
         l->own * (size_t)(is_weight(l) ? l->lanes : l->threads);
     if (is_weight(l))
-        needs->scratch_bytes += (size_t)l->lanes * sums_bytes(l);
+        needs->scratch_bytes += sums_of_lanes(l);
 }
 
 struct laneconv *laneconv_new(const struct conv_desc *d, int threads,
@@ -242,13 +251,14 @@ struct own {
     float *panel;   /* of x: [in/width][span][width] */
     float *sum;     /* [places + 1][width], or the panel of dy:
                        [k/group][places][group] */
+    float *part;    /* [places + 1][width] */
     float *columns; /* [places][in] */
     char *lists;
 };
 
 static struct own own_of(const struct laneconv *l, void *scratch, int i)
 {
-    size_t sums = is_weight(l) ? (size_t)l->lanes * sums_bytes(l) : 0;
+    size_t sums = is_weight(l) ? sums_of_lanes(l) : 0;
     char *at = (char *)scratch + sums + l->own * (size_t)i;
     char *end = at + l->own - l->own_lists;
     struct own o = {.panel = (float *)(void *)at,
@@ -258,6 +268,9 @@ static struct own own_of(const struct laneconv *l, void *scratch, int i)
     if (l->columns)
         end -= aligned(l->places.most * l->in * (int64_t)sizeof(float));
     o.columns = (float *)(void *)end;
+    o.part = o.sum + aligned((l->places.most + 1) * l->ops->width *
+                             (int64_t)sizeof(float)) /
+                         sizeof(float);
     return o;
 }
 
@@ -297,24 +310,37 @@ static void write_columns(const struct laneconv *l, const float *x,
 
 /* ---- forward, and gradients of activations */
 
-/* `width` channels of a chunk, from the lists. */
+/* `width` channels of a chunk, from the lists: a part of each tap's terms at a
+ * time. base->sum is that of the parts, which begins as 0 where base->add. */
 static void run_block(const struct laneconv *l, const struct lane_rows *base,
-                      const struct list *taps, int n, const float *b)
+                      float *part, const struct list *taps, int n,
+                      const float *b)
 {
-    struct lane_rows r = *base;
-    int64_t from;
+    const int64_t most_terms = (int64_t)LANE_TERMS * LANE_RUNS;
+    int64_t from, end;
+    bool add = base->add;
     int i;
 
     for (i = 0; i < n; i++) {
+        struct lane_rows r = *base;
+        struct lane_add whole = {part, taps[i].at, taps[i].n, base->sum};
+
         r.at = taps[i].at;
         r.pixel = taps[i].pixel;
         r.n = taps[i].n;
-        for (from = 0; from < l->in; from += LANE_TERMS) {
-            r.terms = least(LANE_TERMS, l->in - from);
-            r.x = base->x + from;
-            r.b = b + (i * l->in + from) * l->ops->width;
-            l->ops->multiply(&r);
-            r.add = true;
+        for (from = 0; from < l->in; from = end) {
+            end = least(from + most_terms, l->in);
+            r.sum = add ? part : base->sum;
+            r.add = false;
+            for (; from < end; from += r.terms, r.add = true) {
+                r.terms = least(LANE_TERMS, end - from);
+                r.x = base->x + from;
+                r.b = b + (i * l->in + from) * l->ops->width;
+                l->ops->multiply(&r);
+            }
+            if (add)
+                l->ops->add(&whole);
+            add = true;
         }
     }
 }
@@ -378,7 +404,7 @@ static void run_chunk(const struct laneconv *l, const struct conv_args *a,
     for (g = 0; g < l->out; g += width) {
         if (!whole)
             memset(o->sum, 0, (size_t)(s.n * width) * sizeof(float));
-        run_block(l, &r, taps, job->taps,
+        run_block(l, &r, o->part, taps, job->taps,
                   (const float *)a->w +
                       (g * l->taps + job->first * width) * l->in);
         s.y = (float *)a->out + g;
@@ -493,6 +519,14 @@ static float *sums_of(const struct laneconv *l, const struct conv_args *a,
     return (float *)(void *)((char *)a->scratch + (size_t)lane * sums_bytes(l));
 }
 
+/* Where it adds up a part of its chunks after the first. */
+static float *part_of(const struct laneconv *l, const struct conv_args *a,
+                      int lane)
+{
+    return (float *)(void *)((char *)a->scratch +
+                             (size_t)(l->lanes + lane) * sums_bytes(l));
+}
+
 /* Row k of the result: what it holds and the sum of the lanes, which is the same
  * whether it holds something or not. */
 static void add_lanes(const struct laneconv *l, const struct conv_args *a,
@@ -512,21 +546,37 @@ static void add_lanes(const struct laneconv *l, const struct conv_args *a,
         out[j] = a->accumulate ? out[j] + sum[j] : sum[j];
 }
 
+/* All chunks of a lane: a part of them at a time, where there are more. */
+static void run_lane(const struct laneconv *l, const struct conv_args *a,
+                     int lane)
+{
+    struct own o = own_of(l, a->scratch, lane);
+    float *sums = sums_of(l, a, lane), *part = part_of(l, a, lane);
+    int64_t n = l->d.k * l->taps * l->in, chunk = lane, end, j;
+
+    for (; chunk < l->places.chunks; chunk = end) {
+        bool first = chunk == lane;
+        float *to = first ? sums : part;
+
+        end = chunk + CHUNKS * (int64_t)l->lanes;
+        for (; chunk < least(end, l->places.chunks); chunk += l->lanes)
+            add_chunk(l, a, chunk, &o, to,
+                      chunk != end - CHUNKS * (int64_t)l->lanes);
+        for (j = 0; j < n && !first; j++)
+            sums[j] += part[j];
+    }
+}
+
 static void run_weights(const struct laneconv *l, const struct conv_args *a)
 {
-    int64_t chunk, k;
+    int64_t k;
     int lane;
 
 #pragma omp parallel num_threads(l->threads)
     {
-#pragma omp for private(chunk) schedule(static, 1)
-        for (lane = 0; lane < l->lanes; lane++) {
-            struct own o = own_of(l, a->scratch, lane);
-            float *sums = sums_of(l, a, lane);
-
-            for (chunk = lane; chunk < l->places.chunks; chunk += l->lanes)
-                add_chunk(l, a, chunk, &o, sums, chunk != lane);
-        }
+#pragma omp for schedule(static, 1)
+        for (lane = 0; lane < l->lanes; lane++)
+            run_lane(l, a, lane);
 #pragma omp for schedule(static)
         for (k = 0; k < l->d.k; k++)
             add_lanes(l, a, k);

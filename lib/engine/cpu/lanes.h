@@ -3,9 +3,10 @@
  * multiply-add: what laneconv.c makes convolutions of.
  *
  * A sum of many products is cut into runs of LANE_TERMS: each is one chain in a
- * register, and runs are added to what memory holds. Chains are short, so their
- * rounding is that of a few terms. The order of additions does not depend on the
- * width of the vectors: all sets give the same bits.
+ * register. LANE_RUNS runs are added to a part, and parts to the sum, so chains
+ * are short and their rounding is that of some tens of terms. The order of
+ * additions does not depend on the width of the vectors: all sets give the same
+ * bits.
  */
 #ifndef ENGINE_CPU_LANES_H
 #define ENGINE_CPU_LANES_H
@@ -16,7 +17,8 @@
 #include <stdint.h>
 
 enum {
-    LANE_TERMS = 64
+    LANE_TERMS = 22, /* three runs for 64 channels */
+    LANE_RUNS = 6
 };
 
 /* Memory that is wanted later: each block of registers asks for `step` lines of
@@ -53,6 +55,14 @@ struct lane_pairs {
     struct lane_ahead *ahead;
 };
 
+/* sum[at[i]][j] += part[at[i]][j], i < n, j < width. */
+struct lane_add {
+    const float *part;
+    const int32_t *at;
+    int64_t n;
+    float *sum;
+};
+
 /* y[pixel[i]*line + j] = act(sum[i][j] + bias[j] + add[pixel[i]*line + j]), i < n,
  * j < width; bias and add may be NULL. */
 struct lane_store {
@@ -77,6 +87,7 @@ struct lane_ops {
     int places, width;
     void (*multiply)(const struct lane_rows *r);
     void (*multiply_pairs)(const struct lane_pairs *p);
+    void (*add)(const struct lane_add *a);
     /* blocks of width numbers, of which lines are multiples, or of `places` */
     void (*cut)(const struct lane_cut *c);
     void (*cut_groups)(const struct lane_cut *c);

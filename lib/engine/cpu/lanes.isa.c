@@ -100,9 +100,37 @@ static void multiply(const struct lane_rows *r)
     }
 }
 
-static void multiply_pairs(const struct lane_pairs *p)
+/* One run of pairs -> part */
+static inline void multiply_run(const struct lane_pairs *p, int64_t t,
+                                int64_t end, vec part[ROWS][WIDE], bool add)
 {
     vec s[ROWS][WIDE], v[WIDE], x;
+    int i, j;
+
+    EACH(i, ROWS)
+    EACH(j, WIDE)
+    s[i][j] = (vec){0};
+    for (; t < end; t++) {
+        const float *a = p->a + p->at[t] * (int64_t)ROWS;
+        const float *b = p->b + p->pixel[t] * (int64_t)WIDTH;
+
+        EACH(j, WIDE)
+        v[j] = LOAD(b + j * LANES);
+        EACH(i, ROWS)
+        {
+            x = SPREAD(a + i);
+            EACH(j, WIDE)
+            s[i][j] = MADD(x, v[j], s[i][j]);
+        }
+    }
+    EACH(i, ROWS)
+    EACH(j, WIDE)
+    part[i][j] = add ? ADD(part[i][j], s[i][j]) : s[i][j];
+}
+
+static void multiply_pairs(const struct lane_pairs *p)
+{
+    vec part[ROWS][WIDE];
     int64_t t = 0, end;
     int i, j;
 
@@ -111,32 +139,26 @@ static void multiply_pairs(const struct lane_pairs *p)
             __builtin_prefetch(p->sum + i * p->line + j, 1);
     fetch(p->ahead);
     do { /* once at least: no pairs are a sum too */
-        bool add = p->add || t > 0;
-
         end = t + LANE_TERMS < p->n ? t + LANE_TERMS : p->n;
-        EACH(i, ROWS)
-        EACH(j, WIDE)
-        s[i][j] = (vec){0};
-        for (; t < end; t++) {
-            const float *a = p->a + p->at[t] * (int64_t)ROWS;
-            const float *b = p->b + p->pixel[t] * (int64_t)WIDTH;
-
-            EACH(j, WIDE)
-            v[j] = LOAD(b + j * LANES);
-            EACH(i, ROWS)
-            {
-                x = SPREAD(a + i);
-                EACH(j, WIDE)
-                s[i][j] = MADD(x, v[j], s[i][j]);
-            }
-        }
-        EACH(i, ROWS)
-        {
-            if (i < p->rows)
-                EACH(j, WIDE)
-            keep(p->sum + i * p->line + j * LANES, s[i][j], add);
-        }
+        multiply_run(p, t, end, part, t > 0);
+        t = end;
     } while (t < p->n);
+    for (i = 0; i < p->rows; i++)
+        EACH(j, WIDE)
+    keep(p->sum + i * p->line + j * LANES, part[i][j], p->add);
+}
+
+static void add(const struct lane_add *a)
+{
+    int64_t i;
+    int j;
+
+    for (i = 0; i < a->n; i++) {
+        int64_t at = a->at[i] * (int64_t)WIDTH;
+
+        EACH(j, WIDE)
+        keep(a->sum + at + j * LANES, LOAD(a->part + at + j * LANES), true);
+    }
 }
 
 static void cut(const struct lane_cut *c)
@@ -202,6 +224,7 @@ const struct lane_ops ISA_NAME(lane_ops) = {
     .width = WIDTH,
     .multiply = multiply,
     .multiply_pairs = multiply_pairs,
+    .add = add,
     .cut = cut,
     .cut_groups = cut_groups,
     .store = store,
