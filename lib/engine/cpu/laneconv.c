@@ -151,7 +151,7 @@ static void plan_scratch(struct laneconv *l, struct conv_needs *needs)
         l->panel = aligned(most(n, l->places.span) * l->in * size);
         l->own = l->panel + aligned(n * lines_of_dy(l) * size);
     } else {
-        l->own = 2 * aligned((n + 1) * l->ops->width * size);
+        l->own = aligned((n + 1) * l->ops->width * size);
     }
     if (l->columns)
         l->own += aligned(n * l->in * size);
@@ -251,7 +251,6 @@ struct own {
     float *panel;   /* of x: [in/width][span][width] */
     float *sum;     /* [places + 1][width], or the panel of dy:
                        [k/group][places][group] */
-    float *part;    /* [places + 1][width] */
     float *columns; /* [places][in] */
     char *lists;
 };
@@ -268,9 +267,6 @@ static struct own own_of(const struct laneconv *l, void *scratch, int i)
     if (l->columns)
         end -= aligned(l->places.most * l->in * (int64_t)sizeof(float));
     o.columns = (float *)(void *)end;
-    o.part = o.sum + aligned((l->places.most + 1) * l->ops->width *
-                             (int64_t)sizeof(float)) /
-                         sizeof(float);
     return o;
 }
 
@@ -310,37 +306,24 @@ static void write_columns(const struct laneconv *l, const float *x,
 
 /* ---- forward, and gradients of activations */
 
-/* `width` channels of a chunk, from the lists: a part of each tap's terms at a
- * time. base->sum is that of the parts, which begins as 0 where base->add. */
+/* `width` channels of a chunk, from the lists: a part of a tap's terms at a time. */
 static void run_block(const struct laneconv *l, const struct lane_rows *base,
-                      float *part, const struct list *taps, int n,
-                      const float *b)
+                      const struct list *taps, int n, const float *b)
 {
-    const int64_t most_terms = (int64_t)LANE_TERMS * LANE_RUNS;
-    int64_t from, end;
-    bool add = base->add;
+    struct lane_rows r = *base;
+    int64_t from;
     int i;
 
     for (i = 0; i < n; i++) {
-        struct lane_rows r = *base;
-        struct lane_add whole = {part, taps[i].at, taps[i].n, base->sum};
-
         r.at = taps[i].at;
         r.pixel = taps[i].pixel;
         r.n = taps[i].n;
-        for (from = 0; from < l->in; from = end) {
-            end = least(from + most_terms, l->in);
-            r.sum = add ? part : base->sum;
-            r.add = false;
-            for (; from < end; from += r.terms, r.add = true) {
-                r.terms = least(LANE_TERMS, end - from);
-                r.x = base->x + from;
-                r.b = b + (i * l->in + from) * l->ops->width;
-                l->ops->multiply(&r);
-            }
-            if (add)
-                l->ops->add(&whole);
-            add = true;
+        for (from = 0; from < l->in; from += r.terms) {
+            r.terms = least(LANE_TERMS * LANE_RUNS, l->in - from);
+            r.x = base->x + from;
+            r.b = b + (i * l->in + from) * l->ops->width;
+            l->ops->multiply(&r);
+            r.add = true;
         }
     }
 }
@@ -398,13 +381,13 @@ static void run_chunk(const struct laneconv *l, const struct conv_args *a,
     }
     r.add = !whole;
     ahead = ahead_of(l, x, chunk + l->threads,
-                     job->taps * ((l->in + LANE_TERMS - 1) / LANE_TERMS) *
+                     job->taps * (l->in / (LANE_TERMS * LANE_RUNS) + 1) *
                          (l->out / width) * (s.n / l->ops->places));
     r.ahead = &ahead;
     for (g = 0; g < l->out; g += width) {
         if (!whole)
             memset(o->sum, 0, (size_t)(s.n * width) * sizeof(float));
-        run_block(l, &r, o->part, taps, job->taps,
+        run_block(l, &r, taps, job->taps,
                   (const float *)a->w +
                       (g * l->taps + job->first * width) * l->in);
         s.y = (float *)a->out + g;

@@ -35,9 +35,9 @@ struct lane_rows {
     int64_t line;
     const int32_t *pixel, *at; /* [n] */
     int64_t n;                 /* a multiple of ops->places */
-    int64_t terms;
-    const float *b; /* [terms][width] */
-    float *sum;     /* [.][width] */
+    int64_t terms;             /* a part: at most LANE_TERMS*LANE_RUNS */
+    const float *b;            /* [terms][width] */
+    float *sum;                /* [.][width] */
     bool add;
     struct lane_ahead *ahead;
 };
@@ -53,14 +53,6 @@ struct lane_pairs {
     int rows; /* at most ops->places */
     bool add;
     struct lane_ahead *ahead;
-};
-
-/* sum[at[i]][j] += part[at[i]][j], i < n, j < width. */
-struct lane_add {
-    const float *part;
-    const int32_t *at;
-    int64_t n;
-    float *sum;
 };
 
 /* y[pixel[i]*line + j] = act(sum[i][j] + bias[j] + add[pixel[i]*line + j]), i < n,
@@ -87,7 +79,6 @@ struct lane_ops {
     int places, width;
     void (*multiply)(const struct lane_rows *r);
     void (*multiply_pairs)(const struct lane_pairs *p);
-    void (*add)(const struct lane_add *a);
     /* blocks of width numbers, of which lines are multiples, or of `places` */
     void (*cut)(const struct lane_cut *c);
     void (*cut_groups)(const struct lane_cut *c);

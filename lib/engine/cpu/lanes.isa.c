@@ -68,34 +68,52 @@ static inline void fetch(struct lane_ahead *a)
         __builtin_prefetch(a->next, 0, 2);
 }
 
+/* One run of the terms of a group -> part */
+static inline void multiply_terms(const float *const row[ROWS], int64_t t,
+                                  int64_t end, const float *b,
+                                  vec part[ROWS][WIDE], bool add)
+{
+    vec s[ROWS][WIDE], v[WIDE], x;
+    int i, j;
+
+    EACH(i, ROWS)
+    EACH(j, WIDE)
+    s[i][j] = (vec){0};
+    for (b += t * WIDTH; t < end; t++, b += WIDTH) {
+        EACH(j, WIDE)
+        v[j] = LOAD(b + j * LANES);
+        EACH(i, ROWS)
+        {
+            x = SPREAD(row[i] + t);
+            EACH(j, WIDE)
+            s[i][j] = MADD(x, v[j], s[i][j]);
+        }
+    }
+    EACH(i, ROWS)
+    EACH(j, WIDE)
+    part[i][j] = add ? ADD(part[i][j], s[i][j]) : s[i][j];
+}
+
 static void multiply(const struct lane_rows *r)
 {
-    const float *row[ROWS], *b;
-    vec s[ROWS][WIDE], v[WIDE], x;
-    int64_t m, t;
+    const float *row[ROWS];
+    vec part[ROWS][WIDE];
+    int64_t m, t, end;
     int i, j;
 
     for (m = 0; m < r->n; m += ROWS) {
         EACH(i, ROWS)
-        {
-            row[i] = r->x + r->pixel[m + i] * r->line;
-            EACH(j, WIDE)
-            s[i][j] = (vec){0};
-        }
+        row[i] = r->x + r->pixel[m + i] * r->line;
         fetch(r->ahead);
-        for (t = 0, b = r->b; t < r->terms; t++, b += WIDTH) {
-            EACH(j, WIDE)
-            v[j] = LOAD(b + j * LANES);
-            EACH(i, ROWS)
-            {
-                x = SPREAD(row[i] + t);
-                EACH(j, WIDE)
-                s[i][j] = MADD(x, v[j], s[i][j]);
-            }
-        }
+        t = 0;
+        do {
+            end = t + LANE_TERMS < r->terms ? t + LANE_TERMS : r->terms;
+            multiply_terms(row, t, end, r->b, part, t > 0);
+            t = end;
+        } while (t < r->terms);
         EACH(i, ROWS)
         EACH(j, WIDE)
-        keep(r->sum + r->at[m + i] * (int64_t)WIDTH + j * LANES, s[i][j],
+        keep(r->sum + r->at[m + i] * (int64_t)WIDTH + j * LANES, part[i][j],
              r->add);
     }
 }
@@ -146,19 +164,6 @@ static void multiply_pairs(const struct lane_pairs *p)
     for (i = 0; i < p->rows; i++)
         EACH(j, WIDE)
     keep(p->sum + i * p->line + j * LANES, part[i][j], p->add);
-}
-
-static void add(const struct lane_add *a)
-{
-    int64_t i;
-    int j;
-
-    for (i = 0; i < a->n; i++) {
-        int64_t at = a->at[i] * (int64_t)WIDTH;
-
-        EACH(j, WIDE)
-        keep(a->sum + at + j * LANES, LOAD(a->part + at + j * LANES), true);
-    }
 }
 
 static void cut(const struct lane_cut *c)
@@ -224,7 +229,6 @@ const struct lane_ops ISA_NAME(lane_ops) = {
     .width = WIDTH,
     .multiply = multiply,
     .multiply_pairs = multiply_pairs,
-    .add = add,
     .cut = cut,
     .cut_groups = cut_groups,
     .store = store,
