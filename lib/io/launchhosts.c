@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -161,15 +160,11 @@ _Noreturn static void become_ssh(const struct hosts *s, int i, pid_t parent,
                     s->o->command(s->o->arg, i),
                     NULL};
 
-    /* Signals of a terminal are passed on here, once. */
-    setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent)
+    if (!signals_child(parent, SIGTERM, &s->mask))
         _exit(ERR_PEER);
     for (int k = 0; k < 3; k++)
         if (fd[k] >= 0)
             dup2(fd[k], k);
-    sigprocmask(SIG_SETMASK, &s->mask, NULL);
     execvp(argv[0], argv);
     warn("ssh: %s", strerror(errno));
     _exit(ERR_UNAVAILABLE);

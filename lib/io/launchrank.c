@@ -2,13 +2,13 @@
 
 #include "io/local.h"
 #include "util/fdio.h"
+#include "util/signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -68,17 +68,9 @@ static void set_environment(const struct launch_start *s)
 _Noreturn static void become(const struct launch_start *s, pid_t parent,
                              int out, int err)
 {
-    struct sigaction a;
     int null;
 
-    memset(&a, 0, sizeof(a));
-    a.sa_handler = SIG_DFL;
-    sigaction(SIGPIPE, &a, NULL);
-    /* A shell starts background jobs with INT ignored; it is passed on here. */
-    sigaction(SIGINT, &a, NULL);
-    setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent)
+    if (!signals_child(parent, SIGTERM, s->mask))
         _exit(ERR_PEER);
     /* One rank may read the launcher's input; a group in the background may
      * not read a terminal. */
@@ -91,7 +83,6 @@ _Noreturn static void become(const struct launch_start *s, pid_t parent,
         dup2(out, STDOUT_FILENO);
     dup2(err, STDERR_FILENO);
     set_environment(s);
-    sigprocmask(SIG_SETMASK, s->mask, NULL);
     execvp(s->argv[0], s->argv);
     warn("%s: %s", s->argv[0], strerror(errno));
     _exit(ERR_UNAVAILABLE);

@@ -2,13 +2,13 @@
 
 #include "io/ctl.h"
 #include "util/fdio.h"
+#include "util/signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,19 +25,10 @@ static void set_number(const char *name, int v)
 _Noreturn static void become(const struct child_options *o, pid_t parent,
                              const int fd[3], int fail)
 {
-    struct sigaction a;
     int saved;
 
-    memset(&a, 0, sizeof(a));
-    a.sa_handler = SIG_DFL;
-    sigaction(SIGPIPE, &a, NULL);
-    /* A shell starts background jobs with INT ignored; it is passed on here. */
-    sigaction(SIGINT, &a, NULL);
-    setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
+    if (!signals_child(parent, SIGKILL, o->mask))
         _exit(ERR_PEER);
-    sigprocmask(SIG_SETMASK, o->mask, NULL);
     /* fd[] are above these numbers, see start. */
     if (dup2(fd[0], CTL_FD_IN) >= 0 && dup2(fd[1], CTL_FD_OUT) >= 0 &&
         (fd[2] < 0 || dup2(fd[2], CTL_FD_SLOTS) >= 0))

@@ -1,7 +1,9 @@
 #include "util/signals.h"
 
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 bool signals_ignored(int sig)
 {
@@ -36,4 +38,18 @@ int signals_open(sigset_t *old, bool children)
         return err_sys(ERR_SYSTEM, "signal mask");
     fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return fd < 0 ? err_sys(ERR_SYSTEM, "signalfd") : fd;
+}
+
+bool signals_child(pid_t parent, int death, const sigset_t *mask)
+{
+    struct sigaction a;
+
+    memset(&a, 0, sizeof(a));
+    a.sa_handler = SIG_DFL;
+    sigaction(SIGPIPE, &a, NULL);
+    sigaction(SIGINT, &a, NULL);
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, death);
+    sigprocmask(SIG_SETMASK, mask, NULL);
+    return getppid() == parent;
 }

@@ -23,5 +23,12 @@ int signals_open(sigset_t *old, bool children) MUST_CHECK;
 bool signals_stop(int sig);
 /* Ignored since the start, as HUP under nohup? */
 bool signals_ignored(int sig);
+/*
+ * In a child, before its program: signals as at the start, but INT even where a
+ * shell has it ignored, for it is passed on; a group of its own, so that those of
+ * a terminal come once; it gets `death` when its parent ends. mask: that of
+ * signals_open. False: the parent has ended already.
+ */
+bool signals_child(pid_t parent, int death, const sigset_t *mask) MUST_CHECK;
 
 #endif

@@ -87,6 +87,13 @@ struct rect {
     int x, y, w, h;
 };
 
+/* Is it one pixel at least, and inside a picture of w x h? */
+static inline bool rect_inside(const struct rect *r, int w, int h)
+{
+    return r->x >= 0 && r->y >= 0 && r->w > 0 && r->h > 0 && r->w <= w - r->x &&
+           r->h <= h - r->y;
+}
+
 /*
  * 32-bit pixels R, G, B, unspecified; row y begins at pixels + y*stride. Lent:
  * good until the next call for the same decoder.

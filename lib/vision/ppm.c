@@ -122,8 +122,7 @@ int ppm_region(struct ppm_decoder *d, const struct rect *r,
         BUG("ppm_region without ppm_begin");
     if (!r)
         r = &all;
-    if (r->x < 0 || r->y < 0 || r->w < 1 || r->h < 1 || r->w > all.w - r->x ||
-        r->h > all.h - r->y)
+    if (!rect_inside(r, all.w, all.h))
         BUG("region %d,%d %dx%d outside %dx%d", r->x, r->y, r->w, r->h, all.w,
             all.h);
     stride = (size_t)r->w * 4;
