@@ -29,9 +29,8 @@
 # follows the layout of memory. In channels_last ("nhwc"), which is our layout
 # too, its convolutions add all channels in one chain; in its other layout
 # ("nchw") they add them by sixteens, which rounds less. Ours must be no further
-# away than either, and each gradient by itself nearer in the median. Where the
-# processor has no matrix tiles (tiles.h) our 3x3 convolutions are oneDNN's on
-# [N,H,W,C], with their one chain: then it may be twice the second.
+# away than either, and each gradient by itself nearer in the median. So on tiles,
+# where the processor has them, as on vectors (MILLRACE_TILES=off).
 . "${TOP:=$(cd "$(dirname "$0")/../.." && pwd)}/t/lib/tap.sh"
 . "$TOP/t/lib/peer.sh"
 peer_needs torch torchvision safetensors
@@ -47,6 +46,10 @@ if [ -f "$BIN/engine-cpu.so" ]; then
 			peer_run "cpu, ResNet-$depth, $dtype" "$TOP/t/peer/resnets.py" \
 				cpu $dtype "$depth" "$size"
 		done
+		export MILLRACE_TILES=off
+		peer_run "cpu, ResNet-$depth, F32, no tiles" "$TOP/t/peer/resnets.py" \
+			cpu F32 "$depth" "$size"
+		unset MILLRACE_TILES
 		rm -rf kept
 	done
 	# losses of three steps

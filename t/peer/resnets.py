@@ -200,16 +200,7 @@ def distances(r, wide):
             abs(r["loss"][0] / wide["loss"][0] - 1), max(b)]
 
 
-def has_tiles(engine):
-    line = subprocess.run(
-        [binary + "/accel-worker", "bench", "-q", "-e", engine, "-n", "1",
-         "--warm", "0", "MODEL.NAME", "resnet18", "MODEL.WIDTH", "8",
-         "INPUT.SIZE", "32", "SOLVER.BATCH", "2"],
-        check=True, capture_output=True, text=True).stdout
-    return "tiles amx" in line
-
-
-def beside(what, rows, bound, half):
+def beside(what, rows, half):
     """Medians over batches of (ours, nhwc, nchw). The loss is one number, which
     may be right by chance: that of fp32 to half a unit, that of bf16 to the
     distance of the logits. In bf16 all sides round the same images and weights,
@@ -225,8 +216,7 @@ def beside(what, rows, bound, half):
         if name == "loss":
             chance = 6e-8 if not half else statistics.median(
                 r[1][WHAT.index("logits")] for r in rows)
-        check(o <= max(bound[0] * nhwc, chance) and
-              o <= max(bound[1] * nchw, chance),
+        check(o <= max(nhwc, chance) and o <= max(nchw, chance),
               what + "%s: from float64 %.2e, torch " % (name, o) +
               ("at most %.2e" % nhwc if half else
                "nhwc %.2e, nchw %.2e" % (nhwc, nchw)))
@@ -266,7 +256,7 @@ def compare(engine, dtype, depth):
         ratio = [statistics.median(a / b for a, b in zip(e, t))
                  for _, t in theirs]
         note(dtype, depth, seed, rows[-1], ratio)
-        if not half and has_tiles(engine):
+        if not half and engine != "ref":
             parts.append(ratio)
         if not half and (first or apart):  # the others may be close to a jump
             absolute(what + "batch %d: " % seed, got, wide, rows[-1][0], 2e-5)
@@ -276,8 +266,7 @@ def compare(engine, dtype, depth):
         median = [statistics.median(p) for p in zip(*parts)]
         check(max(median) < 1, what + "gradients, each by itself: %.2f of the "
               "distance of torch nhwc, %.2f of nchw" % tuple(median))
-    beside(what, rows, (1, 1) if half or engine == "ref" or has_tiles(engine)
-           else (1, 2), half)
+    beside(what, rows, half)
 
 
 def note(dtype, depth, seed, row, ratio):
