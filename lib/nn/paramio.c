@@ -3,7 +3,6 @@
 
 #include "util/buf.h"
 #include "util/hash.h"
-#include "util/rng.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -153,76 +152,6 @@ int params_get_grad(struct params *ps, int entry, void *host)
         BUG("%s is not a parameter", ps->state[entry].name);
     return params_fetch(ps, entry, param_g(ps, ps->state[entry].index), host,
                         false);
-}
-
-/* ---- fresh values */
-
-static void draw(struct rng *r, const struct param *p, double *v)
-{
-    int64_t i, n = p->count;
-
-    if (p->init == INIT_NORMAL)
-        rng_normals(r, v, (size_t)n);
-    for (i = 0; i < n; i++)
-        switch (p->init) {
-        case INIT_ZERO:
-            v[i] = 0;
-            break;
-        case INIT_ONE:
-            v[i] = 1;
-            break;
-        case INIT_NORMAL:
-            v[i] *= p->arg;
-            break;
-        case INIT_UNIFORM:
-            v[i] = p->arg * (2 * rng_unit(r) - 1);
-            break;
-        }
-}
-
-static int fresh_param(struct params *ps, int i, uint64_t seed)
-{
-    const struct param *p = &ps->p[i];
-    double *v = xmalloc((size_t)p->count * sizeof *v);
-    struct rng r;
-    int e;
-
-    rng_init(&r, seed, (uint32_t)i, 0, RNG_INIT);
-    draw(&r, p, v);
-    e = put(ps, (struct piece){p->name, p, p->count}, param_w(ps, i), v,
-            DT_F64);
-    free(v);
-    return e;
-}
-
-int params_fresh(struct params *ps, uint64_t seed)
-{
-    float *v;
-    int i;
-    int64_t j;
-
-    for (i = 0; i < ps->n; i++)
-        if (fresh_param(ps, i, seed) < 0)
-            return -1;
-    for (i = 0; i < ps->n_state; i++) {
-        const struct param_buffer *b;
-        int e;
-
-        if (ps->state[i].what != STATE_BUFFER)
-            continue;
-        b = &ps->buffer[ps->state[i].index];
-        v = xmalloc((size_t)b->count * sizeof *v);
-        for (j = 0; j < b->count; j++)
-            v[j] = (float)b->init;
-        e = params_set(ps, i, v, false);
-        free(v);
-        if (e < 0)
-            return -1;
-    }
-    for (i = 0; i < ps->n_counters; i++)
-        ps->counter[i].value = 0;
-    ps->version++;
-    return 0;
 }
 
 /* ---- files */

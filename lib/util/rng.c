@@ -37,6 +37,17 @@ uint64_t rng_u64(struct rng *r)
     return w[0] | (uint64_t)w[1] << 32;
 }
 
+void rng_skip(struct rng *r, uint64_t n)
+{
+    if (n > 0 && r->odd) {
+        r->odd = 0;
+        n--;
+    }
+    r->ctr[0] += (uint32_t)(n / 2);
+    if (n % 2)
+        (void)rng_u64(r);
+}
+
 /* a * b as 128 bits: returns the high half, sets *low. */
 static uint64_t mul128(uint64_t a, uint64_t b, uint64_t *low)
 {

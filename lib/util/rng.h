@@ -41,6 +41,8 @@ void rng_philox(const uint32_t ctr[4], const uint32_t key[2], uint32_t out[4]);
 void rng_init(struct rng *r, uint64_t seed, uint32_t a, uint32_t epoch,
               enum rng_domain domain);
 uint64_t rng_u64(struct rng *r);
+/* Pass over n of these, of which a normal number takes two. */
+void rng_skip(struct rng *r, uint64_t n);
 /* Uniform in 0..n-1 without bias (Lemire), n > 0. */
 uint64_t rng_below(struct rng *r, uint64_t n);
 /* Uniform in [0,1), 53 bits. */

@@ -59,6 +59,28 @@ static void test_stream(void)
            "draw 7 is the second half");
 }
 
+static void test_skip(void)
+{
+    struct rng r, q;
+    int i, n, wrong = 0;
+
+    for (i = 0; i < 4; i++)
+        for (n = 0; n < 6; n++) {
+            int k;
+
+            rng_init(&r, 9, 1, 2, RNG_INIT);
+            for (k = 0; k < i; k++)
+                (void)rng_u64(&r);
+            q = r;
+            rng_skip(&r, (uint64_t)n);
+            for (k = 0; k < n; k++)
+                (void)rng_u64(&q);
+            for (k = 0; k < 3; k++)
+                wrong += rng_u64(&r) != rng_u64(&q);
+        }
+    is_int(wrong, 0, "numbers that are passed over are those that are drawn");
+}
+
 static void test_order(uint64_t seed, uint32_t epoch, const char *want)
 {
     uint32_t p[10];
@@ -226,6 +248,7 @@ int main(void)
 {
     test_known();
     test_stream();
+    test_skip();
     test_order(0, 0, "9 3 6 7 1 8 4 2 5 0");
     test_order(0, 1, "7 9 6 0 4 1 8 2 3 5");
     test_order(42, 0, "1 6 9 8 0 3 4 2 7 5");

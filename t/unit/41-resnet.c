@@ -6,6 +6,7 @@
 
 #include "model/model.h"
 #include "nn/lower.h"
+#include "util/rng.h"
 
 #include <inttypes.h>
 
@@ -221,6 +222,29 @@ static double deviation(struct params *ps, const char *name, double *mean)
     return sqrt(q / (double)p->count - *mean * *mean);
 }
 
+/* Drawn by several threads, in parts: one after the other, in disk order. */
+static void test_drawn(struct params *ps, const char *name, uint64_t seed)
+{
+    const struct param *p = param(ps, name);
+    float *v = xmalloc((size_t)p->count * sizeof *v);
+    int64_t i, wrong = 0;
+    struct rng r;
+    int e = 0;
+
+    while (strcmp(ps->state[e].name, name) != 0)
+        e++;
+    must(params_get(ps, e, v, false));
+    rng_init(&r, seed, (uint32_t)(p - ps->p), 0, RNG_INIT);
+    for (i = 0; i < p->count; i++) {
+        double x =
+            p->init == INIT_NORMAL ? rng_normal(&r) : 2 * rng_unit(&r) - 1;
+
+        wrong += v[i] != (float)(x * p->arg);
+    }
+    is_int(wrong, 0, "%s is drawn in order", name);
+    free(v);
+}
+
 static void test_fresh(void)
 {
     static const struct {
@@ -247,6 +271,9 @@ static void test_fresh(void)
     must(classifier_init(&m, "resnet50", &c, ref(), DT_F32, true));
     must(params_fresh(&m.params, 5));
     test_names(&m.params);
+    test_drawn(&m.params, "conv1.weight", 5);
+    test_drawn(&m.params, "layer3.0.conv2.weight", 5);
+    test_drawn(&m.params, "fc.weight", 5);
     for (i = 0; i < sizeof want / sizeof want[0]; i++) {
         double n = (double)param(&m.params, want[i].name)->count;
 
