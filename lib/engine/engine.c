@@ -189,7 +189,7 @@ char engine_level(const struct engine *e)
 {
     if (e->level)
         return (char)e->level;
-    return e->b.ops->host_memory ? 'B' : 'C';
+    return e->b.ops->leaves_sums ? 'S' : e->b.ops->host_memory ? 'B' : 'C';
 }
 
 void engine_describe(struct engine *e, char *text, size_t n)

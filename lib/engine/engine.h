@@ -225,6 +225,7 @@ struct engine_ops {
     int (*precision)(void *dev, enum dtype t, char *why, size_t n);
     bool host_memory; /* its addresses are the host's */
     bool wide_norms;  /* beside fp32 activations: kern/table.h */
+    bool leaves_sums; /* level S */
     /* A number that no two devices of any host share, below 2^53. */
     uint64_t (*identity)(void *dev);
     /* Bytes of the device's memory that it holds for itself; NULL: 0. */
@@ -311,8 +312,9 @@ const char *engine_passed_over(const struct engine *e);
 bool engine_is_host(const struct engine *e);
 /* Are calls of norms to be wide (kern/table.h) beside such activations? */
 bool engine_wide_norms(const struct engine *e, enum dtype t);
-/* 'C': fused forms are to be used where they are available; 'B': they are not.
- * Unless config.level says, engines with memory of their own are at C. */
+/* 'C': fused forms are to be used where they are available; 'S': only EPI_STATS;
+ * 'B': none. Unless config.level says, engines with memory of their own are at C,
+ * those to which it is worth it at S. */
 char engine_level(const struct engine *e);
 void engine_describe(struct engine *e, char *text, size_t n);
 /* ERR_UNAVAILABLE if the dtype cannot be computed in here; warns if slow. */

@@ -10,7 +10,7 @@
  *
  * A form is used where the engine has it; the others of the same chain run at
  * level B. A norm inside a prologue needs its three forms together, since nobody
- * could do without the stored value.
+ * could do without the stored value. At level S there are statistics alone.
  */
 #include "nn/lower.h"
 
@@ -33,6 +33,8 @@ static bool offered(const struct plan *p, const struct conv_desc *d)
 
 static void count(struct plan *p, const struct step *s, bool yes)
 {
+    if (!p->fused)
+        return;
     if (yes)
         p->forms++;
     else if (p->missing++ == 0)
@@ -200,15 +202,17 @@ void fused_tell(struct plan *p)
 
 void fused_choose(struct plan *p)
 {
+    char level = engine_level(p->e);
     int i;
 
     /* what is computed again would leave sums where others are waited for */
-    p->fused = p->key.train && !p->g->unfused && !p->g->recompute &&
-               engine_level(p->e) == 'C';
+    if (!p->key.train || p->g->unfused || p->g->recompute)
+        return;
+    p->fused = level == 'C';
     for (i = 0; p->fused && i < p->n_steps; i++)
         if (is_op(p, &p->step[i], OP_NORM))
             choose_prologue(p, i);
-    for (i = 0; p->fused && i < p->n_steps; i++) {
+    for (i = 0; level != 'B' && i < p->n_steps; i++) {
         if (!is_op(p, &p->step[i], OP_NORM))
             continue;
         choose_stats(p, i, 0);

@@ -341,8 +341,9 @@ static void test_rule(void)
         {desc(CONV_FORWARD, DT_F32, 8, 14, 256, 256, 3, 1), "tiles lanes"},
         {desc(CONV_FORWARD, DT_F32, 8, 14, 1024, 256, 1, 1), "tiles lanes"},
         {desc(CONV_DGRAD, DT_F32, 8, 14, 1024, 256, 1, 1), "tiles lanes"},
-        {desc(CONV_WGRAD, DT_F32, 8, 14, 1024, 256, 1, 1), "tiles lanes"},
-        {desc(CONV_WGRAD, DT_F32, 8, 28, 256, 512, 1, 2), "tiles lanes"},
+        {desc(CONV_WGRAD, DT_F32, 8, 14, 1024, 256, 1, 1),
+         "weight-tiles lanes"},
+        {desc(CONV_WGRAD, DT_F32, 8, 28, 256, 512, 1, 2), "weight-tiles lanes"},
         {desc(CONV_FORWARD, DT_F32, 8, 56, 32, 32, 3, 1),
          "tiles convolution columns-product"},
         {desc(CONV_FORWARD, DT_F32, 8, 14, 544, 160, 1, 1), "tiles product"},
@@ -350,9 +351,9 @@ static void test_rule(void)
         {desc(CONV_FORWARD, DT_BF16, 8, 14, 1024, 256, 1, 1),
          "tiles convolution product"},
         {desc(CONV_WGRAD, DT_BF16, 8, 14, 1024, 256, 1, 1),
-         "tiles product convolution"},
+         "weight-tiles product convolution"},
         {desc(CONV_WGRAD, DT_BF16, 8, 7, 512, 512, 3, 1),
-         "tiles columns-product convolution"},
+         "weight-tiles columns-product convolution"},
         {desc(CONV_DGRAD, DT_BF16, 8, 28, 256, 512, 1, 2),
          "tiles columns-product convolution columns"}};
     struct engine *e = open_cpu(TUNE_OFF, NULL);

@@ -30,6 +30,14 @@ static bool has_bias(const struct conv_desc *d)
     return d->epi == EPI_BIAS || d->epi == EPI_ADD_BIAS;
 }
 
+/* Sums of what is stored: of bf16 alone, where sums in fp32 lose less than the
+ * numbers themselves have lost. */
+static bool leaves_sums(const struct conv_desc *d)
+{
+    return d->epi == EPI_STATS && d->kind == CONV_FORWARD &&
+           d->dtype == DT_BF16 && d->out == DT_BF16 && tileconv_takes(d);
+}
+
 int cpu_conv_available(void *dev, const struct conv_desc *d)
 {
     (void)dev;
@@ -39,7 +47,8 @@ int cpu_conv_available(void *dev, const struct conv_desc *d)
         return 0;
     if (d->kind == CONV_WGRAD && d->out != DT_F32)
         return 0;
-    return d->epi == EPI_NONE || (d->kind == CONV_FORWARD && has_bias(d));
+    return d->epi == EPI_NONE || leaves_sums(d) ||
+           (d->kind == CONV_FORWARD && has_bias(d));
 }
 
 /* ---- forms, by the highest rank; those that are ABLE are candidates of a trial */
@@ -63,8 +72,13 @@ struct form {
 static int rank_tiles(const struct form *f, const struct conv_desc *d)
 {
     (void)f;
-    (void)d;
-    return USUAL + 3;
+    return d->kind == CONV_WGRAD ? NEVER : USUAL + 3;
+}
+
+static int rank_weight_tiles(const struct form *f, const struct conv_desc *d)
+{
+    (void)f;
+    return d->kind == CONV_WGRAD ? USUAL + 3 : NEVER;
 }
 
 static int plan_tiles(const struct form *f, struct cpu *c, struct conv_plan *p,
@@ -173,6 +187,7 @@ static int plan_ref(const struct form *f, struct cpu *c, struct conv_plan *p,
  * another one. */
 static const struct form form[] = {
     {"tiles", 0, rank_tiles, plan_tiles},
+    {"weight-tiles", 0, rank_weight_tiles, plan_tiles},
     {"lanes", 0, rank_lanes, plan_lanes},
     {"dense", 0, rank_dense, plan_dense},
     {"convolution", 0, rank_dnn, plan_dnn},
@@ -293,13 +308,42 @@ int cpu_conv_pack(void *dev, struct conv_plan *p, const void *weights,
     return p->dnn ? dnnconv_pack(c, p->dnn, weights, packed) : 0;
 }
 
+/* Of a form that does not leave them itself. */
+static int add_sums(struct cpu *c, const struct conv_desc *d,
+                    const struct conv_args *a)
+{
+    struct kern_norm_stats s = {.x = a->out,
+                                .mean = a->sum,
+                                .var = a->sumsq,
+                                .rows = d->n * conv_p(d) * conv_q(d),
+                                .c = d->k,
+                                .dt = d->out,
+                                .pt = d->param};
+    float *sum = a->sum, *square = a->sumsq;
+    double rows = (double)s.rows;
+    int64_t k;
+
+    if (c->kern->loops(c, KERN_NORM_STATS, &s) < 0)
+        return -1;
+    for (k = 0; k < d->k; k++) {
+        double mean = (double)sum[k], var = (double)square[k];
+
+        sum[k] = (float)(mean * rows);
+        square[k] = (float)((var + mean * mean) * rows);
+    }
+    return 0;
+}
+
 int cpu_conv_run(void *dev, struct conv_plan *p, const struct conv_args *a)
 {
     struct cpu *c = dev;
 
     omp_set_num_threads(c->threads);
-    if (p->dnn)
-        return dnnconv_run(c, p->dnn, a);
+    if (p->dnn) {
+        if (dnnconv_run(c, p->dnn, a) < 0)
+            return -1;
+        return p->d.epi == EPI_STATS ? add_sums(c, &p->d, a) : 0;
+    }
     if (p->ref)
         return ref_conv_run(dev, p->ref, a);
     if (p->tiles)

@@ -246,6 +246,7 @@ static const struct engine_ops ops = {
     .precision = cpu_precision,
     .host_memory = true,
     .wide_norms = true,
+    .leaves_sums = true,
     .alloc = cpu_alloc,
     .free = cpu_free,
     .upload = cpu_copy,

@@ -4,9 +4,8 @@
  *
  * Each thread takes chunks of the source, cuts them into bf16 pieces in its own
  * scratch memory, which stays in its cache, and multiplies them with all
- * weights; which thread does it changes no bit. Gradients of weights are
- * products over pixels: each thread sums over its own chunks, and the sums are
- * added in order, so these bits depend on the number of threads.
+ * weights; which thread does it changes no bit but of the sums of EPI_STATS, for
+ * chunks are smaller for more threads. Gradients of weights: tileweight.c.
  *
  * Calling sequence: as the conv_* entries of struct engine_ops.
  */
@@ -17,6 +16,8 @@
 
 struct tileconv;
 
+/* Is there a form for this here, but for very wide images? */
+bool tileconv_takes(const struct conv_desc *d);
 /* NULL: not one for tiles here. To be freed. */
 struct tileconv *tileconv_new(const struct conv_desc *d, int threads,
                               struct conv_needs *needs);

@@ -179,9 +179,22 @@ static float plain_load(const char *p, bool half, int j)
     return ((const float *)(const void *)p)[j];
 }
 
+/* What is stored. */
+static float plain_put(const struct tile_store *to, ptrdiff_t place, int j,
+                       float v)
+{
+    if (!to->half) {
+        ((float *)(void *)(to->y + place))[j] = v;
+        return v;
+    }
+    ((uint16_t *)(void *)(to->y + place))[j] = f32_to_bf16(v);
+    return bf16_to_f32(f32_to_bf16(v));
+}
+
 static void plain_store(const float *c, const int32_t *at,
                         const struct tile_store *to)
 {
+    float sum[TILE] = {0}, square[TILE] = {0};
     int i, j;
 
     for (i = 0; i < TILE; i++, c += TILE) {
@@ -198,11 +211,14 @@ static void plain_store(const float *c, const int32_t *at,
                 v += plain_load(to->add + place, to->half, j);
             if (to->relu && v < 0)
                 v = 0;
-            if (to->half)
-                ((uint16_t *)(void *)(to->y + place))[j] = f32_to_bf16(v);
-            else
-                ((float *)(void *)(to->y + place))[j] = v;
+            v = plain_put(to, place, j, v);
+            sum[j] += v;
+            square[j] += v * v;
         }
+    }
+    for (j = 0; j < TILE && to->sum; j++) {
+        to->sum[j] += (double)sum[j];
+        to->square[j] += (double)square[j];
     }
 }
 

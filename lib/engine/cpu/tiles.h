@@ -50,11 +50,13 @@ struct tile_rows {
 };
 
 /* Where a block goes: row i at y + at[i]*pixel, nowhere if at[i] < 0.
- * y = act(c + bias + add). */
+ * y = act(c + bias + add). sum[j] and square[j] grow by the sums over the rows of
+ * what is stored in column j and of its square, added in fp32. */
 struct tile_store {
     char *y;
-    const char *add;   /* like y, or NULL */
-    const float *bias; /* [TILE], or NULL */
+    const char *add;      /* like y, or NULL */
+    const float *bias;    /* [TILE], or NULL */
+    double *sum, *square; /* [TILE], or NULL */
     size_t pixel;
     bool half, relu;
     bool past; /* the cache, for it is long until y is read */

@@ -472,12 +472,46 @@ INLINE void put(const struct tile_store *to, ptrdiff_t place, __m512i v)
         _mm512_storeu_si512(to->y + place, v);
 }
 
+/* Of columns 0-15 and 16-31. */
+struct sums {
+    __m512 sum[2], square[2];
+};
+
+INLINE void count(struct sums *s, __m512 lo, __m512 hi)
+{
+    s->sum[0] = _mm512_add_ps(s->sum[0], lo);
+    s->sum[1] = _mm512_add_ps(s->sum[1], hi);
+    s->square[0] = _mm512_fmadd_ps(lo, lo, s->square[0]);
+    s->square[1] = _mm512_fmadd_ps(hi, hi, s->square[1]);
+}
+
+INLINE void add_doubles(double *to, __m512 v)
+{
+    __m512d lo = _mm512_cvtps_pd(_mm512_castps512_ps256(v));
+    __m512d hi = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
+
+    _mm512_storeu_pd(to, _mm512_add_pd(_mm512_loadu_pd(to), lo));
+    _mm512_storeu_pd(to + 8, _mm512_add_pd(_mm512_loadu_pd(to + 8), hi));
+}
+
+INLINE void keep_sums(const struct tile_store *to, const struct sums *s)
+{
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        add_doubles(to->sum + i * HALF, s->sum[i]);
+        add_doubles(to->square + i * HALF, s->square[i]);
+    }
+}
+
 AMX static void store(const float *c, const int32_t *at,
                       const struct tile_store *to)
 {
     const __m512 none = _mm512_setzero_ps();
     __m512 b0 = to->bias ? _mm512_loadu_ps(to->bias) : none;
     __m512 b1 = to->bias ? _mm512_loadu_ps(to->bias + HALF) : none;
+    struct sums sums = {{none, none}, {none, none}};
+    __m512i v;
     int i;
 
     for (i = 0; i < TILE; i++, c += TILE) {
@@ -488,8 +522,7 @@ AMX static void store(const float *c, const int32_t *at,
         if (at[i] < 0)
             continue;
         if (to->add && to->half) {
-            __m512i v = _mm512_loadu_si512(to->add + place);
-
+            v = _mm512_loadu_si512(to->add + place);
             lo = _mm512_add_ps(lo, widen(v, 0));
             hi = _mm512_add_ps(hi, widen(v, 1));
         } else if (to->add) {
@@ -501,12 +534,19 @@ AMX static void store(const float *c, const int32_t *at,
             hi = _mm512_max_ps(none, hi);
         }
         if (to->half) {
-            put(to, place, (__m512i)_mm512_cvtne2ps_pbh(hi, lo));
+            v = (__m512i)_mm512_cvtne2ps_pbh(hi, lo);
+            put(to, place, v);
+            lo = widen(v, 0);
+            hi = widen(v, 1);
         } else {
             put(to, place, _mm512_castps_si512(lo));
             put(to, place + 64, _mm512_castps_si512(hi));
         }
+        if (to->sum)
+            count(&sums, lo, hi);
     }
+    if (to->sum)
+        keep_sums(to, &sums);
 }
 
 AMX static void sum_turned(const struct tile_sum *s)
