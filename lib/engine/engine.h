@@ -34,7 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ENGINE_ABI 6
+#define ENGINE_ABI 7
 
 struct engine; /* an open device */
 
