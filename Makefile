@@ -156,14 +156,15 @@ $(B)/ring-mpi.so: $(OBJ)/pic/lib/ring/mpi/openmpi.o
 # The cuda engine: kernels by nvcc, one intermediate code for all cards named
 # (the first in the list, kept for newer ones), the rest by the C compiler; cuDNN
 # is opened at run time. Kernels do not depend on the flavour. Products are rounded
-# before they are added, as in all engines; memory is what kernels wait for.
+# before they are added, as in all engines; memory is what kernels wait for. What
+# they take of a card stays beside each object (tools/registers).
 CUDA_ARCH = $(CUDA_ARCHS)# of the cards: 90 is compute capability 9.0
 empty :=
 comma := ,
 NVCC = $(CUDA_HOME)/bin/nvcc
 NVCC_FLAGS = -O3 -std=c++17 -fmad=false -Ilib -gencode arch=compute_$(firstword $(CUDA_ARCH)),code=[$(subst \
 	$(empty) ,$(comma),compute_$(firstword $(CUDA_ARCH)) $(CUDA_ARCH:%=sm_%))] \
-	-Xptxas -warn-spills,-Werror -Xcompiler \
+	-Xptxas -warn-spills,-Werror,-v -Xcompiler \
 	-fPIC,-fvisibility=hidden,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics
 CUDA_CU = $(sort $(wildcard lib/engine/cuda/*.cu))
 CUDA_C = $(sort $(wildcard lib/engine/cuda/*.c lib/tensor/*.c) \
@@ -178,7 +179,8 @@ bin/.obj/cuda/flags: FORCE
 	@cmp -s $@.new $@ && rm -f $@.new || mv $@.new $@
 bin/.obj/cuda/%.o: lib/engine/cuda/%.cu bin/.obj/cuda/flags
 	$(call say,NVCC $<)
-	$(Q)$(NVCC) $(NVCC_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
+	$(Q)$(NVCC) $(NVCC_FLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $< 2> $(@:.o=.ptxas) || \
+	    { cat $(@:.o=.ptxas) >&2; exit 1; }
 $(B)/engine-cuda.so: $(CUDA_CU:lib/engine/cuda/%.cu=bin/.obj/cuda/%.o) \
 		$(call obj_of,pic/,$(CUDA_C))
 	@mkdir -p $(@D)
@@ -217,7 +219,7 @@ $(HOSTGPU)/engine-cuda.so: $(CUDA_CU:lib/engine/cuda/%.cu=$(OBJ)/hostgpu/%.o) \
 UNIT = $(patsubst t/unit/%.c,$(B)/t/%.t,$(sort $(wildcard t/unit/*.c))) \
 	$(if $(HAVE_CUDA),$(patsubst t/gpu/%.c,$(B)/t/%.t,$(sort $(wildcard t/gpu/*.c))))
 $(B)/t/%.t: $(OBJ)/t/gpu/%.o $(addprefix $(OBJ)/lib/engine/cuda/,\
-		cuconvgraph.o cugraph.o cudnnlib.o culib.o nccllib.o) $(foreach l,$(LINK_test),$(OBJ)/lib$(l).a)
+		cuconvgraph.o cugraph.o cuplan.o cudnnlib.o culib.o nccllib.o) $(foreach l,$(LINK_test),$(OBJ)/lib$(l).a)
 	@mkdir -p $(@D)
 	$(call say,LD $@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(foreach l,$(LINK_test),$(LIBS_$(l)))

@@ -231,12 +231,12 @@ int worker_plan(const struct command *c, int argc, char **argv)
     k = key_of(b.micro, true);
     if (r == 0)
         r = graph_cost(&w.m.graph, w.e, &k, &cost);
+    if (r == 0)
+        tell_untried(&w);
     w.m.graph.recompute = true;
     if (r == 0)
         r = graph_cost(&w.m.graph, w.e, &k, &less);
     run_ledger(&recipe, &b, &text);
-    if (r == 0)
-        tell_untried(&w);
     if (r == 0 && o.json) {
         j = json_object();
         json_object_set_new(j, "ledger", json_string(text.data));

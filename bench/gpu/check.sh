@@ -76,7 +76,8 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
-export GPU_WORK="$work"
+# trials of convolutions are made once for all checks, and on this card now
+export GPU_WORK="$work" MILLRACE_CACHE="$work/cache"
 day=$(date -u +%Y-%m-%d)
 if [ -n "$GPU_FAKE" ]; then
     OUT=${OUT:-${TMPDIR:-/tmp}/$card-$day.jsonl}
@@ -136,13 +137,14 @@ check() {
 }
 
 # ---- correctness first; the limits are those of a slow day
-[ $# -gt 0 ] || set -- environment sentences kernels layers step descent memory \
+[ $# -gt 0 ] || set -- environment sentences kernels choices layers step descent memory \
     rates fed sanitizer rates-compiled
 for name; do
     case $name in
     environment) check "$name" 45 ;;
     sentences) check "$name" 30 ;;
     kernels) check "$name" 90 ;;
+    choices) check "$name" 120 ;;
     layers) check "$name" 90 ;;
     step) check "$name" 120 ;;
     descent) check "$name" 90 ;;

@@ -125,7 +125,7 @@ memory() {
             cuda bench -q -n 1 MODEL.NAME resnet50 SOLVER.BATCH 256
     else
         refused memory 'memory: [0-9]+ MB wanted, .*smaller micro-batch' \
-            cuda bench -q -n 1 MODEL.NAME resnet152 SOLVER.BATCH 4096
+            cuda bench -q -n 1 --no-tune MODEL.NAME resnet152 SOLVER.BATCH 4096
     fi
     # shellcheck disable=SC2086
     cuda bench -n 2 --warm 1 -q $shape SOLVER.BATCH "$batch" > line ||
@@ -165,6 +165,32 @@ layers() {
         # shellcheck disable=SC2086
         "$BIN/gpu/layers" cuda "$ENGINE_PLUGIN" $batch 224 1 "$level" $types
     fi
+}
+
+# choices: the trials of all convolutions, which later checks make use of; and what
+# they are worth. Rows: the file that keeps them.
+choices() {
+    steps=20
+    [ -z "$GPU_FAKE" ] || steps=1
+    for t in $types; do
+        case $t in F16) p=fp16 ;; BF16) p=bf16 ;; *) p=fp32 ;; esac
+        begin=$(date +%s%N)
+        # shellcheck disable=SC2086
+        cuda bench -n 1 --warm 0 -q --tune $shape SOLVER.BATCH "$batch" \
+            SOLVER.PRECISION $p > line || fail "$p: trials"
+        took=$(($(date +%s%N) - begin))
+        for tune in --tune --no-tune; do
+            # shellcheck disable=SC2086
+            cuda bench -n "$steps" -q $tune $shape SOLVER.BATCH "$batch" \
+                SOLVER.PRECISION $p > line$tune || fail "$p: $tune"
+        done
+        printf '{"row":"choices","precision":"%s","s":%s,"img_s":%s,"usual_img_s":%s}\n' $p \
+            "$(awk -v t="$took" 'BEGIN { printf "%.1f", t / 1e9 }')" \
+            "$(number img_s line--tune)" "$(number img_s line--no-tune)"
+    done
+    awk -F '\t' '/^#/ { next } { n++; apart += $2 ~ /^apart/
+        printf "{\"row\":\"choice\",\"what\":\"%s\",\"form\":\"%s\",\"ms\":%s}\n", $1, $2, $3 }
+        END { printf "{\"choices\":%d,\"apart\":%d}\n", n, apart }' "$MILLRACE_CACHE"/cuda-*.txt
 }
 
 # ---- training
@@ -326,7 +352,7 @@ sanitizer() {
 }
 
 case $1 in
-environment | sentences | kernels | layers | step | descent | memory | rates | fed | sanitizer)
+environment | sentences | kernels | choices | layers | step | descent | memory | rates | fed | sanitizer)
     "$1"
     ;;
 rates-compiled) compiled ;;

@@ -534,7 +534,8 @@ static void measure(const char *dtype)
 
 int main(int argc, char **argv)
 {
-    struct engine_config config = {.device = -1, .deterministic = true};
+    struct engine_config config = {
+        .device = -1, .deterministic = true, .tune = TUNE_KNOWN};
     int64_t most, i;
 
     if (argc < 8) {

@@ -267,6 +267,12 @@ struct engine_ops {
      * number, at most `most`. They live as long as dev. NULL: there is one. */
     int (*conv_forms)(void *dev, const struct conv_desc *d, const char **name,
                       int most);
+    /* For trials: the seconds of the device that a run takes, when `cold` has
+     * been written before it, memory of cold_bytes (more than caches hold; 0:
+     * NULL). NULL: by the host's clock. */
+    size_t (*cold_bytes)(void *dev);
+    int (*conv_time)(void *dev, struct conv_plan *plan,
+                     const struct conv_args *a, void *cold, double *seconds);
     /* form NULL: by rule; one that cannot be had is ERR_UNAVAILABLE. */
     int (*conv_plan)(void *dev, const struct conv_desc *d, const char *form,
                      struct conv_plan **plan, struct conv_needs *needs);

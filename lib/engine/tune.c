@@ -37,6 +37,7 @@ struct tune {
     char **line;      /* "KEY<tab>FORM"; the form is "" if by rule */
     int n, chosen, untried;
     bool told;
+    void *cold; /* for conv_time, during a trial */
 };
 
 /* ---- what is asked */
@@ -165,11 +166,13 @@ static double measure(struct tune *t, struct runner *r, struct conv_args a,
                       void *scratch)
 {
     int n = t->ops->host_memory ? 1 : QUEUED, i;
-    double start = clock_s();
+    double start = clock_s(), s;
 
     a.scratch = scratch;
     if (r->packed)
         a.w = r->packed;
+    if (t->ops->conv_time)
+        return t->ops->conv_time(t->dev, r->plan, &a, t->cold, &s) < 0 ? -1 : s;
     for (i = 0; i < n; i++)
         if (t->ops->conv_run(t->dev, r->plan, &a) < 0)
             return -1;
@@ -301,6 +304,7 @@ static const char *try_forms(struct tune *t, const struct conv_desc *whole,
     if (k > 1) {
         operands(&m, d, &a);
         work = take(&m, scratch);
+        t->cold = take(&m, t->ops->cold_bytes ? t->ops->cold_bytes(t->dev) : 0);
         for (i = 0; i < k && !m.failed; i++)
             pack(t, &r[i], &m, &a);
         best = m.failed ? NULL : race(t, r, k, &a, work);

@@ -251,6 +251,55 @@ static bool ask(const struct query *q, const struct conv_desc *d,
     return true;
 }
 
+/* The names of candidates: each once; a plan by the first name is the plan of the
+ * rule. */
+static bool named(const struct query *q, const struct conv_desc *d)
+{
+    struct cuplan_want want = cuconv_want(d, (size_t)q->card->gb << 30);
+    char name[8][CUPLAN_NAME];
+    struct cugraph g[2];
+    struct cuplan p[2];
+    double start = now();
+    int n, i, j, twice = 0;
+    bool same = false;
+
+    want.device = q->device;
+    want.exact = q->exact;
+    want.repeatable = true;
+    n = cuconv_forms(q->lib, d, &want, name, 8);
+    for (i = 0; i < n; i++) {
+        for (j = 0; j < i; j++)
+            twice += strcmp(name[i], name[j]) == 0;
+        if (getenv("PLANS_VERBOSE"))
+            printf("# %s, %.3f s\n", name[i], now() - start);
+    }
+    if (n == 0 || cuconv_make(q->lib, d, &want, &g[0], &p[0]) < 0)
+        return false;
+    want.form = name[0];
+    if (cuconv_make(q->lib, d, &want, &g[1], &p[1]) == 0) {
+        same = p[0].engine == p[1].engine && p[0].workspace == p[1].workspace;
+        cuplan_release(&p[1]);
+        cugraph_release(&g[1]);
+    }
+    cuplan_release(&p[0]);
+    cugraph_release(&g[0]);
+    want.form = "engine 0 k999=1";
+    if (cuconv_make(q->lib, d, &want, &g[0], &p[0]) == 0)
+        return false;
+    return same && twice == 0;
+}
+
+static void names(const struct query *q, const struct mode *m,
+                  const struct asked *a, int every)
+{
+    int i, n = 0, good = 0;
+
+    for (i = 0; i < a->n; i += every, n++)
+        good += named(q, &a->d[i]);
+    ok(n > 0 && good == n, "%s %s: names of the candidates of %d of %d",
+       q->card->name, m->name, good, n);
+}
+
 /* Pictures are padded as far as all that reads them can be had: as nn does. */
 static int choose_pitch(const struct query *q, const struct asked *a)
 {
@@ -356,6 +405,7 @@ static void card(const struct query *q, const char *self, int batch, int every)
         with.exact = modes[m].exact;
         a = read_list(self, dir, modes[m].name, 'B', batch);
         level_b(&with, &modes[m], &a, every);
+        names(&with, &modes[m], &a, 5 * every);
         free(a.d);
     }
     if (every == 1 || q->card->version == 900) {

@@ -133,10 +133,22 @@ void hostgpu_enter(void)
         protect(PROT_READ | PROT_WRITE);
 }
 
+/* The made-up device's clock, microseconds: a launch or copy takes one, and what
+ * is spent. */
+static double device_us;
+void hostgpu_spend(double us);
+
+void hostgpu_spend(double us)
+{
+    device_us += us;
+}
+
 void hostgpu_leave(void)
 {
-    if (--memory.depth == 0)
+    if (--memory.depth == 0) {
         protect(PROT_NONE);
+        hostgpu_spend(1);
+    }
 }
 
 cudaError_t cudaMalloc(void **p, size_t bytes)
@@ -398,6 +410,7 @@ struct CUstream_st {
 
 struct CUevent_st {
     unsigned long recorded, done;
+    double at; /* device_us when it was done */
     cudaStream_t stream;
     cudaEvent_t next; /* of those destroyed */
 };
@@ -420,6 +433,7 @@ static bool item_done(struct item *i)
     }
     if (i->kind == RECORD) {
         i->event->done = i->number;
+        i->event->at = device_us;
         return true;
     }
     if (!i->run(i->arg))
@@ -584,6 +598,15 @@ cudaError_t cudaEventQuery(cudaEvent_t e)
     if (e->done < e->recorded)
         progress(e->stream);
     return answer(e->done < e->recorded ? cudaErrorNotReady : cudaSuccess);
+}
+
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
+{
+    MAY_FAIL;
+    if (from->done < from->recorded || to->done < to->recorded)
+        return answer(cudaErrorNotReady);
+    *ms = (float)((to->at - from->at) * 1e-3);
+    return cudaSuccess;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t e)

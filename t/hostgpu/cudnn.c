@@ -2,14 +2,17 @@
  * cudnn.c - a libcudnn.so.9 for tests: the backend calls, with graphs of
  * convolutions, pointwise operations, statistics and sums of norms, computed in
  * plain loops on the host from nothing but what the descriptors say. What is
- * between operations is rounded to the dtype of its tensor. It proposes three
+ * between operations is rounded to the dtype of its tensor. It proposes four
  * engines: one that is not deterministic, one that wants more workspace than
- * anybody has, and one that works, with a workspace that it spoils.
+ * anybody has, and two that work, with a workspace that they spoil.
  *
  * FAKECUDNN: none: it proposes nothing; plain: only for graphs of one operation;
  * onenorm: not for graphs with the sums of two norms; scalar: no engine has matrix
  * units; nofallback, nomodes: modes of the heuristics fail, this one
- * or all; onlyfallback: this one alone proposes.
+ * or all; onlyfallback: this one alone proposes; one: only one engine works;
+ * fails2, fails3: this one makes plans that do not run.
+ * FAKECUDNN_US="3=50 fused=1000": microseconds of the made-up device that a run of
+ * engine 3 takes (10), and a graph of more than one operation beside that (0).
  */
 #include "tensor/dtype.h"
 
@@ -23,7 +26,8 @@
 #include <string.h>
 
 #define ATTRIBUTES 16
-#define WORKSPACE 1000
+#define WORKSPACE 1000 /* of engine 2; the next wants so many times that: */
+#define MORE 100
 
 struct attribute {
     cudnnBackendAttributeName_t name;
@@ -45,6 +49,7 @@ void hostgpu_enter(void);
 void hostgpu_leave(void);
 void hostgpu_drain(void); /* all of the first stream is done */
 int hostgpu_fails(const char *call);
+void hostgpu_spend(double us); /* on the clock of the device */
 
 static const char *last = "";
 
@@ -236,7 +241,7 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t desc)
     return CUDNN_STATUS_SUCCESS;
 }
 
-/* ---- three engines: 0 gives other bits every time, 1 wants a terabyte */
+/* ---- four engines: 0 gives other bits every time, 1 wants a terabyte */
 
 static bool serves(const struct descriptor *graph)
 {
@@ -289,7 +294,7 @@ static cudnnStatus_t results(const struct descriptor *h, int64_t max,
 
     *n = (mode == CUDNN_HEUR_MODE_A || met("onlyfallback")) &&
                  serves(of(h, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH))
-             ? 3
+             ? (met("one") ? 3 : 4)
              : 0;
     for (i = 0; i < *n && i < max; i++) {
         c[i]->engine = i;
@@ -302,6 +307,11 @@ static cudnnStatus_t results(const struct descriptor *h, int64_t max,
         c[i]->finalized = true;
     }
     return CUDNN_STATUS_SUCCESS;
+}
+
+static int workspace_of(const struct descriptor *plan)
+{
+    return plan->engine == 2 ? WORKSPACE : WORKSPACE * MORE;
 }
 
 cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t desc,
@@ -324,6 +334,16 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t desc,
         engine->engine = d->engine;
         engine->matrix = d->matrix;
         return CUDNN_STATUS_SUCCESS;
+    case CUDNN_ATTR_ENGINECFG_KNOB_CHOICES: /* of one */
+        memcpy(&engine, out, sizeof engine);
+        engine->engine = d->engine;
+        return CUDNN_STATUS_SUCCESS;
+    case CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE:
+        *(int *)out = CUDNN_KNOB_TYPE_TILE_SIZE;
+        return CUDNN_STATUS_SUCCESS;
+    case CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE:
+        v = 10 * d->engine;
+        break;
     case CUDNN_ATTR_ENGINE_NUMERICAL_NOTE:
         *n = (d->engine == 0) + d->matrix;
         ((int *)out)[0] = d->matrix ? CUDNN_NUMERICAL_NOTE_TENSOR_CORE
@@ -337,7 +357,7 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t desc,
         v = d->engine;
         break;
     case CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE:
-        v = d->engine == 1 ? (int64_t)1 << 40 : WORKSPACE;
+        v = d->engine == 1 ? (int64_t)1 << 40 : workspace_of(d);
         break;
     default:
         return no(CUDNN_STATUS_NOT_SUPPORTED, "no such attribute");
@@ -634,23 +654,47 @@ static void compute(const struct descriptor *graph,
     }
 }
 
+/* What FAKECUDNN_US says of that, or what is usual. */
+static double us_of(const char *what, double usual)
+{
+    const char *e = getenv("FAKECUDNN_US"), *at;
+    size_t n = strlen(what);
+
+    for (at = e; at && (at = strstr(at, what)); at += n)
+        if ((at == e || at[-1] == ' ') && at[n] == '=')
+            return strtod(at + n + 1, NULL);
+    return usual;
+}
+
+static void spend(const struct descriptor *plan, const struct descriptor *graph)
+{
+    char engine[12];
+
+    snprintf(engine, sizeof engine, "%d", plan->engine);
+    hostgpu_spend(us_of(engine, 10));
+    if (find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS)->n > 1)
+        hostgpu_spend(us_of("fused", 0));
+}
+
 cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t p,
                                   cudnnBackendDescriptor_t pack)
 {
     const struct descriptor *plan = p, *config, *graph;
     void *work;
 
-    if (!h || !plan || plan->engine != 2)
+    if (!h || !plan || plan->engine < 2)
         return no(CUDNN_STATUS_BAD_PARAM, "not a plan that can run");
-    if (hostgpu_fails("cudnnBackendExecute"))
+    if (hostgpu_fails("cudnnBackendExecute") ||
+        met(plan->engine == 2 ? "fails2" : "fails3"))
         return no(CUDNN_STATUS_EXECUTION_FAILED, "a call of the runtime");
     config = of(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
     graph = of(config, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
     memcpy(&work, get(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, 1), sizeof work);
     hostgpu_drain();
     hostgpu_enter();
-    memset(work, 255, WORKSPACE);
+    memset(work, 255, (size_t)workspace_of(plan));
     compute(graph, pack);
+    spend(plan, graph);
     hostgpu_leave();
     return CUDNN_STATUS_SUCCESS;
 }

@@ -14,14 +14,16 @@
 #define ALIGN 256 /* of parts of the scratch memory */
 
 struct conv_plan {
-    struct conv_desc d;
+    struct conv_desc whole; /* what is asked for */
+    struct conv_desc d;     /* what the graph does: all of it, or */
+    bool apart;             /* the convolution alone */
     struct cugraph graph;
     struct cuplan plan;
     int64_t weights; /* elements, with those of the pitch */
     bool gather;     /* WGRAD: the gradient goes through scratch memory */
     /* places in scratch memory; the workspace is in front */
-    size_t gather_at, vectors_at, rest_at;
-    char name[64];
+    size_t gather_at, vectors_at, rest_at, before_at;
+    char name[80];
 };
 
 /* A form that was asked for, and what cuDNN said. */
@@ -30,8 +32,7 @@ struct cuda_form {
     bool there;
 };
 
-static struct cuplan_want wanted(const struct cuda *c,
-                                 const struct conv_desc *d)
+struct cuplan_want cuda_wanted(const struct cuda *c, const struct conv_desc *d)
 {
     struct cuplan_want w = cuconv_want(d, c->memory);
 
@@ -44,7 +45,7 @@ static struct cuplan_want wanted(const struct cuda *c,
 int cuda_conv_available(void *dev, const struct conv_desc *d)
 {
     struct cuda *c = dev;
-    struct cuplan_want want = wanted(c, d);
+    struct cuplan_want want = cuda_wanted(c, d);
     struct cugraph graph;
     struct cuplan plan;
     int i;
@@ -90,6 +91,7 @@ static void note_needs(struct conv_plan *p, struct conv_needs *needs)
     p->gather_at = place(&all, p->gather ? (size_t)p->weights * size : 0);
     p->vectors_at = place(&all, d->pro ? 2 * cuk_vector(d->c) * size : 0);
     p->rest_at = place(&all, sums ? 6 * cuk_vector(d->c) * sizeof(float) : 0);
+    p->before_at = place(&all, p->apart ? cuda_before_bytes(&p->whole) : 0);
     needs->scratch_bytes = all;
     needs->packed_bytes = d->kind != CONV_WGRAD && d->dtype != DT_F32
                               ? (size_t)p->weights * size
@@ -100,16 +102,30 @@ static void note_needs(struct conv_plan *p, struct conv_needs *needs)
         needs->layout |= (uint64_t)d->pitch << 8;
 }
 
+/* A form that was chosen keeps the cap on workspace, with what comes before. */
+static int make(struct cuda *c, struct conv_plan *p, const char *form)
+{
+    struct cuplan_want want;
+    const char *rest = cuda_apart(&p->whole, form);
+
+    p->apart = rest != NULL;
+    p->d = p->apart ? cuconv_plain(&p->whole) : p->whole;
+    want = cuda_wanted(c, &p->d);
+    want.form = p->apart ? rest : form;
+    if (p->apart &&
+        cuda_before_bytes(&p->whole) > cuda_wanted(c, &p->whole).workspace)
+        return err_set(ERR_UNAVAILABLE, "\"%s\": takes too much memory", form);
+    return cuconv_make(&c->lib, &p->d, &want, &p->graph, &p->plan);
+}
+
 int cuda_conv_plan(void *dev, const struct conv_desc *d, const char *form,
                    struct conv_plan **plan, struct conv_needs *needs)
 {
     struct cuda *c = dev;
-    struct cuplan_want want = wanted(c, d);
     struct conv_plan *p = xcalloc(1, sizeof *p);
 
-    (void)form;
-    p->d = *d;
-    if (cuconv_make(&c->lib, d, &want, &p->graph, &p->plan) < 0) {
+    p->whole = *d;
+    if (make(c, p, form) < 0) {
         free(p);
         cuda_blame(c->stream, "plan");
         return err_wrap("%lldx%lldx%lldx%lld by %lldx%lldx%lld stride %d in %s",
@@ -118,9 +134,9 @@ int cuda_conv_plan(void *dev, const struct conv_desc *d, const char *form,
                         (long long)d->s, d->stride, dtype_name(d->dtype));
     }
     note_needs(p, needs);
-    snprintf(p->name, sizeof p->name, "cudnn engine %d%s, %zu KB",
-             p->plan.engine, p->plan.compiled ? " compiled here" : "",
-             p->plan.workspace >> 10);
+    snprintf(p->name, sizeof p->name, "%scudnn engine %d%s, %zu KB",
+             p->apart ? CUDA_APART : "", p->plan.engine,
+             p->plan.compiled ? " compiled here" : "", p->plan.workspace >> 10);
     *plan = p;
     return 0;
 }
@@ -201,9 +217,9 @@ static int bind_prologue(struct binding *b, struct cuda *c,
     return cuda_check((cudaError_t)cuk_vectors(&c->kernels, &v), "prologue");
 }
 
-int cuda_conv_run(void *dev, struct conv_plan *p, const struct conv_args *a)
+/* The graph's run, and of a gradient of weights the rest. */
+static int run(struct cuda *c, struct conv_plan *p, const struct conv_args *a)
 {
-    struct cuda *c = dev;
     void *dw = p->gather ? (char *)a->scratch + p->gather_at : NULL;
     struct cuk_gather gather = {.x = dw,
                                 .dw = a->out,
@@ -236,6 +252,21 @@ int cuda_conv_run(void *dev, struct conv_plan *p, const struct conv_args *a)
     if (!p->gather)
         return 0;
     return cuda_check((cudaError_t)cuk_gather(&c->kernels, &gather), "gather");
+}
+
+int cuda_conv_run(void *dev, struct conv_plan *p, const struct conv_args *a)
+{
+    struct conv_args own = *a;
+    struct cuda *c = dev;
+
+    if (p->apart && p->whole.pro != PRO_NONE) {
+        own.x = (char *)a->scratch + p->before_at;
+        if (cuda_before(c, &p->whole, a, in(own.x)) < 0)
+            return -1;
+    }
+    if (run(c, p, &own) < 0)
+        return -1;
+    return p->apart ? cuda_behind(c, &p->whole, a) : 0;
 }
 
 void cuda_conv_free(void *dev, struct conv_plan *plan)

@@ -45,6 +45,12 @@ struct cuplan_want cuconv_want(const struct conv_desc *d, size_t memory);
 int cuconv_make(const struct cudnn *lib, const struct conv_desc *d,
                 const struct cuplan_want *want, struct cugraph *g,
                 struct cuplan *plan) MUST_CHECK;
+/* Names of its candidates, see cugraph_forms. */
+int cuconv_forms(const struct cudnn *lib, const struct conv_desc *d,
+                 const struct cuplan_want *want, char (*name)[CUPLAN_NAME],
+                 int most);
+/* The convolution alone of a form of level C. */
+struct conv_desc cuconv_plain(const struct conv_desc *d);
 /* Forms that are drawn here: those of level B, and in fp16 those of level C.
  * Whether there is a plan for a form of level C, or with a pitch, is cuDNN's
  * answer. */

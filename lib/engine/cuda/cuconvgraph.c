@@ -180,9 +180,8 @@ static void draw_dgrad(const struct drawing *p)
     }
 }
 
-int cuconv_make(const struct cudnn *lib, const struct conv_desc *d,
-                const struct cuplan_want *want, struct cugraph *g,
-                struct cuplan *plan)
+static void draw(const struct cudnn *lib, const struct conv_desc *d,
+                 struct cugraph *g)
 {
     struct drawing p = {
         .g = g,
@@ -201,9 +200,39 @@ int cuconv_make(const struct cudnn *lib, const struct conv_desc *d,
         draw_wgrad(&p);
     else
         draw_dgrad(&p);
+}
+
+int cuconv_make(const struct cudnn *lib, const struct conv_desc *d,
+                const struct cuplan_want *want, struct cugraph *g,
+                struct cuplan *plan)
+{
+    draw(lib, d, g);
     if (cugraph_plan(g, want, plan) < 0) {
         cugraph_release(g);
         return -1;
     }
     return 0;
+}
+
+int cuconv_forms(const struct cudnn *lib, const struct conv_desc *d,
+                 const struct cuplan_want *want, char (*name)[CUPLAN_NAME],
+                 int most)
+{
+    struct cugraph g;
+    int n;
+
+    draw(lib, d, &g);
+    n = cugraph_forms(&g, want, name, most);
+    cugraph_release(&g);
+    return n;
+}
+
+struct conv_desc cuconv_plain(const struct conv_desc *d)
+{
+    struct conv_desc plain = *d;
+
+    plain.pro = PRO_NONE;
+    plain.epi = EPI_NONE;
+    plain.add = plain.residual = false;
+    return plain;
 }

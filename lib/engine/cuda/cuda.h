@@ -3,7 +3,8 @@
  *
  * One device, one stream, in order. cuprobe.c says whether there is one that this
  * build serves; cudev.c holds memory, queue and the table; cuconv.c makes plans
- * of cuDNN (cugraph.h) for convolutions; the .cu files run the kernels (cuk.h).
+ * of cuDNN (cugraph.h) for convolutions, cuforms.c says which there are and
+ * cutime.c how long they take; the .cu files run the kernels (cuk.h).
  * What is offered is level B of gpu-engine, single convolutions and everything
  * else by our kernels, and in fp16 the forms of level C that cuDNN has for this
  * card. A graph of the whole step would stand beside the stream in struct cuda.
@@ -23,6 +24,7 @@
 #define CUDA_MARKS 64
 #define CUDA_SUMS 4
 struct cuteam;
+struct cuplan_want;
 struct nccl;
 /* Uploads go through pinned memory, in pieces; a piece is filled while the one
  * before it travels. */
@@ -58,6 +60,8 @@ struct cuda {
     size_t memory;          /* of the card, bytes */
     struct cuda_form *form; /* that were asked for so far (cuconv.c) */
     int n_forms;
+    char **form_name; /* of forms (cuforms.c) */
+    int n_names;
 };
 
 /* 0, or -1 and "what: the runtime's words". ERR_PEER: the device is lost to this
@@ -100,5 +104,26 @@ int cuda_conv_pack(void *dev, struct conv_plan *plan, const void *weights,
 int cuda_conv_run(void *dev, struct conv_plan *plan, const struct conv_args *a);
 void cuda_conv_free(void *dev, struct conv_plan *plan);
 const char *cuda_conv_name(void *dev, struct conv_plan *plan);
+/* What its plans are to be like. */
+struct cuplan_want cuda_wanted(const struct cuda *c, const struct conv_desc *d);
+
+/* cuforms.c. Entry of the table: */
+int cuda_conv_forms(void *dev, const struct conv_desc *d, const char **name,
+                    int most);
+void cuda_forget_names(struct cuda *c);
+#define CUDA_APART "apart " /* begins the name of such a form */
+/* The rest of it; NULL: it is none. */
+const char *cuda_apart(const struct conv_desc *d, const char *form);
+/* What the convolution alone takes for x, and what is done with its result. */
+size_t cuda_before_bytes(const struct conv_desc *d); /* of z; 0: x itself */
+int cuda_before(struct cuda *c, const struct conv_desc *d,
+                const struct conv_args *a, void *z) MUST_CHECK;
+int cuda_behind(struct cuda *c, const struct conv_desc *d,
+                const struct conv_args *a) MUST_CHECK;
+
+/* cutime.c: entries of the table. */
+size_t cuda_cold_bytes(void *dev);
+int cuda_conv_time(void *dev, struct conv_plan *plan, const struct conv_args *a,
+                   void *cold, double *seconds);
 
 #endif

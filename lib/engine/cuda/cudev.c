@@ -61,6 +61,7 @@ static void dev_close(void *dev)
     if (c->stream)
         cudaStreamDestroy(c->stream);
     free(c->form);
+    cuda_forget_names(c);
     free(c->nccl);
     free(c);
 }
@@ -145,6 +146,28 @@ static void dev_describe(void *dev, char *text, size_t n)
              CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10, driver / 1000,
              driver % 1000 / 10, v / 10000, v / 100 % 100, v % 100,
              c->tf32 ? ", fp32 as TF32" : "");
+}
+
+/* What the device is and computes with, but for its place in this host. */
+static void dev_machine(void *dev, char *text, size_t n)
+{
+    struct cuda *c = dev;
+    size_t v = c->lib.GetVersion();
+    int driver = 0, units = 0;
+
+    if (cudaDriverGetVersion(&driver) != cudaSuccess)
+        driver = 0;
+    if (cudaDeviceGetAttribute(&units, cudaDevAttrMultiProcessorCount,
+                               c->device) != cudaSuccess)
+        units = 0;
+    cuda_not_ready();
+    snprintf(text, n,
+             "cuda: %s (%d.%d), %d multiprocessors, %zu MB; CUDA %d on driver "
+             "%d, cuDNN %zu%s%s; millrace %s",
+             c->name, c->capability / 10, c->capability % 10, units,
+             c->memory >> 20, CUDART_VERSION, driver, v,
+             c->tf32 ? ", fp32 as TF32" : "",
+             c->deterministic ? "" : ", bits may vary", MILLRACE_VERSION);
 }
 
 static int dev_precision(void *dev, enum dtype t, char *why, size_t n)
@@ -305,6 +328,7 @@ static const struct engine_ops ops = {
     .open = dev_open,
     .close = dev_close,
     .describe = dev_describe,
+    .machine = dev_machine,
     .last_error = dev_last_error,
     .precision = dev_precision,
     .host_memory = false,
@@ -332,6 +356,9 @@ static const struct engine_ops ops = {
     .team_wait = cuda_team_wait,
     .team_leave = cuda_team_leave,
     .conv_available = cuda_conv_available,
+    .conv_forms = cuda_conv_forms,
+    .cold_bytes = cuda_cold_bytes,
+    .conv_time = cuda_conv_time,
     .conv_plan = cuda_conv_plan,
     .conv_pack = cuda_conv_pack,
     .conv_run = cuda_conv_run,

@@ -47,7 +47,11 @@ struct cuplan_want {
     bool matrix;                     /* only engines of matrix units */
     size_t workspace; /* bytes, at most, as long as an engine takes no more */
     size_t limit;     /* and otherwise: the one that takes least */
+    const char
+        *form; /* the engine of that name, within `workspace`; NULL: any */
 };
+#define CUPLAN_NAME 160 /* bytes of a name */
+#define CUPLAN_FEW 4    /* candidates */
 
 struct cuplan {
     const struct cudnn *lib;
@@ -87,9 +91,19 @@ void cugraph_norm_sums(struct cugraph *g, const struct cugraph_norm *n);
 void cugraph_conv(struct cugraph *g, enum conv_kind kind, int64_t stride,
                   int64_t pad, cudnnBackendDescriptor_t x,
                   cudnnBackendDescriptor_t w, cudnnBackendDescriptor_t y);
-/* ERR_UNAVAILABLE: no engine has all that is wanted. */
+/* The graph as a whole, which is what plans are asked for; NULL: it failed. */
+cudnnBackendDescriptor_t cugraph_finish(struct cugraph *g,
+                                        cudnnHandle_t handle);
+
+/* cuplan.c. ERR_UNAVAILABLE: no engine has all that is wanted. */
 int cugraph_plan(struct cugraph *g, const struct cuplan_want *want,
                  struct cuplan *plan) MUST_CHECK;
+
+/* Names of engines that have what is wanted, the first choice first; where they
+ * are few, up to two that must be compiled and may turn out to take too much. Their
+ * number, at most `most`; no error is set. */
+int cugraph_forms(struct cugraph *g, const struct cuplan_want *want,
+                  char (*name)[CUPLAN_NAME], int most);
 
 /* Enqueue on the stream of the handle; n tensors by their uids. */
 int cuplan_run(const struct cuplan *p, cudnnHandle_t handle,

@@ -68,6 +68,31 @@ struct cuk_vectors {
 };
 int cuk_vectors(const struct cuk *l, const struct cuk_vectors *a);
 
+/* Of x [rows, c] of dt, by channels: the sum and that of the squares, fp32. */
+struct cuk_moments {
+    const void *x;
+    float *sum, *sumsq;
+    int64_t rows, c;
+    enum dtype dt;
+};
+int cuk_moments(const struct cuk *l, const struct cuk_moments *a);
+
+/* dz = dz + add where y > 0, else 0, in place, y = the sum of the results of one
+ * norm or two, (x - mean) invstd gamma + beta, and residual. Then dbeta = sum of
+ * dz, dgamma = sum of dz (x - mean) invstd. Vectors are fp32 [c]. */
+struct cuk_norm_back {
+    void *dz;
+    const void *add, *residual; /* or NULL */
+    struct of {
+        const void *x; /* NULL in the second: there is one */
+        const float *mean, *invstd, *gamma, *beta;
+        float *dbeta, *dgamma;
+    } norm[2];
+    int64_t rows, c;
+    enum dtype dt;
+};
+int cuk_norm_back(const struct cuk *l, const struct cuk_norm_back *a);
+
 #ifdef __cplusplus
 }
 #endif

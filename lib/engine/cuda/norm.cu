@@ -5,13 +5,11 @@
  * channel is loaded once. Of each array several rows are asked for before the
  * first is used: the speed is that of memory.
  */
-#include "engine/cuda/gpu.h"
+#include "engine/cuda/rows.h"
 #include "engine/kern/elem.h"
 #include "engine/kern/norm.h"
 
 #define MOST 2112 /* blocks of a pass without sums */
-#define SUMS 3    /* sums of a pass, at most */
-#define AHEAD 2   /* rows asked for at once, where registers allow */
 #ifdef __CUDACC__ /* a pass without sums: three blocks side by side */
 #    define PASS __launch_bounds__(GPU_BLOCK, 3)
 #else
@@ -19,21 +17,6 @@
 #endif
 
 /* ---- passes over rows */
-
-/* Packs of one array, of the rows row, row + step, ...; zero where it ends. */
-template <class T, int V, int N>
-static __device__ __forceinline__ void rows_of(const void *p, const gpu_grid &g,
-                                               const gpu_place &at, int64_t row,
-                                               gpu_pack<T, V> (&to)[N])
-{
-    GPU_UNROLL
-    for (int u = 0; u < N; u++) {
-        int64_t i = row + u * at.step;
-
-        if (p && i < g.rows)
-            to[u] = ((const gpu_pack<T, V> *)p)[i * g.groups + at.group];
-    }
-}
 
 /* Each element of out from its place among the thread's channels and the elements
  * of N arrays; of one that is not there, any number. */
@@ -131,78 +114,7 @@ __global__ void PASS k_grad_apply(struct kern_norm_grad_apply a, gpu_grid g)
         map_rows<T, V>(g, in, a.dx, f_grad_apply<V>(a, at.group * V));
 }
 
-/* ---- sums: partial ones of a block, [blocks][sums][c] of fp32 */
-
-/* Each thread's V numbers, over the threads of a column; then to part. */
-template <int V>
-static __device__ void column_sum(const gpu_grid &g, const gpu_place &at,
-                                  const float *mine, float *part)
-{
-    __shared__ float s[GPU_BLOCK * V];
-    int t = (int)threadIdx.x, i, j;
-
-    __syncthreads(); /* the last sum has been read */
-    GPU_UNROLL
-    for (j = 0; j < V; j++)
-        s[j * GPU_BLOCK + t] = at.on ? mine[j] : 0.0f;
-    __syncthreads();
-    if (!at.on || at.down != 0)
-        return;
-    GPU_UNROLL
-    for (j = 0; j < V; j++) {
-        float sum = 0;
-
-        for (i = 0; i < g.down; i++)
-            sum += s[j * GPU_BLOCK + t + i * g.across];
-        part[at.group * V + j] = sum;
-    }
-}
-
-/* out[s][c] = factor*(out if accumulate) + sum over blocks of part[b][s][c] */
-struct final_sums {
-    const float *part;
-    float *out[SUMS];
-    int blocks, n_sums, c;
-    bool accumulate;
-};
-
-/* 32 channels a block, eight pieces of their partial sums. */
-__global__ void __launch_bounds__(GPU_BLOCK) k_final_sums(struct final_sums a)
-{
-    __shared__ float s[GPU_BLOCK];
-    int ch = (int)(blockIdx.x * 32 + threadIdx.x % 32);
-    int sum = (int)blockIdx.y, piece = (int)threadIdx.x / 32, i;
-    float v = 0;
-
-    for (i = piece; ch < a.c && i < a.blocks; i += GPU_BLOCK / 32)
-        v += a.part[((int64_t)i * a.n_sums + sum) * a.c + ch];
-    s[threadIdx.x] = v;
-    __syncthreads();
-    if (piece != 0 || ch >= a.c)
-        return;
-    for (i = 1; i < GPU_BLOCK / 32; i++)
-        v += s[(unsigned)i * 32 + threadIdx.x];
-    a.out[sum][ch] = a.accumulate ? a.out[sum][ch] + v : v;
-}
-
-static void final_sums(const struct cuk *l, const struct final_sums *a)
-{
-    dim3 grid((unsigned)(a->c + 31) / 32, (unsigned)a->n_sums);
-
-    GPU_LAUNCH(k_final_sums, grid, l, *a);
-}
-
-/* Blocks of a pass with sums: enough to fill a card, few enough that the
- * partial sums are small beside what is read. */
-static gpu_grid sum_rows(const struct cuk *l, int64_t rows, int64_t c, int v,
-                         int n_sums)
-{
-    int64_t most = 270336 / c;
-    int64_t fit = (int64_t)(l->work_bytes / sizeof(float)) / (c * n_sums);
-
-    most = most < 264 ? 264 : most > 1056 ? 1056 : most;
-    return gpu_rows(rows, c, v, most < fit ? most : fit, 8);
-}
+/* ---- sums of columns */
 
 template <class T, int V>
 __global__ void __launch_bounds__(GPU_BLOCK)
@@ -473,14 +385,6 @@ __global__ void __launch_bounds__(GPU_BLOCK)
 }
 
 /* ---- launches */
-
-template <class T> static bool wide(int64_t c, const void *const *p, int n)
-{
-    for (int i = 0; i < n; i++)
-        if (!gpu_aligned(p[i]))
-            return false;
-    return c % gpu_wide<T>::n == 0;
-}
 
 static void colsum(const struct cuk *l, const struct kern_colsum *a)
 {
