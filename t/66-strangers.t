@@ -53,7 +53,7 @@ if command -v perl >/dev/null; then
 		knock("GET / HTTP/1.0\r\n\r\n" . "x" x 200);
 		knock("ARNG" . pack("v", 1) . "\0" x 200);' $port
 	like "$(cat err.0)" 'not an allreduce-ring: turned away' 'rubbish'
-	like "$(cat err.0)" 'protocol 1.0, here 2.0: turned away' 'another version'
+	like "$(cat err.0)" 'protocol 1.0, here 3.0: turned away' 'another version'
 else
 	skip 2 'perl'
 fi

@@ -42,7 +42,7 @@ void flow_head_write(const struct flow_head *h, uint64_t counter,
     le_put(p + AT_COUNTER, counter, 8);
 }
 
-int flow_head_check(struct flow_head *expected, uint64_t counter,
+static bool is_head(struct flow_head *expected, uint64_t counter,
                     const unsigned char p[FLOW_HEAD])
 {
     unsigned char want[FLOW_HEAD];
@@ -50,7 +50,13 @@ int flow_head_check(struct flow_head *expected, uint64_t counter,
 
     expected->infinite = flags & INFINITE && expected->type == FLOW_SUM;
     flow_head_write(expected, counter, want);
-    if (memcmp(want, p, FLOW_HEAD) == 0)
+    return memcmp(want, p, FLOW_HEAD) == 0;
+}
+
+int flow_head_check(struct flow_head *expected, uint64_t counter,
+                    const unsigned char p[FLOW_HEAD])
+{
+    if (is_head(expected, counter, p))
         return 0;
     if (le_get(p, 4) != MAGIC || le_get(p + AT_COUNTER, 8) != counter)
         return err_set(ERR_PEER, "data: a head that makes no sense");
@@ -92,15 +98,6 @@ void flow_close(struct flow *f)
     f->fd = -1;
 }
 
-static void begin(struct flow_way *w, void *data, size_t n)
-{
-    w->v[0] = (struct iovec){w->head, FLOW_HEAD};
-    w->v[1] = (struct iovec){data, n};
-    w->v[2] = (struct iovec){w->tag, GUARD_TAG};
-    w->n = w->guard ? 3 : 2;
-    w->at = 0;
-}
-
 void flow_send_begin(struct flow *f, const struct flow_head *h, void *data)
 {
     struct guard *g = f->tx.guard;
@@ -115,39 +112,48 @@ void flow_send_begin(struct flow *f, const struct flow_head *h, void *data)
         guard_add(g, data, f->sealed, h->bytes);
         guard_end(g, f->tx.tag);
     }
-    begin(&f->tx, f->protect == PROTECT_AEAD ? f->sealed : data, h->bytes);
+    f->data = f->protect == PROTECT_AEAD ? f->sealed : data;
+    f->bytes = h->bytes;
+    f->tx.at = 0;
+    f->tx.busy = true;
 }
 
-void flow_receive_begin(struct flow *f, const struct flow_head *h, void *data)
+void flow_receive_begin(struct flow *f, const struct flow_place *p, int n)
 {
-    f->expected = *h;
-    f->data = data;
+    memcpy(f->place, p, (size_t)n * sizeof(*p));
+    f->n_places = n;
+    f->got = -1;
     f->guarded = 0;
-    begin(&f->rx, data, h->bytes);
+    memcpy(f->rx.head, f->next, f->n_next);
+    f->rx.at = f->n_next;
+    f->n_next = 0;
+    f->rx.busy = true;
 }
 
-/* n more bytes of the message are through. */
-static void advance(struct flow_way *w, size_t n)
+/* Parts of a message, of which `at` bytes are through, as pieces for a call. */
+struct pieces {
+    struct iovec v[4];
+    size_t n, at;
+};
+
+static void piece(struct pieces *p, void *data, size_t n)
 {
-    while (w->at < w->n && n >= w->v[w->at].iov_len) {
-        n -= w->v[w->at].iov_len;
-        w->at++;
-    }
-    if (n) {
-        w->v[w->at].iov_base = (char *)w->v[w->at].iov_base + n;
-        w->v[w->at].iov_len -= n;
-    }
+    size_t gone = p->at < n ? p->at : n;
+
+    p->at -= gone;
+    if (n > gone)
+        p->v[p->n++] = (struct iovec){(char *)data + gone, n - gone};
 }
 
-/* Send or receive what can be, all pieces at once. 1, 0 or -1. */
-static int transfer(int fd, struct flow_way *w, bool out)
+/* Send or receive what can be, all pieces at once: bytes, 0 or -1. */
+static ssize_t transfer(int fd, struct pieces *p, bool out)
 {
     struct msghdr m;
     ssize_t r;
 
     memset(&m, 0, sizeof(m));
-    m.msg_iov = w->v + w->at;
-    m.msg_iovlen = (size_t)(w->n - w->at);
+    m.msg_iov = p->v;
+    m.msg_iovlen = p->n;
     r = out ? sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT)
             : recvmsg(fd, &m, MSG_DONTWAIT);
     if (r == 0)
@@ -156,57 +162,103 @@ static int transfer(int fd, struct flow_way *w, bool out)
         return errno == EAGAIN || errno == EINTR
                    ? 0
                    : err_sys(ERR_PEER, "data: connection lost");
-    advance(w, (size_t)r);
-    return w->at == w->n;
+    return r;
+}
+
+static size_t tag_bytes(const struct flow_way *w)
+{
+    return w->guard ? GUARD_TAG : 0;
 }
 
 int flow_send(struct flow *f)
 {
-    int r = transfer(f->fd, &f->tx, true);
+    struct pieces p = {.at = f->tx.at};
+    ssize_t r;
 
-    if (r == 1)
-        f->tx.n = 0;
-    return r;
+    piece(&p, f->tx.head, FLOW_HEAD);
+    piece(&p, f->data, f->bytes);
+    piece(&p, f->tx.tag, tag_bytes(&f->tx));
+    r = transfer(f->fd, &p, true);
+    if (r <= 0)
+        return (int)r;
+    f->tx.at += (size_t)r;
+    f->tx.busy = f->tx.at < FLOW_HEAD + f->bytes + tag_bytes(&f->tx);
+    return !f->tx.busy;
 }
 
-/* Another message may be shorter: look at the head as soon as it is there. */
+/* The head is there: which message is it? The data of another may be shorter. */
 static int take_head(struct flow *f)
 {
-    if (flow_head_check(&f->expected, f->rx.counter, f->rx.head) < 0) {
+    for (int i = 1; i < f->n_places; i++)
+        if (is_head(&f->place[i].head, f->rx.counter, f->rx.head))
+            f->got = i;
+    if (f->got < 0 &&
+        flow_head_check(&f->place[0].head, f->rx.counter, f->rx.head) < 0) {
         f->mismatch = err_code() == ERR_CONFIG;
         return -1;
     }
+    f->got = f->got < 0 ? 0 : f->got;
     if (f->rx.guard)
         guard_begin(f->rx.guard, f->rx.head, FLOW_HEAD);
     return 0;
 }
 
 /* What came of the data since last time, while it is in the caches. */
-static void guard_data(struct flow *f)
+static void guard_data(struct flow *f, const struct flow_place *p)
 {
-    size_t have = f->expected.bytes;
-    unsigned char *from = f->data + f->guarded;
+    size_t have = f->rx.at - FLOW_HEAD;
+    unsigned char *from = (unsigned char *)p->data + f->guarded;
 
-    if (f->rx.at == 1)
-        have -= f->rx.v[1].iov_len;
+    if (have > p->head.bytes)
+        have = p->head.bytes;
     guard_add(f->rx.guard, from, from, have - f->guarded);
     f->guarded = have;
 }
 
+/* One call of the kernel; as flow_receive, but 0 also where more may be there. */
+static int receive_some(struct flow *f, bool *more)
+{
+    struct flow_way *w = &f->rx;
+    bool known = f->got >= 0 || f->n_places == 1;
+    const struct flow_place *p = &f->place[f->got > 0 ? f->got : 0];
+    size_t end = FLOW_HEAD + p->head.bytes + tag_bytes(w);
+    struct pieces v = {.at = w->at};
+    ssize_t r;
+
+    piece(&v, w->head, FLOW_HEAD);
+    if (known) {
+        piece(&v, p->data, p->head.bytes);
+        piece(&v, w->tag, tag_bytes(w));
+        piece(&v, f->next, FLOW_HEAD);
+    }
+    r = transfer(f->fd, &v, false);
+    if (r <= 0)
+        return (int)r;
+    w->at += (size_t)r;
+    if (f->got < 0 && w->at >= FLOW_HEAD && take_head(f) < 0)
+        return -1;
+    *more = !known && f->got >= 0;
+    if (f->got < 0 || *more)
+        return 0;
+    if (w->guard)
+        guard_data(f, p);
+    if (w->at < end)
+        return 0;
+    if (w->guard && guard_check(w->guard, w->tag) < 0)
+        return -1;
+    f->n_next = w->at - end;
+    w->counter++;
+    w->busy = false;
+    return 1;
+}
+
 int flow_receive(struct flow *f)
 {
-    bool headless = f->rx.at == 0;
-    int r = transfer(f->fd, &f->rx, false);
+    bool more = false;
+    int r;
 
-    if (r < 0 || (headless && f->rx.at > 0 && take_head(f) < 0))
+    if (f->got < 0 && f->rx.at == FLOW_HEAD && take_head(f) < 0)
         return -1;
-    if (f->rx.guard && f->rx.at > 0)
-        guard_data(f);
-    if (r == 0)
-        return 0;
-    if (f->rx.guard && guard_check(f->rx.guard, f->rx.tag) < 0)
-        return -1;
-    f->rx.counter++;
-    f->rx.n = 0;
-    return 1;
+    r = receive_some(f, &more);
+    return r == 0 && more ? receive_some(f, &more) : r;
 }

@@ -1,12 +1,12 @@
 /*
  * flow.h - one TCP connection that carries data between two hosts.
  *
- * A message is a head of 48 bytes, the data, and a tag of 16 bytes. Both ends
- * know which message must come next, its length included: the receiver reads it
- * straight to its place, and a head that is not the expected one, or a wrong tag,
- * ends the run. The counter rises by one with each message of a direction
- * (guard.h). What is received is added to the tag as it comes, while it is in the
- * caches.
+ * A message is a head of 48 bytes, the data, and a tag of 16 bytes. The receiver
+ * knows which message must come next, or which of two, their lengths included: a
+ * head that is none of them, or a wrong tag, ends the run. Data are read straight to
+ * their place, and with them the next head, so that a message takes one call. The
+ * counter rises by one with each message of a direction (guard.h). What is received
+ * is added to the tag as it comes, while it is in the caches.
  *
  * head (little-endian): u32 "MARF", u8 type, u8 flags, u16 lane, u32 request,
  * u32 bucket, u32 segment, u32 data bytes, u64 elements of the bucket, u64 step,
@@ -39,23 +39,36 @@ struct flow_head {
     int64_t step;
 };
 
+/* A message that may come, and where its data go. */
+struct flow_place {
+    struct flow_head head;
+    void *data;
+};
+#define FLOW_PLACES 2
+
+/* One direction: counter and guard of the message under way, NULL: data are not
+ * protected. */
 struct flow_way {
-    struct guard *guard; /* NULL: data are not protected */
+    struct guard *guard;
     uint64_t counter;
-    struct iovec v[3];
-    int n, at; /* pieces of the message under way, 0: none */
     unsigned char head[FLOW_HEAD], tag[GUARD_TAG];
+    size_t at; /* bytes of the message that are through */
+    bool busy;
 };
 
 struct flow {
     int fd, rank; /* of the other end */
     enum plane_protect protect;
     struct flow_way tx, rx;
-    struct flow_head expected;
-    unsigned char *data;   /* where it goes */
-    size_t guarded;        /* bytes of them that the guard has seen */
-    unsigned char *sealed; /* of the message that is sent */
+    unsigned char *data; /* of the message that is sent */
+    size_t bytes;
+    unsigned char *sealed; /* the same, encrypted */
     size_t sealed_bytes;
+    struct flow_place place[FLOW_PLACES];
+    int n_places, got;             /* got: which it is, -1: not known yet */
+    size_t guarded;                /* received bytes that the guard has seen */
+    unsigned char next[FLOW_HEAD]; /* the head that came with the message */
+    size_t n_next;
     bool mismatch; /* the failure is a head that was not expected */
 };
 
@@ -74,18 +87,19 @@ void flow_close(struct flow *f);
 
 static inline bool flow_sending(const struct flow *f)
 {
-    return f->tx.n > 0;
+    return f->tx.busy;
 }
 static inline bool flow_receiving(const struct flow *f)
 {
-    return f->rx.n > 0;
+    return f->rx.busy;
 }
 /* Begin a message; data stay as they are until it is sent. */
 void flow_send_begin(struct flow *f, const struct flow_head *h, void *data);
-/* Begin to wait for one; h->bytes go to data. */
-void flow_receive_begin(struct flow *f, const struct flow_head *h, void *data);
-/* 1: the message is through (and proved right); 0: the socket is full or empty;
- * -1: ERR_PEER the connection is lost or forged, ERR_CONFIG see above. */
+/* Begin to wait for one of n messages. */
+void flow_receive_begin(struct flow *f, const struct flow_place *p, int n);
+/* 1: the message is through (and proved right; place[got] is which); 0: the socket
+ * is full or empty; -1: ERR_PEER the connection is lost or forged, ERR_CONFIG see
+ * above. */
 int flow_send(struct flow *f) MUST_CHECK;
 int flow_receive(struct flow *f) MUST_CHECK;
 

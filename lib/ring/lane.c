@@ -1,5 +1,6 @@
 #include "ring/lane.h"
 
+#include "ring/net.h"
 #include "ring/request.h"
 #include "ring/sum.h"
 #include "util/work.h"
@@ -13,8 +14,9 @@
 /* Elements of a message, 128 KiB of fp32: what came is added, and what was added
  * or tagged is sent, while it is in the caches of a CPU. */
 #define SEGMENT 32768
-#define AHEAD 4       /* segments of a part that wait to be added */
-#define CHUNK 4096    /* elements added at a time */
+#define AHEAD 32 /* segments of a part on their way, and what waits of them */
+#define LINK 12.5e9 /* bytes/s; faster ones need more ranks, or lanes, anyway */
+#define CHUNK 4096  /* elements added at a time */
 #define CAUSE_MS 3000 /* for the control plane to tell why */
 
 /* What is under way with one other host. */
@@ -22,6 +24,9 @@ struct side {
     struct flow flow;
     int parts_sent, sums_sent, parts_got, sums_got; /* segments */
     float *parts;       /* [AHEAD * SEGMENT] of own slice, as they came */
+    int room[AHEAD];    /* which of them has segment i, at i % AHEAD */
+    uint32_t taken;     /* bits: they wait to be added */
+    int window;         /* segments of parts that may be on their way */
     uint16_t *out, *in; /* one segment of 16 bits */
 };
 
@@ -62,7 +67,8 @@ struct lane *lane_new(struct shm *s, int number)
         xreallocarray(NULL, (size_t)l->hosts * CHUNK, sizeof(*l->scratch));
     for (int h = 0; h < l->hosts; h++) {
         l->side[h].flow.fd = -1;
-        if (h != l->host)
+        l->side[h].window = 1;
+        if (h != l->host) /* of which mostly the begin is used */
             l->side[h].parts =
                 xreallocarray(NULL, AHEAD * SEGMENT, sizeof(float));
         if (l->narrows) {
@@ -180,32 +186,44 @@ static void send_sums(struct lane *l, int h)
 
 /* ---- what comes */
 
-/* Where a segment of the own slice comes to: the place of one that was added. */
+/* Where segment i of the own slice is that came from host h. */
 static unsigned char *part_at(const struct lane *l, int h, int i)
 {
-    return (unsigned char *)(l->side[h].parts + (size_t)(i % AHEAD) * SEGMENT);
+    const struct side *d = &l->side[h];
+
+    return (unsigned char *)(d->parts + (size_t)d->room[i % AHEAD] * SEGMENT);
 }
 
-static void expect_part(struct lane *l, int h)
+/* The next part comes to the first place that is free: mostly the same one, which
+ * is in the caches. */
+static struct flow_place expect_part(struct lane *l, int h)
 {
     struct side *d = &l->side[h];
-    struct flow_head head;
+    int i = d->parts_got, room = 0;
     size_t n;
 
-    (void)segment_at(l, l->host, d->parts_got, &n);
-    head = head_of(l, FLOW_PART, d->parts_got, n);
-    flow_receive_begin(&d->flow, &head, part_at(l, h, d->parts_got));
+    while (d->taken >> room & 1)
+        room++;
+    d->room[i % AHEAD] = room;
+    (void)segment_at(l, l->host, i, &n);
+    return (struct flow_place){head_of(l, FLOW_PART, i, n), part_at(l, h, i)};
 }
 
-static void expect_sums(struct lane *l, int h)
+static struct flow_place expect_sums(const struct lane *l, int h)
 {
-    struct side *d = &l->side[h];
+    const struct side *d = &l->side[h];
     size_t n;
     uint64_t at = segment_at(l, h, d->sums_got, &n);
-    struct flow_head head = head_of(l, FLOW_SUM, d->sums_got, n);
 
-    flow_receive_begin(&d->flow, &head,
-                       l->narrow ? (void *)d->in : sums_at(l, at));
+    return (struct flow_place){head_of(l, FLOW_SUM, d->sums_got, n),
+                               l->narrow ? (void *)d->in : sums_at(l, at)};
+}
+
+static void take_part(struct lane *l, int h)
+{
+    struct side *d = &l->side[h];
+
+    d->taken |= (uint32_t)1 << d->room[d->parts_got++ % AHEAD];
 }
 
 static void take_sums(struct lane *l, int h)
@@ -216,7 +234,7 @@ static void take_sums(struct lane *l, int h)
 
     if (l->narrow)
         sum_widen(sums_at(l, at), d->in, n, l->half);
-    if (d->flow.expected.infinite)
+    if (d->flow.place[d->flow.got].head.infinite)
         l->finite = false;
 }
 
@@ -268,6 +286,9 @@ static bool add_ready(struct lane *l)
         at = segment_at(l, l->host, l->added, &n);
         for (size_t j = 0; j < n; j += CHUNK)
             add_chunk(l, at + j, j, n - j < CHUNK ? n - j : CHUNK);
+        for (int h = 0; h < l->hosts; h++)
+            l->side[h].taken &=
+                ~((uint32_t)1 << l->side[h].room[l->added % AHEAD]);
         l->added++;
         any = true;
     }
@@ -293,6 +314,20 @@ static void cut(struct lane *l)
     }
 }
 
+/*
+ * What is on its way is in the caches as long as it is little: only so much as the
+ * link holds for the time of a round trip, and one segment that is worked on.
+ * Never more than the other end has room for, so that it never stops reading.
+ */
+static void open_window(const struct lane *l, struct side *d)
+{
+    double segment =
+        (double)(SEGMENT * wire_bytes(l) * shm_roster(l->s)->lanes);
+    double more = LINK * net_round_trip(d->flow.fd) / segment;
+
+    d->window = more < AHEAD - 1 ? 1 + (int)more : AHEAD;
+}
+
 static void begin(struct lane *l)
 {
     size_t own;
@@ -311,6 +346,9 @@ static void begin(struct lane *l)
     for (int h = 0; h < l->hosts; h++) {
         struct side *d = &l->side[h];
         d->parts_sent = d->sums_sent = d->parts_got = d->sums_got = 0;
+        d->taken = 0;
+        if (h != l->host && part_segments(l, h) > 1)
+            open_window(l, d);
     }
     if (l->parts)
         return;
@@ -319,21 +357,34 @@ static void begin(struct lane *l)
     l->added = segments(l, l->host);
 }
 
+/* Is there a part that may be sent? One whose sum (or, where none come back, whose
+ * opposite) has come is not on its way any more. */
+static bool has_part(const struct lane *l, int h)
+{
+    const struct side *d = &l->side[h];
+    int back = l->sums ? d->sums_got : d->parts_got;
+
+    return d->parts_sent < part_segments(l, h) &&
+           (d->parts_sent < back + d->window ||
+            (!l->sums && back == part_segments(l, l->host)));
+}
+
+static bool has_sums(const struct lane *l, int h)
+{
+    return l->sums && l->side[h].sums_sent < l->added;
+}
+
 /* Is there more to send to, or to come from host h? */
 static bool wants_out(const struct lane *l, int h)
 {
-    const struct side *d = &l->side[h];
-
-    return flow_sending(&d->flow) || d->parts_sent < part_segments(l, h) ||
-           (l->sums && d->sums_sent < l->added);
+    return flow_sending(&l->side[h].flow) || has_part(l, h) || has_sums(l, h);
 }
 
 static bool wants_in(const struct lane *l, int h)
 {
     const struct side *d = &l->side[h];
 
-    /* Of a host that is ahead no more than there is room for: TCP holds it back
-     * until the others have sent theirs, which nothing here keeps them from. */
+    /* Nobody sends more than there is room for. */
     if (d->parts_got < part_segments(l, l->host))
         return d->parts_got < l->added + AHEAD;
     return d->sums_got < sum_segments(l, h);
@@ -346,11 +397,13 @@ static int move_out(struct lane *l, int h)
     int moved = 0, r;
 
     while (wants_out(l, h)) {
+        /* Sums are in the caches now. A part comes first, so that it is known
+         * where the first message goes. */
         if (!flow_sending(&d->flow)) {
-            if (d->parts_sent < part_segments(l, h))
-                send_part(l, h);
-            else
+            if (has_sums(l, h) && !(has_part(l, h) && d->parts_sent == 0))
                 send_sums(l, h);
+            else
+                send_part(l, h);
         }
         r = flow_send(&d->flow);
         if (r <= 0)
@@ -360,29 +413,38 @@ static int move_out(struct lane *l, int h)
     return moved;
 }
 
-static int move_in(struct lane *l, int h)
+static void expect(struct lane *l, int h)
 {
     struct side *d = &l->side[h];
-    int moved = 0, r;
+    bool parts = d->parts_got < part_segments(l, l->host);
+    struct flow_place p[FLOW_PLACES];
+    int n = 0;
 
-    while (wants_in(l, h)) {
-        bool part = d->parts_got < part_segments(l, l->host);
-        if (!flow_receiving(&d->flow)) {
-            if (part)
-                expect_part(l, h);
-            else
-                expect_sums(l, h);
-        }
-        r = flow_receive(&d->flow);
-        if (r <= 0)
-            return r < 0 ? -1 : moved;
-        moved = 1;
-        if (part)
-            d->parts_got++;
-        else
-            take_sums(l, h);
-    }
-    return moved;
+    if (parts)
+        p[n++] = expect_part(l, h);
+    if (d->sums_got < sum_segments(l, h) && !(parts && d->parts_got == 0))
+        p[n++] = expect_sums(l, h);
+    flow_receive_begin(&d->flow, p, n);
+}
+
+/* One message at most: what came is added and sent while it is in the caches. */
+static int move_in(struct lane *l, int h)
+{
+    struct flow *f = &l->side[h].flow;
+    int r;
+
+    if (!wants_in(l, h))
+        return 0;
+    if (!flow_receiving(f))
+        expect(l, h);
+    r = flow_receive(f);
+    if (r <= 0)
+        return r;
+    if (f->place[f->got].head.type == FLOW_PART)
+        take_part(l, h);
+    else
+        take_sums(l, h);
+    return 1;
 }
 
 static int wait_for_sockets(struct lane *l)

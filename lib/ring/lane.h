@@ -8,8 +8,9 @@
  *	(roster.h), and each slice into lanes. Each host sends its own sums of
  *	slice i (over its ranks, in order) to host i (FLOW_PART). Host i adds
  *	what came in the order of the hosts, in fp32, and sends the sums to all
- *	(FLOW_SUM). Both go in segments, so that adding and both directions of
- *	all connections overlap.
+ *	(FLOW_SUM). Both go in segments, each kind in order and the first a part,
+ *	so that adding and both directions of all connections overlap; sums are
+ *	sent before parts that wait, while they are in the caches.
  * Where each rank wants its share only (OP_SCATTER), FLOW_SUM is left out; where
  * each has its share (OP_GATHER), FLOW_PART.
  * With 16 bits on the wire the owner of a slice rounds the sums, too, and keeps

@@ -25,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LOGIN_MAJOR 2
+#define LOGIN_MAJOR 3
 #define LOGIN_MINOR 0
 #define LOGIN_HELLO 100
 #define LOGIN_BYTES (LOGIN_HELLO + CRYPT_KEY)

@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
+#include <linux/tcp.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -291,6 +291,17 @@ int net_connected(int fd)
         return -1;
     errno = e;
     return e ? -1 : 0;
+}
+
+double net_round_trip(int fd)
+{
+    struct tcp_info i;
+    socklen_t n = sizeof(i);
+
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &i, &n) < 0 ||
+        n < offsetof(struct tcp_info, tcpi_min_rtt) + sizeof(i.tcpi_min_rtt))
+        return 1e-3;
+    return i.tcpi_min_rtt * 1e-6;
 }
 
 void net_reset(int fd)

@@ -51,6 +51,9 @@ int net_accept(int listener, struct net_place *from) MUST_CHECK;
 int net_connect(const struct net_place *to,
                 const struct net_place *from) MUST_CHECK;
 int net_connected(int fd) MUST_CHECK;
+/* Seconds of the shortest round trip that a connection has seen; 1 ms if nobody
+ * knows. */
+double net_round_trip(int fd);
 /* Close so that the peer learns it at once, whatever is on its way. */
 void net_reset(int fd);
 
