@@ -16,6 +16,8 @@ run accum SOLVER.ACCUM 2
 weights two accum "2 ranks x 1 = 1 rank x 2, bit for bit"
 ranks 2 again ""
 equal two again "two ranks twice"
+MILLRACE_SLOTS=off ranks 2 pipes ""
+equal two pipes "gradients through pipes"
 ranks 4 four ""
 is $? 0 "four ranks"
 # sums of three and more are rounded in another order: close after one step

@@ -17,9 +17,13 @@ for n in 1 2 3 5; do
 done
 hosts 2 2 '' "$w" worker slices=1 numel=50021
 is "$status" '0 0 0 0 ' 'two hosts of two ranks' || tap_comment "$(cat err.0)"
+hosts 2 2 '' "$w" worker slices=1 numel=50016 lie=1
+is "$status" '0 0 0 0 ' 'which lie in the memory' || tap_comment "$(cat err.0)"
 hosts 3 1 '--streams 3 --wire bf16' "$w" worker slices=1 numel=3001
 is "$status" '0 0 0 ' 'three hosts, bf16 between them' ||
     tap_comment "$(cat err.0)"
+hosts 3 1 '--streams 3 --wire bf16' "$w" worker slices=1 numel=3008 lie=1
+is "$status" '0 0 0 ' 'which lie in the memory' || tap_comment "$(cat err.0)"
 hosts 2 1 '' "$w" worker slices=1 numel=7
 is "$status" '0 0 ' 'a slice that is empty' || tap_comment "$(cat err.0)"
 # ranks dealt out in turns: neighbours in the cut are not neighbours by number
@@ -67,6 +71,19 @@ for n in 2 4; do
     is $? 0 "$n ranks with shards" || tap_comment "$(cat shard$n.err)"
     same_files plain$n shard$n "$n ranks"
     is "$(norms shard$n)" "$(norms plain$n)" "$n ranks: losses and norms"
+done
+# shellcheck disable=SC2086
+MILLRACE_SLOTS=off ranks 2 pipes --shard-optim $all MODEL.WIDTH 20
+same_files plain2 pipes 'shards through pipes'
+# where a host has one rank, its gradients and the sums are the same memory
+for how in '' --shard-optim; do
+    rm -rf apart
+    hosts 2 1 '' sh -c "'$BIN/imgshard' feed shards/train.json -c '$CONFIG' --train \
+        --threads 1 --from apart/ckpt $all MODEL.WIDTH 20 |
+        '$WORKER' train -c '$CONFIG' -o apart -e $ENGINE -t 1 $how $all MODEL.WIDTH 20"
+    is "$status" '0 0 ' "two hosts of one rank${how:+, with shards}" ||
+        tap_comment "$(cat err.0)"
+    same_files plain2 apart 'two hosts'
 done
 # norms of whole layers from parts of them: equal but for the order of sums
 lars="SOLVER.OPTIMIZER lars SOLVER.LARS_ETA 0.01 SOLVER.BASE_LR 2"

@@ -39,6 +39,15 @@ pair -- steps=3 buckets=40 numel=20001
 is "$s0 $s1" '0 0' 'many large buckets'
 like "$(cat err0)" 'through memory$' 'in shared memory'
 many=$(cat out0)
+pair -- steps=3 buckets=40 numel=20000
+some=$(cat out0)
+pair -- steps=3 buckets=40 numel=20000 lie=1
+is "$s0 $s1 $(cat out0)" "0 0 $some" 'buckets that lie in the memory'
+like "$(cat err0)" 'through nothing$' 'are not copied'
+pair -- steps=3 buckets=40 numel=20000 slices=1
+slices=$(cat out0)
+pair -- steps=3 buckets=40 numel=20000 slices=1 lie=1
+is "$s0 $s1 $(cat out0)" "0 0 $slices" 'slices that lie there'
 MILLRACE_SLOTS=off
 export MILLRACE_SLOTS
 pair -- steps=3

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #define PAGE 4096
+#define ALIGN 64 /* a line of the caches, 16 elements */
 
 void slots_init(struct slots *s, size_t room)
 {
@@ -33,7 +34,8 @@ int slots_place(struct slots *s, int64_t bucket, size_t bytes, size_t *offset)
 
     if (bytes > slot->bytes) {
         size_t left = s->room - s->used;
-        size_t room = bytes <= left ? (bytes + PAGE - 1) / PAGE * PAGE : bytes;
+        size_t room =
+            bytes <= left ? (bytes + ALIGN - 1) / ALIGN * ALIGN : bytes;
         if (room > left)
             return err_set(ERR_SYSTEM,
                            "bucket %" PRId64 " of %zu bytes: gradients need "

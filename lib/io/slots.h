@@ -52,8 +52,8 @@ void slots_init(struct slots *s, size_t room);
 void slots_release(struct slots *s);
 /*
  * The slot of a bucket: that of last time if it is large enough, else new bytes
- * behind all others. The same for all who place the same buckets in the same
- * order. ERR_SYSTEM when there is no room.
+ * behind all others, a multiple of 64. The same for all who place the same buckets
+ * in the same order. ERR_SYSTEM when there is no room.
  */
 int slots_place(struct slots *s, int64_t bucket, size_t bytes,
                 size_t *offset) MUST_CHECK;

@@ -61,6 +61,7 @@ int graph_plan(struct graph *g, struct engine *e, const struct plan_key *key,
         }
     if (!g->ps->w || (key->train && !g->ps->g))
         BUG("a plan before its parameters have memory");
+    g->ps->planned |= key->train;
     p = plan_new(g, e, key);
     if (!p)
         return -1;

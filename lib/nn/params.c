@@ -30,7 +30,8 @@ void params_release(struct params *ps)
         engine_free(ps->e, ps->packed[i].data);
     if (ps->e) {
         engine_free(ps->e, ps->w);
-        engine_free(ps->e, ps->g);
+        if (!ps->lent)
+            engine_free(ps->e, ps->g);
         engine_free(ps->e, ps->buffers);
     }
     for (i = 0; i < ps->n; i++)
@@ -178,7 +179,21 @@ int params_alloc(struct params *ps, struct engine *e, enum dtype pt, bool train)
     if (zeros(ps, ps->total, false, &ps->w) < 0 ||
         zeros(ps, ps->buffer_total, false, &ps->buffers) < 0)
         return -1;
-    return train ? zeros(ps, ps->total, true, &ps->g) : 0;
+    if (train && zeros(ps, ps->total, true, &ps->g) < 0)
+        return -1;
+    ps->sum = ps->g;
+    return 0;
+}
+
+void params_lend(struct params *ps, void *g, const void *sum)
+{
+    if (g && ps->planned)
+        BUG("gradients move after a plan was made");
+    if (!ps->lent)
+        engine_free(ps->e, ps->g);
+    ps->lent = true;
+    ps->g = g;
+    ps->sum = sum;
 }
 
 static void *at(const struct params *ps, void *arena, int64_t offset)

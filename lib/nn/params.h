@@ -10,7 +10,7 @@
  * to the back during backward and a bucket is one range. Each tensor begins at
  * a multiple of 16 elements; gaps are zero and stay zero. Buffers (running
  * statistics) have an arena of their own. All are engine memory of dtype `pt`
- * (F32; F64 in ref's double mode).
+ * (F32; F64 in ref's double mode), but for gradients that are lent (params_lend).
  *
  * State. The model file is the list `state`, in the order of PyTorch's
  * state_dict: parameters, running statistics and counters under their names.
@@ -83,6 +83,9 @@ struct params {
     struct map by_name;          /* name -> index into state */
     int64_t total, buffer_total; /* elements of an arena */
     void *w, *g, *buffers;
+    const void *sum; /* gradients of all ranks, once exchanged: g if not lent */
+    bool lent;       /* g, sum */
+    bool planned;    /* a plan for training has addresses in g */
     uint64_t version; /* raised whenever w changes; packed copies follow it */
     int n_packed;     /* copies of weights in engine layouts */
     struct packed_weight *packed;
@@ -104,6 +107,13 @@ void params_place(struct params *ps);
 /* Lay out and allocate; gradients only with train. */
 int params_alloc(struct params *ps, struct engine *e, enum dtype pt,
                  bool train) MUST_CHECK;
+/*
+ * In place of the own arena: gradients are written to g and, once they are
+ * exchanged, read at sum, which may be the same memory; both [total], of the host,
+ * zero, and the caller's. Before a plan for training is made. NULL: given back, and
+ * nothing can be trained any more.
+ */
+void params_lend(struct params *ps, void *g, const void *sum);
 /* Addresses of a parameter in the arenas, of a buffer; NULL before
  * params_alloc. */
 void *param_w(const struct params *ps, int i);

@@ -59,13 +59,24 @@ struct comm_ops;
 
 struct comm {
     int rank, world;
-    bool shares;  /* buckets go through shared memory (io/slots.h) */
     int share;    /* number of the slice of this rank (ctl_slice, io/ctl.h) */
     int64_t step; /* set by the caller; goes into messages */
     /* Sums with an infinity or a NaN, of all buckets waited for so far; those
      * that a device added itself are not looked at. */
     int64_t nonfinite;
     const struct comm_ops *ops;
+    /*
+     * Memory that buckets go through (io/slots.h), zero at first; room 0: none.
+     * Buckets that lie in the arena are not copied: their sums appear in sums, in
+     * the same place, and stay until the bucket is started again. They are the
+     * first that a run starts, 0, 1, 2 ..., one behind the other without gaps, each
+     * a multiple of 16 elements, and always the same.
+     */
+    struct comm_shared {
+        float *arena;
+        const float *sums; /* may be the same memory */
+        size_t room;       /* bytes of each */
+    } shared;
     struct { /* comm.c: a mean that is under way */
         float *g;
         int64_t numel;
@@ -113,7 +124,8 @@ struct comm *comm_device(struct comm *comm, struct engine *e,
 bool comm_available(void);
 
 /* Post bucket (0..COMM_BUCKETS-1) for summing; g [numel] f32 belongs to the
- * communicator until comm_wait(bucket). Never blocks on another rank. */
+ * communicator until comm_wait(bucket), and then holds the sum, but for one that
+ * lies in the shared arena. Never blocks on another rank. */
 int comm_start(struct comm *c, int bucket, float *g, int64_t numel) MUST_CHECK;
 /* The same for slices: afterwards own slice of g holds the sum, with the bits
  * that comm_start gives, and the rest is undefined; or, after own slice of g was

@@ -383,7 +383,7 @@ struct comm *comm_device(struct comm *c, struct engine *e,
     d = xcalloc(1, sizeof *d);
     d->c = *c;
     d->c.ops = &dev_ops;
-    d->c.shares = false;
+    d->c.shared = (struct comm_shared){NULL, NULL, 0};
     d->below = c;
     d->e = e;
     d->team = team;

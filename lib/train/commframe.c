@@ -28,8 +28,9 @@ static int write_bucket(struct pipe_comm *p, struct frame_writer *w,
                                 {"n", text[2]},
                                 {"step", text[3]}};
 
-    if (slot && pipe_copy(p, p->slots.arena + r->at + r->first * 4, r->data,
-                          r->count) < 0)
+    if (slot && !pipe_lies(p, r->data, r->at, r->first) &&
+        pipe_copy(p, p->slots.arena + r->at + r->first * 4, r->data, r->count) <
+            0)
         return -1;
     snprintf(text[0], sizeof(text[0]), "%" PRId64, r->at);
     snprintf(text[1], sizeof(text[1]), "%d", r->bucket);
@@ -168,6 +169,18 @@ static int find_bucket(struct pipe_comm *p, const struct frame *f, int *i,
                            bucket);
 }
 
+/* The sum to where the caller has the bucket, if that is not in the shared memory,
+ * where it is then. */
+static int give_sum(struct pipe_comm *p, struct frame_stream *s,
+                    const struct frame *f, int i, const struct pipe_bucket *b)
+{
+    if (b->at < 0)
+        return frame_data(s, f, i, b->sum);
+    if (pipe_lies(p, b->sum, b->at, b->first))
+        return 0;
+    return pipe_copy(p, b->sum, p->slots.sums + b->at + b->first * 4, b->numel);
+}
+
 static int take_sum(struct pipe_comm *p, struct frame_stream *s,
                     const struct frame *f)
 {
@@ -176,11 +189,7 @@ static int take_sum(struct pipe_comm *p, struct frame_stream *s,
     int i = 0;
 
     if (frame_meta_int(f, "finite", &finite) < 0 ||
-        find_bucket(p, f, &i, &b) < 0)
-        return -1;
-    if ((b->at >= 0 ? pipe_copy(p, b->sum, p->slots.sums + b->at + b->first * 4,
-                                b->numel)
-                    : frame_data(s, f, i, b->sum)) < 0)
+        find_bucket(p, f, &i, &b) < 0 || give_sum(p, s, f, i, b) < 0)
         return -1;
     pthread_mutex_lock(&p->lock);
     b->state = SUMMED;
@@ -198,9 +207,13 @@ static int take_offer(struct pipe_comm *p, const struct frame *f)
 
     if (r <= 0)
         return r;
-    p->c.shares = slots_map(&p->slots, &o) == 0 && fd_cloexec(o.fd) == 0;
-    if (!p->c.shares)
+    if (slots_map(&p->slots, &o) < 0 || fd_cloexec(o.fd) < 0) {
         note("gradients go through the pipe: %s", err_text());
+        return 0;
+    }
+    p->c.shared = (struct comm_shared){
+        (float *)(void *)p->slots.arena,
+        (const float *)(const void *)p->slots.sums, p->slots.room};
     return 0;
 }
 

@@ -71,6 +71,12 @@ int pipe_copy(struct pipe_comm *p, void *to, const void *from, int64_t n)
     return 0;
 }
 
+bool pipe_lies(const struct pipe_comm *p, const float *g, int64_t at,
+               int64_t first)
+{
+    return g == p->c.shared.arena + at / (int64_t)sizeof(*g) + first;
+}
+
 /* ---- calls */
 
 /* With the lock held: the failure as the caller's error. */
@@ -118,6 +124,15 @@ static int ask(struct pipe_comm *p, const struct pipe_request *r,
     return result;
 }
 
+/* A bucket in the arena is in its slot: copied to another it might be spoiled. */
+static void check_place(const struct comm *c, const float *g, int64_t at)
+{
+    const char *arena = (const char *)c->shared.arena, *p = (const char *)g;
+
+    if (p >= arena && p < arena + c->shared.room && p != arena + at)
+        BUG("a bucket of the arena is not in its slot");
+}
+
 static int pipe_start(struct comm *c, enum comm_what what, int bucket, float *g,
                       int64_t numel)
 {
@@ -140,12 +155,13 @@ static int pipe_start(struct comm *c, enum comm_what what, int bucket, float *g,
         r.count = end - first;
         r.first = first;
     }
-    if (c->shares) {
+    if (c->shared.room) {
         if (slots_place(&p->slots, bucket, bytes, &at) < 0) {
             pipe_fail(p);
             return -1;
         }
         r.at = posted.at = (int64_t)at;
+        check_place(c, g, r.at);
     }
     pthread_mutex_lock(&p->lock);
     if (p->bucket[bucket].state != IDLE)

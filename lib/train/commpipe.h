@@ -7,8 +7,9 @@
  * counts and is what everybody gets from then on.
  *
  * A bucket is written from where the caller has it to the frame, or to its slot in
- * shared memory (io/slots.h), and its sum comes back the same way; nobody touches
- * the shared memory once the run has failed (pipe_copy).
+ * shared memory (io/slots.h), and its sum comes back the same way, unless the caller
+ * has it in its slot from the start. Nobody touches the caller's memory once the run
+ * has failed (pipe_copy).
  */
 #ifndef TRAIN_COMMPIPE_H
 #define TRAIN_COMMPIPE_H
@@ -100,6 +101,9 @@ bool pipe_wait_until(struct pipe_comm *p, const struct timespec *deadline);
  * may take the caller's memory away, and waits only for a copy that has begun. */
 int pipe_copy(struct pipe_comm *p, void *to, const void *from,
               int64_t n) MUST_CHECK;
+/* Is g the place in the arena of element first of the bucket at `at`? */
+bool pipe_lies(const struct pipe_comm *p, const float *g, int64_t at,
+               int64_t first);
 /* A thread has ended, or a copy. */
 void pipe_one_less(struct pipe_comm *p, int *count);
 

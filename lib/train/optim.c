@@ -135,7 +135,7 @@ static int norms(struct optim *o, double *sum)
             continue;
         r = square(o, g, o->ps->w, o->stats + (ptrdiff_t)4 * i);
         if (!r)
-            r = square(o, g, o->ps->g, o->stats + (ptrdiff_t)4 * i + 2);
+            r = square(o, g, o->ps->sum, o->stats + (ptrdiff_t)4 * i + 2);
     }
     if (!r)
         r = engine_download(o->ps->e, v, o->stats, bytes);
@@ -187,7 +187,7 @@ int optim_step(struct optim *o, double lr, double gmul)
         double factor = g->layer < 0 ? 1 : o->factor[g->layer];
         struct kern_sgd a = {.w = (char *)ps->w + at,
                              .m = (char *)o->m + (size_t)g->at * size,
-                             .g = (const char *)ps->g + at,
+                             .g = (const char *)ps->sum + at,
                              .n = g->end - g->begin,
                              .lr = lr,
                              .mu = o->momentum,

@@ -52,8 +52,8 @@ void sharding_slice(const struct sharding *s, int bucket, int share,
 int sharding_alloc(const struct sharding *s, void **state) MUST_CHECK;
 
 /*
- * The whole of a state in the layout of the parameters: *whole, valid until the
- * next step or the next call. All ranks call it together.
+ * The whole of a state in the layout of the parameters: *whole, to be read until
+ * the next step or the next call. All ranks call it together.
  */
 int sharding_whole(const struct sharding *s, void *state,
                    void **whole) MUST_CHECK;

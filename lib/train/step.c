@@ -20,6 +20,10 @@ int step_init(struct step *s, struct classifier *m, struct comm *comm,
     s->m = m;
     s->comm = comm;
     s->r = r;
+    /* Backward writes where the ring reads, which writes where update reads. */
+    if (comm->world > 1 &&
+        comm->shared.room >= (size_t)m->params.total * sizeof(float))
+        params_lend(&m->params, comm->shared.arena, comm->shared.sums);
     sharding_init(&s->shard, &m->params, comm, shards);
     scaler_init(&s->scaler, r);
     upload_init(&s->upload, m->e);
@@ -39,6 +43,8 @@ void step_release(struct step *s)
     upload_release(&s->upload);
     optim_release(&s->optim);
     sharding_release(&s->shard);
+    if (s->m && s->m->params.lent)
+        params_lend(&s->m->params, NULL, NULL);
     memset(s, 0, sizeof *s);
 }
 
@@ -95,7 +101,7 @@ static int exchange(struct step *s)
 static int check_range(struct step *s, int64_t begin, int64_t n, double *out)
 {
     const struct params *ps = &s->m->params;
-    struct kern_grad_check a = {.g = (const char *)ps->g +
+    struct kern_grad_check a = {.g = (const char *)ps->sum +
                                      (size_t)begin * dtype_size(ps->pt),
                                 .stats = out,
                                 .n = n,

@@ -292,6 +292,36 @@ static void test_packed(void)
     drop(&ps, &g);
 }
 
+/* Gradients that lie elsewhere: written there, and not freed. */
+static void test_lend(void)
+{
+    struct params ps;
+    struct graph g;
+    size_t had, before, after, peak;
+    float *mine, *sums, back[48];
+
+    engine_memory(engine, &had, &peak);
+    make(&ps, &g, DT_F32);
+    engine_memory(engine, &before, &peak);
+    ok(ps.sum == ps.g, "own gradients are their own sum");
+    mine = xcalloc((size_t)ps.total, sizeof *mine);
+    sums = xcalloc((size_t)ps.total, sizeof *sums);
+    params_lend(&ps, mine, sums);
+    engine_memory(engine, &after, &peak);
+    is_int((int64_t)(before - after), ps.total * 4, "what is lent is spared");
+    ok(param_g(&ps, 0) == mine + ps.p[0].offset && ps.sum == sums, "and taken");
+    mine[ps.p[0].offset] = 7;
+    must(params_get_grad(&ps, 0, back));
+    is_double((double)back[0], 7, 0, "a gradient is read there");
+    params_lend(&ps, NULL, NULL);
+    ok(!ps.g && !ps.sum, "and given back");
+    drop(&ps, &g);
+    engine_memory(engine, &after, &peak);
+    is_int((int64_t)after, (int64_t)had, "nothing is left");
+    free(mine);
+    free(sums);
+}
+
 int main(void)
 {
     struct engine_config c = {.device = -1, .threads = 1};
@@ -302,6 +332,7 @@ int main(void)
     test_errors();
     test_layout();
     test_packed();
+    test_lend();
     engine_close(engine);
     return done_testing();
 }

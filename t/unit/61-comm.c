@@ -6,7 +6,8 @@
  *	61-comm.t worker KEY=VALUE...
  * steps=, buckets=, numel= (per bucket), sleep= (ms per step), exit= (status at
  * the end); slices=1: sums by slice and gathered, against whole sums of numbers
- * that round; rank= at= how= say which rank misbehaves at which step: kill,
+ * that round; lie=1: buckets, of a multiple of 16 numbers, lie in the memory that is
+ * shared, where there is some; rank= at= how= say which rank misbehaves at which step: kill,
  * exit3, exit65, abort, close, hang, stop, size, step, layout, samples, early.
  * Rank 0 prints one line with a digest of all sums.
  */
@@ -34,9 +35,9 @@ static void sleep_ms(int64_t ms)
 /* ---- the worker */
 
 static struct {
-    int64_t steps, buckets, numel, sleep, exit, rank, at, slices;
+    int64_t steps, buckets, numel, sleep, exit, rank, at, slices, lie;
     char how[16];
-} set = {3, 2, 1000, 0, 0, -1, 1, 0, ""};
+} set = {3, 2, 1000, 0, 0, -1, 1, 0, 0, ""};
 
 static void set_from(const char *word)
 {
@@ -46,7 +47,8 @@ static void set_from(const char *word)
     } keys[] = {{"steps=", &set.steps}, {"buckets=", &set.buckets},
                 {"numel=", &set.numel}, {"sleep=", &set.sleep},
                 {"exit=", &set.exit},   {"rank=", &set.rank},
-                {"at=", &set.at},       {"slices=", &set.slices}};
+                {"at=", &set.at},       {"slices=", &set.slices},
+                {"lie=", &set.lie}};
 
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
         if (!strncmp(word, keys[i].name, strlen(keys[i].name)))
@@ -97,6 +99,16 @@ static void misbehave(struct comm *c)
         raise(SIGSTOP);
 }
 
+/* Where the sum of a bucket is. */
+static const float *sum_of(const struct comm *c, const float *g)
+{
+    size_t most = c->shared.room / sizeof(*g);
+
+    if (g >= c->shared.arena && g < c->shared.arena + most)
+        return c->shared.sums + (g - c->shared.arena);
+    return g;
+}
+
 static double summing; /* seconds */
 
 static void work_step(struct comm *c, float **g, uint64_t *digest)
@@ -117,16 +129,17 @@ static void work_step(struct comm *c, float **g, uint64_t *digest)
             give_up(c);
     summing += clock_s();
     for (int64_t b = 0; b < set.buckets; b++) {
+        const float *sum = sum_of(c, g[b]);
         for (int64_t i = 0; i < n; i++) {
             float want = 0.0f;
             for (int r = 0; r < c->world; r++)
                 want += (float)((i * 31 + b * 7 + c->step * 3 + r) % 4096);
-            if (g[b][i] != want)
+            if (sum[i] != want)
                 die_with(ERR_INTERNAL,
                          "step %" PRId64 " bucket %" PRId64 " element %" PRId64
                          ": %g, expected %g",
-                         c->step, b, i, (double)g[b][i], (double)want);
-            *digest = *digest * 1099511628211u + (uint64_t)g[b][i];
+                         c->step, b, i, (double)sum[i], (double)want);
+            *digest = *digest * 1099511628211u + (uint64_t)sum[i];
         }
     }
 }
@@ -167,40 +180,41 @@ static void exchange(struct comm *c, enum comm_what what, float **g)
 /* Whole sums, then slices: the same bits, and all slices gathered, too. */
 static void slices_step(struct comm *c, float **g, uint64_t *digest)
 {
-    size_t n = (size_t)set.numel;
-    float *sum[64], *part[64];
+    size_t n = (size_t)set.numel, part;
+    float *sum[64];
     int64_t first, end;
 
     ctl_slice(set.numel, c->share, c->world, &first, &end);
+    part = (size_t)(end - first) * sizeof(float);
     for (int64_t b = 0; b < set.buckets; b++) {
         sum[b] = xcalloc(n + 1, sizeof(float));
-        part[b] = xcalloc(n + 1, sizeof(float));
         for (int64_t i = 0; i < set.numel; i++)
-            sum[b][i] = part[b][i] = rough(i, b, c);
+            sum[b][i] = rough(i, b, c);
     }
     exchange(c, COMM_ALL, sum);
-    exchange(c, COMM_SCATTER, part);
-    for (int64_t b = 0; b < set.buckets; b++) {
-        if (memcmp(part[b] + first, sum[b] + first,
-                   (size_t)(end - first) * sizeof(float)) != 0)
+    for (int64_t b = 0; b < set.buckets; b++)
+        for (int64_t i = 0; i < set.numel; i++)
+            g[b][i] = rough(i, b, c);
+    exchange(c, COMM_SCATTER, g);
+    for (int64_t b = 0; b < set.buckets; b++)
+        if (memcmp(sum_of(c, g[b]) + first, sum[b] + first, part) != 0)
             die_with(ERR_INTERNAL, "bucket %" PRId64 ": another slice", b);
+    for (int64_t b = 0; b < set.buckets; b++) {
         memset(g[b], 0x7f, n * sizeof(float));
-        memcpy(g[b] + first, part[b] + first,
-               (size_t)(end - first) * sizeof(float));
+        memcpy(g[b] + first, sum[b] + first, part);
     }
     /* twice: the second begins while others read the first */
     for (int twice = 0; twice < 2; twice++) {
         exchange(c, COMM_GATHER, g);
         for (int64_t b = 0; b < set.buckets; b++)
-            if (memcmp(g[b], sum[b], n * sizeof(float)) != 0)
+            if (memcmp(sum_of(c, g[b]), sum[b], n * sizeof(float)) != 0)
                 die_with(ERR_INTERNAL, "bucket %" PRId64 ": not gathered", b);
     }
     for (int64_t b = 0; b < set.buckets; b++) {
         for (size_t i = 0; i < n; i++)
-            *digest =
-                *digest * 1099511628211u + (uint64_t)(int64_t)(g[b][i] * 64.0f);
+            *digest = *digest * 1099511628211u +
+                      (uint64_t)(int64_t)(sum[b][i] * 64.0f);
         free(sum[b]);
-        free(part[b]);
     }
 }
 
@@ -212,7 +226,7 @@ static int worker(int argc, char **argv)
     struct comm *c;
     float *g[64];
     double flag;
-    int bad;
+    int bad, lies;
 
     prog_set("worker");
     for (int i = 0; i < argc; i++)
@@ -231,8 +245,10 @@ static int worker(int argc, char **argv)
     if (!c)
         die();
     hand_on(c);
+    lies = set.lie && c->shared.room > 0;
     for (int64_t b = 0; b < set.buckets; b++)
-        g[b] = xcalloc((size_t)set.numel + 1, sizeof(float));
+        g[b] = lies ? c->shared.arena + b * set.numel
+                    : xcalloc((size_t)set.numel + 1, sizeof(float));
     for (c->step = 0; c->step < set.steps; c->step++) {
         if (bad && c->step == set.at) {
             misbehave(c);
@@ -259,9 +275,11 @@ static int worker(int argc, char **argv)
     if (c->rank == 0 && getenv("COMM_TIME"))
         fprintf(stderr, "%.1f ms a step through %s\n",
                 summing * 1e3 / (double)set.steps,
-                c->shares ? "memory" : "pipes");
+                lies             ? "nothing"
+                : c->shared.room ? "memory"
+                                 : "pipes");
     comm_free(c);
-    for (int64_t b = 0; b < set.buckets; b++)
+    for (int64_t b = 0; !lies && b < set.buckets; b++)
         free(g[b]);
     return (int)set.exit;
 }
@@ -458,7 +476,7 @@ static void all_operations(struct rank *k)
     }
     c = k->c;
     k->bad += c->rank != k->rank || c->world != WORLD;
-    k->bad += c->shares != (k->rank < shared);
+    k->bad += (c->shared.room > 0) != (k->rank < shared);
     for (c->step = 0; c->step < 3; c->step++) {
         for (int b = 0; b < MANY; b++) {
             int64_t n = b * 301 + c->step * (b % 2);
