@@ -75,7 +75,17 @@ expect_status 0 'or torchvision' "$C" convert --from msra --to torchvision -o tv
 is "$("$C" ls tv.st | cut -f 1 | tr '\n' ' ')" \
     'bn1.weight fc.bias conv1.weight layer1.0.conv1.weight ' 'in its names'
 
+# ---- what else people put beside their weights: schedules, paths, sets, dates
+expect_status 0 'a checkpoint with all sorts of values' "$C" ls "$F/people.pth"
+is "$(cat out)" 'model.w	F32 [2]
+state.v	F32 [1]' 'has its tensors'
+expect_status 0 'its model' "$C" -o people.st "$F/people.pth"
+is "$(data people.st | od -An -tf4 | tr -s ' ')" ' 0.5 -1.5' 'is read'
+
 # ---- what is refused
+
+expect_status 65 'a view that turns signs' "$C" -o x "$F/neg.pth"
+like "$(cat err)" 'neg.pth: tensor "w": a view that negates: not read$' 'is told'
 
 expect_status 65 'a pickle with code' "$C" -o x "$F/evil.pkl"
 like "$(cat err)" 'evil.pkl: offset 200: asks for posix.system, which no tensor needs: not read' \

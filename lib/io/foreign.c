@@ -19,8 +19,42 @@
 #define TENSORS_MAX 1000000
 #define SPREAD_MAX ((int64_t)1 << 24) /* elements of a view of fewer */
 
-/* What pickles of weights, optimizers and arguments ask for. */
+/* A type that Python 2 and 3 have under two names. */
+#define BUILTIN(name) "__builtin__." name, "builtins." name
+
+/* What pickles of weights, optimizers, schedules and arguments ask for. */
 const char *const foreign_globals[] = {"collections.OrderedDict",
+                                       "collections.defaultdict",
+                                       "collections.Counter",
+                                       BUILTIN("bool"),
+                                       BUILTIN("bytearray"),
+                                       BUILTIN("bytes"),
+                                       BUILTIN("complex"),
+                                       BUILTIN("dict"),
+                                       BUILTIN("float"),
+                                       BUILTIN("frozenset"),
+                                       BUILTIN("int"),
+                                       BUILTIN("list"),
+                                       BUILTIN("range"),
+                                       BUILTIN("set"),
+                                       BUILTIN("slice"),
+                                       BUILTIN("str"),
+                                       BUILTIN("tuple"),
+                                       "__builtin__.long",
+                                       "__builtin__.unicode",
+                                       "__builtin__.xrange",
+                                       "datetime.date",
+                                       "datetime.datetime",
+                                       "datetime.timedelta",
+                                       "datetime.timezone",
+                                       "pathlib.PosixPath",
+                                       "pathlib.PurePosixPath",
+                                       "pathlib.WindowsPath",
+                                       "pathlib.PureWindowsPath",
+                                       "pathlib._local.PosixPath",
+                                       "pathlib._local.PurePosixPath",
+                                       "pathlib._local.WindowsPath",
+                                       "pathlib._local.PureWindowsPath",
                                        "torch._utils._rebuild_tensor",
                                        "torch._utils._rebuild_tensor_v2",
                                        "torch._utils._rebuild_parameter",
@@ -45,8 +79,15 @@ const char *const foreign_globals[] = {"collections.OrderedDict",
                                        "torch.Size",
                                        "torch.device",
                                        "torch.float32",
+                                       "torch.float64",
                                        "torch.float16",
                                        "torch.bfloat16",
+                                       "torch.int64",
+                                       "torch.int32",
+                                       "torch.int16",
+                                       "torch.int8",
+                                       "torch.uint8",
+                                       "torch.bool",
                                        "argparse.Namespace",
                                        "numpy.core.multiarray._reconstruct",
                                        "numpy._core.multiarray._reconstruct",
@@ -57,7 +98,6 @@ const char *const foreign_globals[] = {"collections.OrderedDict",
                                        "numpy.ndarray",
                                        "numpy.dtype",
                                        "_codecs.encode",
-                                       "__builtin__.bytes",
                                        NULL};
 
 /* ---- small values */
@@ -85,7 +125,7 @@ bool foreign_dtype(const struct pickle_value *global, enum dtype *t)
     return false;
 }
 
-static int numbers(const struct pickle_value *tuple, int64_t out[TENSOR_RANK])
+int foreign_shape(const struct pickle_value *tuple, int64_t out[TENSOR_RANK])
 {
     /* torch.Size((2, 3)) as well as (2, 3) */
     if (tuple && tuple->type == PICKLE_CALL && pickle_is(tuple, "torch.Size"))
@@ -182,6 +222,22 @@ static int add_tensor(struct foreign_file *ff, const struct foreign_tensor *t,
     return 0;
 }
 
+/* Whether {"neg": True} or the like says that the elements are not the tensor's:
+ * a view of what complex numbers were made of. */
+static bool is_changed(const struct pickle_value *how)
+{
+    for (size_t i = 0; how && how->type == PICKLE_DICT && i + 1 < how->n;
+         i += 2) {
+        const struct pickle_value *v = how->u.item[i + 1];
+
+        if ((pickle_is(how->u.item[i], "neg") ||
+             pickle_is(how->u.item[i], "conj")) &&
+            (v->type != PICKLE_BOOL || v->u.i))
+            return true;
+    }
+    return false;
+}
+
 /* _rebuild_tensor(storage, offset, shape, strides), _v2 with more behind. */
 static int torch_tensor(struct foreign_file *ff,
                         const struct pickle_value *call,
@@ -195,11 +251,13 @@ static int torch_tensor(struct foreign_file *ff,
     if (!id || id->type != PICKLE_PERSID || !offset ||
         offset->type != PICKLE_INT || offset->u.i < 0)
         return err_set(ERR_DATA, "a tensor without a storage or an offset");
+    if (is_changed(pickle_arg(call, 6)))
+        return err_set(ERR_DATA, "a view that negates: not read");
     t->storage = ff->persistent ? ff->persistent(ff, id->u.item[0], NULL)
                                 : err_set(ERR_DATA, "a storage, but no file "
                                                     "of torch.save");
-    rank = t->storage < 0 ? -1 : numbers(pickle_arg(call, 2), shape);
-    strides = rank < 0 ? -1 : numbers(pickle_arg(call, 3), t->stride);
+    rank = t->storage < 0 ? -1 : foreign_shape(pickle_arg(call, 2), shape);
+    strides = rank < 0 ? -1 : foreign_shape(pickle_arg(call, 3), t->stride);
     if (strides < 0)
         return -1;
     if (rank != strides)
@@ -207,142 +265,6 @@ static int torch_tensor(struct foreign_file *ff,
     t->offset = offset->u.i;
     t->t = tensor_of(ff->storage[t->storage].dtype, rank, shape, NULL);
     return 0;
-}
-
-/* ---- arrays of numpy */
-
-/* dtype("f4"), its state (3, "<", ...) with the order of bytes. */
-static int numpy_dtype(const struct pickle_value *v, struct foreign_storage *s)
-{
-    static const struct {
-        const char *name;
-        enum dtype t;
-    } of[] = {{"f2", DT_F16}, {"f4", DT_F32}, {"f8", DT_F64}, {"i1", DT_I8},
-              {"i2", DT_I16}, {"i4", DT_I32}, {"i8", DT_I64}, {"u1", DT_U8},
-              {"u2", DT_U16}, {"u4", DT_U32}, {"u8", DT_U64}, {"b1", DT_BOOL}};
-    const struct pickle_value *order;
-
-    if (!v || v->type != PICKLE_CALL || !pickle_is(v, "numpy.dtype"))
-        return err_set(ERR_DATA, "an array without a dtype");
-    order = v->state && v->state->type == PICKLE_TUPLE && v->state->n > 1
-                ? v->state->u.item[1]
-                : NULL;
-    if (!pickle_is(order, "<") && !pickle_is(order, ">") &&
-        !pickle_is(order, "|") && !pickle_is(order, "="))
-        return err_set(ERR_DATA, "an array without an order of bytes");
-    s->swapped = pickle_is(order, ">");
-    for (size_t i = 0; i < sizeof(of) / sizeof(*of); i++)
-        if (pickle_is(pickle_arg(v, 0), of[i].name)) {
-            s->dtype = of[i].t;
-            return 0;
-        }
-    return err_set(ERR_DATA, "an array of other than numbers");
-}
-
-/*
- * The bytes of an array: as they are, or _codecs.encode(text, "latin1"), where
- * each character of the text is one byte and takes up to two.
- */
-static int numpy_bytes(const struct pickle_value *v, struct foreign_storage *s,
-                       size_t *n)
-{
-    const struct pickle_value *text;
-    const unsigned char *p, *end;
-    unsigned char *to;
-
-    if (v && v->type == PICKLE_BYTES) {
-        s->p = v->u.text;
-        *n = v->n;
-        return 0;
-    }
-    if (v && v->type == PICKLE_CALL && pickle_is(v, "__builtin__.bytes") &&
-        !pickle_arg(v, 0)) { /* none, by Python 3 for Python 2 */
-        s->p = "";
-        *n = 0;
-        return 0;
-    }
-    text = v && v->type == PICKLE_CALL && pickle_is(v, "_codecs.encode")
-               ? pickle_arg(v, 0)
-               : NULL;
-    if (!text || text->type != PICKLE_TEXT ||
-        (!pickle_is(pickle_arg(v, 1), "latin1") &&
-         !pickle_is(pickle_arg(v, 1), "latin-1")))
-        return err_set(ERR_DATA, "an array without bytes");
-    to = s->own = xmalloc(text->n + 1);
-    s->p = to;
-    for (p = (const unsigned char *)text->u.text, end = p + text->n; p < end;
-         to++)
-        if (*p < 0x80) {
-            *to = *p++;
-        } else if ((*p == 0xc2 || *p == 0xc3) && end - p > 1 &&
-                   (p[1] & 0xc0) == 0x80) {
-            *to = (unsigned char)(p[0] << 6 | (p[1] & 0x3f));
-            p += 2;
-        } else {
-            free(s->own);
-            return err_set(ERR_DATA, "bytes of an array that are no latin-1");
-        }
-    *n = (size_t)(to - (unsigned char *)s->own);
-    return 0;
-}
-
-/* Shape, dtype, order and bytes, from either of two ways to store them. */
-static int numpy_tensor(struct foreign_file *ff,
-                        const struct pickle_value *shape,
-                        const struct pickle_value *dtype, bool fortran,
-                        const struct pickle_value *bytes,
-                        struct foreign_tensor *t)
-{
-    struct foreign_storage s = {.member = -1};
-    int64_t d[TENSOR_RANK], step = 1;
-    int rank = numbers(shape, d);
-    uint64_t want;
-    size_t n = 0;
-
-    if (rank < 0 || numpy_dtype(dtype, &s) < 0)
-        return -1;
-    t->t = tensor_of(s.dtype, rank, d, NULL);
-    if (tensor_check(&t->t, &want) < 0 || numpy_bytes(bytes, &s, &n) < 0)
-        return -1;
-    s.n = tensor_count(&t->t);
-    t->storage = foreign_add_storage(ff, s);
-    if (n != want)
-        return err_set(ERR_DATA, "an array of %" PRIu64 " bytes has %zu", want,
-                       n);
-    t->offset = 0;
-    for (int i = 0; i < rank; i++) {
-        int k = fortran ? i : rank - 1 - i;
-
-        t->stride[k] = step;
-        step *= d[k] ? d[k] : 1;
-    }
-    return 0;
-}
-
-/* _reconstruct(...), its state (1, shape, dtype, fortran, bytes). */
-static int numpy_array(struct foreign_file *ff, const struct pickle_value *v,
-                       struct foreign_tensor *t)
-{
-    struct pickle_value **s;
-
-    if (!v->state || v->state->type != PICKLE_TUPLE || v->state->n != 5)
-        return err_set(ERR_DATA, "an array without its state");
-    s = v->state->u.item;
-    if (s[3]->type != PICKLE_BOOL && s[3]->type != PICKLE_INT)
-        return err_set(ERR_DATA, "an array without an order");
-    return numpy_tensor(ff, s[1], s[2], s[3]->u.i != 0, s[4], t);
-}
-
-/* _frombuffer(bytes, dtype, shape, "C" or "F"). */
-static int numpy_buffer(struct foreign_file *ff, const struct pickle_value *v,
-                        struct foreign_tensor *t)
-{
-    bool fortran = pickle_is(pickle_arg(v, 3), "F");
-
-    if (!fortran && !pickle_is(pickle_arg(v, 3), "C"))
-        return err_set(ERR_DATA, "an array without an order");
-    return numpy_tensor(ff, pickle_arg(v, 2), pickle_arg(v, 1), fortran,
-                        pickle_arg(v, 0), t);
 }
 
 /* ---- the walk */
@@ -440,7 +362,8 @@ static int walk_call(struct foreign_file *ff, const struct pickle_value *v,
     int r;
 
     memset(&t, 0, sizeof(t));
-    if (pickle_is(v, "collections.OrderedDict"))
+    if (pickle_is(v, "collections.OrderedDict") ||
+        pickle_is(v, "collections.defaultdict"))
         return walk_pairs(ff, pickle_arg(v, 0), path, depth) < 0
                    ? -1
                    : walk_dict(ff, v->entries, path, depth);
@@ -450,17 +373,11 @@ static int walk_call(struct foreign_file *ff, const struct pickle_value *v,
     if (pickle_is(v, "torch._utils._rebuild_tensor") ||
         pickle_is(v, "torch._utils._rebuild_tensor_v2"))
         r = torch_tensor(ff, v, &t);
-    else if (pickle_is(v, "numpy.core.multiarray._reconstruct") ||
-             pickle_is(v, "numpy._core.multiarray._reconstruct"))
-        r = numpy_array(ff, v, &t);
-    else if (pickle_is(v, "numpy.core.numeric._frombuffer") ||
-             pickle_is(v, "numpy._core.numeric._frombuffer"))
-        r = numpy_buffer(ff, v, &t);
     else
-        return 0; /* a number, a shape, arguments: no tensor in it */
+        r = foreign_numpy(ff, v, &t);
     if (r < 0)
         return err_wrap("tensor \"%.80s\"", path->len ? path->data : "");
-    return add_tensor(ff, &t, path);
+    return r > 0 ? 0 : add_tensor(ff, &t, path);
 }
 
 static int walk(struct foreign_file *ff, const struct pickle_value *v,

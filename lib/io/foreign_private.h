@@ -68,6 +68,12 @@ int foreign_next(const struct foreign_file *ff, struct foreign_piece *in,
 /* The key of a storage or a tensor, text or a number, as text. */
 #define FOREIGN_KEY 64
 int foreign_key(const struct pickle_value *v, char key[FOREIGN_KEY]) MUST_CHECK;
+/* A shape or strides: how many, at most TENSOR_RANK. */
+int foreign_shape(const struct pickle_value *tuple,
+                  int64_t out[TENSOR_RANK]) MUST_CHECK;
+/* The tensor of a call that makes an array of numbers; 1: of any other call. */
+int foreign_numpy(struct foreign_file *ff, const struct pickle_value *v,
+                  struct foreign_tensor *t) MUST_CHECK;
 /* A whole storage as a tensor of one dimension. */
 void foreign_whole(const struct foreign_file *ff, int storage,
                    struct foreign_tensor *t);

@@ -273,10 +273,11 @@ static int global(struct machine *m, const char *module, size_t n,
     for (g = m->globals; *g && strcmp(*g, text) != 0; g++)
         ;
     if (!*g || strlen(text) != n + 1 + k)
-        return err_set(ERR_DATA,
-                       "offset %td: asks for %.100s, which no tensor needs: "
-                       "not read",
-                       m->p - m->begin, text);
+        return err_set(ERR_DATA, "offset %td: asks for %.100s, which %s",
+                       m->p - m->begin, text,
+                       strncmp(text, "torch.", 6) == 0
+                           ? "is not read here"
+                           : "no tensor needs: not read");
     v = new_value(m, PICKLE_GLOBAL);
     if (!v)
         return -1;
