@@ -149,6 +149,15 @@ bad 69 'F16|fp16' "fp16 on an engine without it"
 "$BIN/accel-worker" train -q -c "$CONFIG" -o /proc/none < in.sft > out 2> err
 status=$?
 bad 73 '/proc/none' "a run directory that cannot be"
+if command -v flock > /dev/null; then
+    checkpoints straight > before
+    flock straight "$BIN/accel-worker" train -q -c "$CONFIG" -e "$ENGINE" -o straight < in.sft > out 2> err
+    status=$?
+    bad 73 '^accel-worker: straight: another run is going on in it$' "a directory that another run has"
+    is "$(checkpoints straight)" "$(cat before)" "it is left alone"
+else
+    skip 4 "flock: not here"
+fi
 RANK=1 WORLD_SIZE=2 "$BIN/accel-worker" train -q -c "$CONFIG" < in.sft > out 2> err
 status=$?
 is $status 78 "a rank of two without a ring: status 78"

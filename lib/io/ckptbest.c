@@ -8,11 +8,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #define LOCK_MS 10000
@@ -62,29 +60,6 @@ out:
 int ckpt_best_read(const char *dir, struct ckpt_best *b)
 {
     return read_best(dir, b, NULL);
-}
-
-/* A descriptor of dir that has the lock, until it is closed. */
-static int lock(const char *dir)
-{
-    int64_t end = clock_ms() + LOCK_MS;
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    if (fd < 0)
-        return err_sys(ERR_NOINPUT, "%s: open", dir);
-    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        /* file systems without locks: then nobody waits for anybody */
-        if (errno != EWOULDBLOCK && errno != EINTR)
-            break;
-        if (clock_ms() >= end) {
-            close(fd);
-            return err_set(ERR_PEER,
-                           "%s: another program has held its lock for %d s",
-                           dir, LOCK_MS / 1000);
-        }
-        poll(NULL, 0, 50);
-    }
-    return fd;
 }
 
 static int copy_file(const char *from, const char *to)
@@ -200,7 +175,7 @@ int ckpt_best_offer(const char *dir, const char *path, const char *by,
         return err_set(ERR_USAGE, "\"%.40s\": too long for a key", by);
     if (number(score, by, &value) < 0)
         return err_wrap("score");
-    fd = lock(dir);
+    fd = lock_dir(dir, LOCK_MS);
     if (fd < 0)
         return -1;
     if (ckpt_open(&c, path) < 0) {

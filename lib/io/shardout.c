@@ -15,6 +15,7 @@
 
 #define OUT_BYTES (1 << 20) /* written at a time */
 #define SUM_BYTES (1 << 18) /* summed up at a time */
+#define LOCK_MS 60000
 
 /* ---- DALI's index */
 
@@ -422,7 +423,7 @@ int shard_out_commit(struct shard_out *o)
 {
     char *manifest = xstrfmt("%s/%s.json", o->dir, o->set->split);
     uint32_t i, n;
-    int result = -1;
+    int result = -1, lock = -1;
 
     if (o->fd >= 0 && close_shard(o) < 0)
         goto out;
@@ -430,6 +431,10 @@ int shard_out_commit(struct shard_out *o)
     for (i = n > SHARD_OUT_TASKS ? n - SHARD_OUT_TASKS : 0; i < n; i++)
         if (take_sum(o, i) < 0)
             goto out;
+    /* two that end together would mix their shards */
+    lock = lock_dir(o->dir, LOCK_MS);
+    if (lock < 0)
+        goto out;
     if (unlink(manifest) < 0 && errno != ENOENT) {
         err_sys(ERR_CANTCREAT, "%s: remove", manifest);
         goto out;
@@ -441,6 +446,8 @@ int shard_out_commit(struct shard_out *o)
         goto out;
     result = shard_set_write(o->set, o->dir);
 out:
+    if (lock >= 0)
+        close(lock);
     free(manifest);
     return result;
 }

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define AGREE_EVERY 256 /* steps between comparisons of the ranks' weights */
+#define LOCK_MS 5000    /* for what is left of the run before */
 
 struct run {
     const struct run_options *o;
@@ -35,6 +36,7 @@ struct run {
     char forms[33]; /* of convolutions, as in struct ckpt_state */
     bool forms_told;
     char *ckpt;    /* DIR/ckpt, or NULL */
+    int lock;      /* of DIR, on rank 0; -1: none */
     bool all_have; /* all ranks have the data of the next step */
     const struct input_hello *hello;
 };
@@ -590,6 +592,21 @@ static int write_run_json(struct run *t)
     return r;
 }
 
+/* Two runs in one directory would mix what they write: rank 0 holds its lock. */
+static int take_dir(struct run *t)
+{
+    if (!t->ckpt)
+        return 0;
+    if (make_dirs(t->ckpt) < 0)
+        return -1;
+    if (t->comm->rank != 0)
+        return 0;
+    t->lock = lock_dir(t->o->dir, LOCK_MS);
+    if (t->lock < 0 && err_code() == ERR_PEER)
+        err_set(ERR_CANTCREAT, "%s: another run is going on in it", t->o->dir);
+    return t->lock < 0 ? -1 : 0;
+}
+
 /* Rank 0 alone writes metrics.jsonl and shows the progress. */
 static int open_log(struct run *t)
 {
@@ -630,6 +647,7 @@ int run_train(const struct run_options *o, struct classifier *m,
                     .hello = h,
                     .attempt = 1,
                     .saved_step = -1,
+                    .lock = -1,
                     .log = {.fd = -1}};
     int r = -1;
 
@@ -640,8 +658,7 @@ int run_train(const struct run_options *o, struct classifier *m,
         goto out;
     if (o->dir)
         t.ckpt = xstrfmt("%s/ckpt", o->dir);
-    if ((t.ckpt && make_dirs(t.ckpt) < 0) || begin_values(&t) < 0 ||
-        open_log(&t) < 0)
+    if (take_dir(&t) < 0 || begin_values(&t) < 0 || open_log(&t) < 0)
         goto out;
     open_profile(&t);
     announce(&t);
@@ -670,5 +687,7 @@ out:
     ema_release(&t.ema);
     step_release(&t.step);
     free(t.ckpt);
+    if (t.lock >= 0)
+        close(t.lock);
     return r;
 }

@@ -83,6 +83,12 @@ int sync_dir(const char *path) MUST_CHECK;
  * in one step where the file system can do that.
  */
 int replace_dir(const char *from, const char *to) MUST_CHECK;
+/*
+ * A descriptor that holds the lock of a directory until it is closed, by the death
+ * of the process too. ERR_PEER where another process still has it after so many
+ * milliseconds. On a file system without locks nobody waits for anybody.
+ */
+int lock_dir(const char *path, int64_t wait_ms) MUST_CHECK;
 /* rm -r of a directory tree; what is not there is no error. */
 int remove_tree(const char *path) MUST_CHECK;
 

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -408,6 +409,27 @@ int replace_dir(const char *from, const char *to)
         return remove_tree(from);
 #endif
     return replace_aside(from, to);
+}
+
+int lock_dir(const char *path, int64_t wait_ms)
+{
+    int64_t end = clock_ms() + wait_ms;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return err_sys(ERR_NOINPUT, "%s: open", path);
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            break; /* no locks here */
+        if (clock_ms() >= end) {
+            close(fd);
+            return err_set(ERR_PEER,
+                           "%s: another program has held its lock for %lld s",
+                           path, (long long)wait_ms / 1000);
+        }
+        poll(NULL, 0, 50);
+    }
+    return fd;
 }
 
 int sync_dir(const char *path)
