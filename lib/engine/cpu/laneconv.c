@@ -328,25 +328,34 @@ static void run_block(const struct laneconv *l, const struct lane_rows *base,
     }
 }
 
-/* What a chunk reads of x is fetched while `blocks` blocks of registers of the
- * one before are computed. */
-static struct lane_ahead ahead_of(const struct laneconv *l, const float *x,
-                                  int64_t chunk, int64_t blocks)
+static int64_t runs_of(int64_t terms)
 {
-    struct lane_ahead ahead = {NULL, NULL, 0};
+    return (terms + LANE_TERMS - 1) / LANE_TERMS;
+}
+
+static struct lane_ahead ahead_of(const float *next, const float *end,
+                                  int64_t runs)
+{
+    struct lane_ahead ahead = {(const char *)next, (const char *)end, 0};
+
+    ahead.step = (ahead.end - ahead.next) / 64 / most(runs, 1) + 1;
+    return ahead;
+}
+
+/* What a chunk reads of x is fetched during the runs of the one before. */
+static struct lane_ahead ahead_of_x(const struct laneconv *l, const float *x,
+                                    int64_t chunk, int64_t runs)
+{
     struct range range;
     int64_t first, end;
 
     if (chunk >= l->places.chunks || l->columns)
-        return ahead;
+        return ahead_of(x, x, 1);
     range = places_range(&l->places, chunk);
     if (places_job(&l->places, &range)->taps == 0)
-        return ahead;
+        return ahead_of(x, x, 1);
     places_span(&l->places, &range, &first, &end);
-    ahead.next = (const char *)(x + first * l->in);
-    ahead.end = (const char *)(x + end * l->in);
-    ahead.step = (ahead.end - ahead.next) / 64 / most(blocks, 1) + 1;
-    return ahead;
+    return ahead_of(x + first * l->in, x + end * l->in, runs);
 }
 
 static void run_chunk(const struct laneconv *l, const struct conv_args *a,
@@ -380,9 +389,9 @@ static void run_chunk(const struct laneconv *l, const struct conv_args *a,
         r.x = o->columns - range.from * l->in;
     }
     r.add = !whole;
-    ahead = ahead_of(l, x, chunk + l->threads,
-                     job->taps * (l->in / (LANE_TERMS * LANE_RUNS) + 1) *
-                         (l->out / width) * (s.n / l->ops->places));
+    ahead = ahead_of_x(l, x, chunk + l->threads,
+                       job->taps * runs_of(l->in) * (l->out / width) *
+                           (s.n / l->ops->places));
     r.ahead = &ahead;
     for (g = 0; g < l->out; g += width) {
         if (!whole)
@@ -451,16 +460,26 @@ static const float *panel_of_x(const struct laneconv *l, const float *x,
     return o->panel;
 }
 
+static struct lane_ahead ahead_of_dy(const struct laneconv *l, const float *dy,
+                                     int64_t chunk, int64_t runs)
+{
+    struct range range;
+
+    if (chunk >= l->places.chunks)
+        return ahead_of(dy, dy, 1);
+    range = places_range(&l->places, chunk);
+    return ahead_of(dy + range.from * l->d.k, dy + range.to * l->d.k, runs);
+}
+
 static void add_chunk(const struct laneconv *l, const struct conv_args *a,
                       int64_t chunk, const struct own *o, float *sums, bool add)
 {
     const struct range range = places_range(&l->places, chunk);
     const struct grid_tap *tap = l->places.grid.tap;
-    int64_t group = l->ops->places, width = l->ops->width, c, k;
+    int64_t group = l->ops->places, width = l->ops->width, runs, c, k;
     struct list taps[GRID_TAPS];
-    struct lane_ahead ahead;
-    struct lane_pairs p = {
-        .line = l->taps * l->in, .add = add, .ahead = &ahead};
+    struct lane_ahead ahead[2];
+    struct lane_pairs p = {.line = l->taps * l->in, .add = add, .ahead = ahead};
     struct lane_cut dy = {.x = (const float *)a->dy + range.from * l->d.k,
                           .line = l->d.k,
                           .n = range.to - range.from,
@@ -475,8 +494,9 @@ static void add_chunk(const struct laneconv *l, const struct conv_args *a,
     }
     x = panel_of_x(l, a->x, &range, o, taps);
     l->ops->cut_groups(&dy);
-    ahead = ahead_of(l, a->x, chunk + l->lanes,
-                     l->in / width * l->taps * (l->d.k / group));
+    runs = l->in / width * l->taps * (lines_of_dy(l) / group) * runs_of(dy.n);
+    ahead[0] = ahead_of_x(l, a->x, chunk + l->lanes, runs);
+    ahead[1] = ahead_of_dy(l, a->dy, chunk + l->lanes, runs);
     for (c = 0; c < l->in; c += width) {
         p.b = x + c * most(l->places.most, l->places.span);
         for (i = 0; i < l->taps; i++) {

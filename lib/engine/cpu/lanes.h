@@ -21,8 +21,8 @@ enum {
     LANE_RUNS = 6
 };
 
-/* Memory that is wanted later: each block of registers asks for `step` lines of
- * cache, from `next` on, until `end`. */
+/* Memory that is wanted later: each run asks for `step` lines of cache, from
+ * `next` on, until `end`; for many at once it would have to wait. */
 struct lane_ahead {
     const char *next, *end;
     int64_t step;
@@ -52,7 +52,7 @@ struct lane_pairs {
     int64_t line;
     int rows; /* at most ops->places */
     bool add;
-    struct lane_ahead *ahead;
+    struct lane_ahead *ahead; /* [2] */
 };
 
 /* y[pixel[i]*line + j] = act(sum[i][j] + bias[j] + add[pixel[i]*line + j]), i < n,

@@ -104,10 +104,10 @@ static void multiply(const struct lane_rows *r)
     for (m = 0; m < r->n; m += ROWS) {
         EACH(i, ROWS)
         row[i] = r->x + r->pixel[m + i] * r->line;
-        fetch(r->ahead);
         t = 0;
         do {
             end = t + LANE_TERMS < r->terms ? t + LANE_TERMS : r->terms;
+            fetch(r->ahead);
             multiply_terms(row, t, end, r->b, part, t > 0);
             t = end;
         } while (t < r->terms);
@@ -155,9 +155,10 @@ static void multiply_pairs(const struct lane_pairs *p)
     for (i = 0; i < p->rows; i++)
         for (j = 0; j < WIDTH; j += 16)
             __builtin_prefetch(p->sum + i * p->line + j, 1);
-    fetch(p->ahead);
     do { /* once at least: no pairs are a sum too */
         end = t + LANE_TERMS < p->n ? t + LANE_TERMS : p->n;
+        fetch(&p->ahead[0]);
+        fetch(&p->ahead[1]);
         multiply_run(p, t, end, part, t > 0);
         t = end;
     } while (t < p->n);
@@ -181,18 +182,31 @@ static void cut(const struct lane_cut *c)
     }
 }
 
+/* Rows from..to of the group that begins at number b. */
+static inline void cut_group(const struct lane_cut *c, int64_t b, int64_t from,
+                             int64_t to, int64_t n)
+{
+    float *out = c->out + b / ROWS * c->next;
+    int64_t i;
+
+    for (i = from; i < to; i++)
+        GROUP_STORE(out + i * ROWS, ROWS,
+                    GROUP_LOAD(c->x + i * c->line + b, n));
+}
+
 static void cut_groups(const struct lane_cut *c)
 {
-    int64_t whole = c->line / ROWS * ROWS, i, b;
+    enum {
+        TOGETHER = 8 /* rows: they fill lines of the cache */
+    };
+    int64_t whole = c->line / ROWS * ROWS, from, to, b;
 
-    for (i = 0; i < c->n; i++) {
-        const float *x = c->x + i * c->line;
-        float *out = c->out + i * ROWS;
-
-        for (b = 0; b < whole; b += ROWS, out += c->next)
-            GROUP_STORE(out, ROWS, GROUP_LOAD(x + b, ROWS));
+    for (from = 0; from < c->n; from = to) {
+        to = from + TOGETHER < c->n ? from + TOGETHER : c->n;
+        for (b = 0; b < whole; b += ROWS)
+            cut_group(c, b, from, to, ROWS);
         if (whole < c->line) /* zeros after the last */
-            GROUP_STORE(out, ROWS, GROUP_LOAD(x + b, c->line - whole));
+            cut_group(c, b, from, to, c->line - whole);
     }
 }
 
