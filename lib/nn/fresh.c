@@ -110,8 +110,7 @@ static void cut(struct fresh *f)
             int64_t left = ps->p[i].disk[0] - at;
 
             if ((f->n & (f->n - 1)) == 0)
-                f->part =
-                    xreallocarray(f->part, 2 * f->n + 1, sizeof *f->part);
+                f->part = xreallocarray(f->part, 2 * f->n + 1, sizeof *f->part);
             f->part[f->n] = (struct part){i, at, left < rows ? left : rows};
         }
     }

@@ -38,8 +38,7 @@ static void *numbers(struct engine *e, enum dtype t, int64_t n, int64_t step)
 
     must(engine_alloc(e, (size_t)n * dtype_size(t), &p));
     for (i = 0; i < n; i++)
-        dtype_store(t, p, (size_t)i,
-                    (double)(i * step % 1013) / 1013 - 0.3);
+        dtype_store(t, p, (size_t)i, (double)(i * step % 1013) / 1013 - 0.3);
     return p;
 }
 
@@ -91,9 +90,9 @@ static double want(const struct conv_desc *d, const void *x, const void *dy,
         w = m % q * d->stride + s - d->pad;
         if (h < 0 || h >= d->h || w < 0 || w >= d->w)
             continue;
-        sum += dtype_load(d->dtype, x,
-                          (size_t)(((m / q / p * d->h + h) * d->w + w) * d->c +
-                                   c)) *
+        sum += dtype_load(
+                   d->dtype, x,
+                   (size_t)(((m / q / p * d->h + h) * d->w + w) * d->c + c)) *
                dtype_load(d->dtype, dy, (size_t)(m * d->k + k));
     }
     return 1 + sum;
@@ -122,12 +121,12 @@ static const struct {
     int s[8];
     bool alike;
 } shape[] = {
-    {{5, 32, 33, 512, 512, 1, 1, 0}, true},  /* two chunks of all threads */
-    {{2, 7, 7, 64, 4096, 1, 1, 0}, true},    /* blocks in the other order */
-    {{9, 12, 12, 192, 160, 3, 1, 1}, true},  /* windows */
-    {{4, 14, 14, 160, 192, 3, 2, 1}, true},  /* with a stride */
-    {{3, 31, 37, 3, 64, 7, 2, 3}, false},    /* windows of a few channels */
-    {{40, 30, 31, 4, 32, 3, 1, 1}, false},   /* in many chunks */
+    {{1, 32, 33, 1024, 1024, 1, 1, 0}, true}, /* chunks of all threads */
+    {{2, 7, 7, 64, 16384, 1, 1, 0}, true},
+    {{3, 6, 6, 384, 320, 3, 1, 1}, true},  /* windows */
+    {{4, 8, 8, 320, 384, 3, 2, 1}, true},  /* with a stride */
+    {{3, 31, 37, 3, 64, 7, 2, 3}, false},  /* windows of a few channels */
+    {{40, 30, 31, 4, 32, 3, 1, 1}, false}, /* in many chunks */
     {{30, 20, 20, 64, 64, 3, 1, 1}, false},
 };
 

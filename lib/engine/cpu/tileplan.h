@@ -27,8 +27,9 @@ struct tileconv {
     size_t own, table_bytes, line_bytes;
     /* weight gradients: see tileweight.c */
     bool columns, together;
-    int lanes;           /* threads with sums of their own */
-    size_t column, next; /* to the next channel of x, and to the next 32 places */
+    int lanes; /* threads with sums of their own */
+    size_t column,
+        next; /* to the next channel of x, and to the next 32 places */
     size_t pieces, sums; /* bytes of a chunk, of sums of a lane or a thread */
     char name[40];
 };

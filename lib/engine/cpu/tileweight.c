@@ -23,12 +23,12 @@ enum {
     CHUNK_BYTES = 1 << 20, /* of a lane's x and dy in pieces */
     CHUNK_LEAST = 128,     /* places of such a chunk, or one row */
     CHUNK_MOST = 512,
-    MANY = 256,              /* blocks: their sums take a MiB */
+    MANY = 1024,             /* blocks: their sums take 4 MiB */
     SHARED_BYTES = 12 << 20, /* of a chunk of all threads, */
-    PANEL_BYTES = 7 << 18,   /* and of the smaller of its two parts */
+    PANEL_BYTES = 1 << 20,   /* and of x in it */
     SHARED_MOST = 4096,
-    STEPS = 16,      /* whose pieces stay in the first cache, */
-    STEPS_TAPS = 8,  /* and with them those of neighbours */
+    STEPS = 16,     /* whose pieces stay in the first cache, */
+    STEPS_TAPS = 8, /* and with them those of neighbours */
     STEPS_MOST = TILE_PITCH / TILE,
     LANES = 16, /* threads that have their own sums */
     FEW = 16    /* channels that are cut with their window */
@@ -66,12 +66,6 @@ static int64_t pairs_of(const struct tileconv *t)
     return t->in * t->out;
 }
 
-/* Of the two numbers of 32 channels. */
-static int64_t inner_of(const struct tileconv *t)
-{
-    return t->in < t->out ? t->in : t->out;
-}
-
 static void cut(struct tileconv *t)
 {
     struct grid *g = &t->grid;
@@ -79,7 +73,7 @@ static void cut(struct tileconv *t)
     int64_t place = (t->in * g->phases + t->out) * line, want, share;
 
     if (t->together) { /* whatever the number of threads */
-        want = PANEL_BYTES / (inner_of(t) * line);
+        want = PANEL_BYTES / (t->in * line);
         grid_cut(g, tile_clamp(want, CHUNK_LEAST,
                                tile_clamp(SHARED_BYTES / place, CHUNK_LEAST,
                                           SHARED_MOST)));
@@ -121,8 +115,7 @@ void tileweight_plan(struct tileconv *t, struct conv_needs *needs)
     t->lanes = t->threads < LANES && !t->together ? t->threads : LANES;
     cut(t);
     lay_out(t);
-    t->table_bytes =
-        tile_lines((size_t)(g->length + TILE) * sizeof(int32_t));
+    t->table_bytes = tile_lines((size_t)(g->length + TILE) * sizeof(int32_t));
     t->own = 2 * t->table_bytes;
     if (t->columns) /* the last one may overhang */
         t->own += TILE * (size_t)t->in * TILE_ROW + TILE_ROW;
@@ -131,8 +124,7 @@ void tileweight_plan(struct tileconv *t, struct conv_needs *needs)
     if (t->together) {
         n = 1;
         if (g->chunks == 1)
-            t->sums = (size_t)t->threads * (size_t)(inner_of(t) * g->taps) *
-                      block;
+            t->sums = (size_t)t->threads * (size_t)(t->in * g->taps) * block;
     }
     needs->scratch_bytes =
         n * (t->sums + t->pieces) +
@@ -288,8 +280,8 @@ static void cut_step(const struct tileconv *t, const struct conv_args *a,
                      const struct own *o, int64_t m, char *out)
 {
     size_t size = dtype_size(t->d.dtype);
-    size_t part = (size_t)(t->grid.places / TILE) * (size_t)t->planes * 2 *
-                  TILE_BYTES;
+    size_t part =
+        (size_t)(t->grid.places / TILE) * (size_t)t->planes * 2 * TILE_BYTES;
     struct tile_rows s = {.x = a->dy,
                           .at = o->result + m,
                           .pixel = (size_t)t->d.k * size,
@@ -339,12 +331,11 @@ struct pair {
     int64_t c, k;
 };
 
-/* One after the other, those that share one of the larger number. */
+/* One after the other, those that share k: their gradients are rows that lie in
+ * one piece. */
 static struct pair pair_of(const struct tileconv *t, int64_t i)
 {
-    int64_t inner = inner_of(t), at = i / inner, in = i % inner;
-
-    return t->in >= t->out ? (struct pair){at, in} : (struct pair){in, at};
+    return (struct pair){i % t->in, i / t->in};
 }
 
 /* A block of what the chunk has, from the step `from` on. */
@@ -357,8 +348,7 @@ static void multiply(const struct tileconv *t, const struct own *o,
 
     r->a = o->line + (size_t)(p->phase * t->planes) * t->line_bytes +
            (size_t)at.c * TILE * t->column + grid_shift(g, p) * 2;
-    r->b = o->dy +
-           (size_t)((at.k * steps + from) * t->planes * 2) * TILE_BYTES;
+    r->b = o->dy + (size_t)((at.k * steps + from) * t->planes * 2) * TILE_BYTES;
     t->ops->multiply(r);
 }
 
@@ -382,12 +372,22 @@ static void add_rest(const struct tile_sum *s, const struct tileconv *t,
         }
 }
 
+static int64_t line_of(const struct tileconv *t)
+{
+    return t->d.r * t->d.s * t->d.c;
+}
+
+/* Where the gradient of a pair and tap begins in row k. */
+static int64_t from_of(const struct tileconv *t, struct pair at, int tap)
+{
+    return t->grid.tap[tap].at * t->d.c + at.c * TILE;
+}
+
 /* Blocks that lie `next` numbers apart are the gradient of a pair and tap. */
 static void add_block(const struct tileconv *t, const struct conv_args *a,
                       struct pair at, int tap, struct tile_sum s)
 {
-    int64_t line = t->d.r * t->d.s * t->d.c;
-    int64_t from = t->grid.tap[tap].at * t->d.c + at.c * TILE;
+    int64_t line = line_of(t), from = from_of(t, at, tap);
 
     s.add = a->accumulate;
     s.line = line;
@@ -451,7 +451,7 @@ static void run_lanes(const struct tileconv *t, const struct conv_args *a)
 
 /* ---- together */
 
-/* Pairs from..end-1, which share one of the larger number: so many steps at a
+/* Pairs from..end-1, which share k: so many steps at a
  * time of all, for the pieces of these stay in the first cache. */
 static void run_pairs(const struct tileconv *t, const struct conv_args *a,
                       const struct own *o, struct tile_run *r, int64_t from,
@@ -462,9 +462,10 @@ static void run_pairs(const struct tileconv *t, const struct conv_args *a,
     int steps = r->steps, at = 0, tap;
     int some = g->taps > 1 && t->planes == 1 ? STEPS_TAPS : STEPS;
     float *sums = o->sums;
+    bool last = o->chunk == g->chunks - 1;
     int64_t i;
 
-    sums += (g->chunks > 1 ? from : o->me * inner_of(t)) * g->taps * TILE_BLOCK;
+    sums += (g->chunks > 1 ? from : o->me * t->in) * g->taps * TILE_BLOCK;
     do {
         r->steps = steps - at < some ? steps - at : some;
         r->shift = shift + at;
@@ -477,23 +478,23 @@ static void run_pairs(const struct tileconv *t, const struct conv_args *a,
     } while (at < steps);
     r->steps = steps;
     r->shift = shift;
-    if (o->chunk < g->chunks - 1)
-        return;
-    for (i = from; i < end; i++)
-        for (tap = 0; tap < g->taps; tap++, sums += TILE_BLOCK)
+    for (tap = 0; last && tap < g->taps; tap++)
+        for (i = from; i < end; i++)
             add_block(t, a, pair_of(t, i), tap,
-                      (struct tile_sum){.c = sums, .blocks = 1});
+                      (struct tile_sum){
+                          .c = sums + ((i - from) * g->taps + tap) * TILE_BLOCK,
+                          .blocks = 1});
 }
 
 /* My share of the pairs. */
 static void run_share(const struct tileconv *t, const struct conv_args *a,
                       const struct own *o, struct tile_run *r)
 {
-    int64_t inner = inner_of(t), from = pairs_of(t) * o->me / o->members, end;
+    int64_t from = pairs_of(t) * o->me / o->members, end;
     int64_t last = pairs_of(t) * (o->me + 1) / o->members;
 
     for (; from < last; from = end) {
-        end = (from / inner + 1) * inner;
+        end = (from / t->in + 1) * t->in;
         end = end < last ? end : last;
         run_pairs(t, a, o, r, from, end);
     }
