@@ -23,10 +23,11 @@ enum {
     WARM = 2,  /* runs before, of engines that queue */
     QUEUED = 5 /* runs between two looks at the clock, of those */
 };
-#define WORTH 0.95      /* of the time of the usual form */
-#define HOPELESS 1.3    /* times the best so far */
-#define SHORT_S 0.004   /* runs are repeated until they take so long */
-#define ENOUGH_MACS 4e8 /* of a run on the host, on a part of the batch */
+#define WORTH 0.85        /* of the time of the usual form */
+#define HOPELESS 1.3      /* times the best so far */
+#define SHORT_S 0.004     /* runs are repeated until they take so long */
+#define ENOUGH_MACS 4e8   /* of a run on the host, on a part of the batch, */
+#define ENOUGH_BYTES 16e6 /* and of its activations */
 
 struct tune {
     const struct engine_ops *ops;
@@ -270,14 +271,23 @@ static void pack(struct tune *t, struct runner *r, struct memory *m,
         r->best = -1;
 }
 
+/* Bytes of x and y of so many images. */
+static double bytes_of(const struct conv_desc *d, int64_t n)
+{
+    int64_t x = d->h * d->w * d->c, y = conv_p(d) * conv_q(d) * d->k;
+
+    return (double)(n * (x + y)) * (double)dtype_size(d->dtype);
+}
+
 /* On the host time grows with the batch, and filling its memory takes longer than
- * computing: a part of it tells as much. */
+ * computing: a part of it tells as much, if it is too much for the caches. */
 static struct conv_desc part_of(const struct tune *t, const struct conv_desc *d)
 {
     struct conv_desc part = *d;
 
     while (t->ops->host_memory && part.n > 1 &&
            conv_macs(&part) > ENOUGH_MACS &&
+           bytes_of(d, part.n / 2) >= ENOUGH_BYTES &&
            part.n / 2 * conv_p(d) * conv_q(d) >= ENOUGH_PLACES)
         part.n /= 2;
     return part;
