@@ -143,13 +143,14 @@ static void report(struct engine *e, const struct times *times, int64_t n,
     json_decref(j);
 }
 
-static int run_bench(struct engine *e, struct classifier *m, int64_t n)
+/* start: when the command began */
+static int run_bench(struct engine *e, struct classifier *m, int64_t n,
+                     double start)
 {
     struct comm *comm = NULL;
     struct step s;
     struct input_batch b;
     struct times t = {.n = -o.warm};
-    double start = clock_s();
     float *logits = NULL;
     int r = -1;
 
@@ -194,6 +195,7 @@ int worker_bench(const struct command *c, int argc, char **argv)
 {
     struct recipe_batch b;
     struct worker w = {.e = NULL};
+    double start = clock_s();
     int r;
 
     (void)c;
@@ -204,7 +206,7 @@ int worker_bench(const struct command *c, int argc, char **argv)
         return -1;
     r = worker_begin_alone(&w, !o.forward, TUNE_TRY);
     if (r == 0)
-        r = run_bench(w.e, &w.m, b.micro);
+        r = run_bench(w.e, &w.m, b.micro, start);
     worker_end(&w);
     return r;
 }
