@@ -566,18 +566,17 @@ void engine_choices(const struct engine *e, char hex[33], int *chosen,
 int engine_conv_plan(struct engine *e, const struct conv_desc *d,
                      struct conv_plan **plan, struct conv_needs *needs)
 {
-    const char *form = NULL;
+    const char *form;
     struct call c;
+    int again = 0;
 
     *plan = NULL;
-    if (e->tune) {
-        if (check_desc(e, d, &c) < 0)
-            return -1;
-        form = tune_form(e->tune, d);
-    }
-    /* smaller than the one that was tried: it may not do there */
-    if (form && engine_conv_plan_as(e, d, form, plan, needs) == 0)
-        return 0;
+    if (e->tune && check_desc(e, d, &c) < 0)
+        return -1;
+    /* the next: what the file says is not there, or not for fewer images */
+    while (again < 2 && (form = tune_form(e->tune, d, again++ > 0)))
+        if (engine_conv_plan_as(e, d, form, plan, needs) == 0)
+            return 0;
     err_clear();
     return engine_conv_plan_as(e, d, NULL, plan, needs);
 }

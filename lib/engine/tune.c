@@ -23,7 +23,8 @@ enum {
     WARM = 2,  /* runs before, of engines that queue */
     QUEUED = 5 /* runs between two looks at the clock, of those */
 };
-#define WORTH 0.85        /* of the time of the usual form */
+#define WORTH 0.85        /* of the time of the usual form, or */
+#define WORTH_TIMED 0.95  /* where the device itself told the time */
 #define HOPELESS 1.3      /* times the best so far */
 #define SHORT_S 0.004     /* runs are repeated until they take so long */
 #define ENOUGH_MACS 4e8   /* of a run on the host, on a part of the batch, */
@@ -221,7 +222,7 @@ static struct runner *race(struct tune *t, struct runner *r, int n,
                            const struct conv_args *a, void *scratch)
 {
     struct runner *best = NULL;
-    double usual = 0;
+    double usual = 0, worth = t->ops->conv_time ? WORTH_TIMED : WORTH;
     int round, i, left = n;
 
     for (i = 0; !t->ops->host_memory && i < n * WARM; i++)
@@ -235,7 +236,7 @@ static struct runner *race(struct tune *t, struct runner *r, int n,
         best = fastest(r, n, &left);
     }
     /* 0 or less: the usual form is out */
-    if (best && usual > 0 && best->best > usual * WORTH)
+    if (best && usual > 0 && best->best > usual * worth)
         best = &r[0];
     return best;
 }
@@ -369,21 +370,27 @@ static const char *trial(struct tune *t, const struct conv_desc *d,
     return found;
 }
 
-/* Remember what was answered, for tune_choices. */
+/* Remember what was answered last, for tune_choices. */
 static const char *answer(struct tune *t, const char *key, const char *form)
 {
     int64_t at = t->n;
 
     if (map_add(&t->known, key, at)) {
         t->line = xreallocarray(t->line, (size_t)++t->n, sizeof *t->line);
-        t->line[at] = xstrfmt("%s\t%s", key, form ? form : "");
-        t->chosen += form != NULL;
-        t->untried += form == NULL;
+    } else {
+        bool had = map_get(&t->known, key, &at) && strchr(t->line[at], '\t')[1];
+
+        t->chosen -= had;
+        t->untried -= !had;
+        free(t->line[at]);
     }
+    t->line[at] = xstrfmt("%s\t%s", key, form ? form : "");
+    t->chosen += form != NULL;
+    t->untried += form == NULL;
     return form;
 }
 
-const char *tune_form(struct tune *t, const struct conv_desc *d)
+const char *tune_form(struct tune *t, const struct conv_desc *d, bool again)
 {
     const char *name[FORMS], *form;
     struct conv_desc full = *d;
@@ -392,12 +399,15 @@ const char *tune_form(struct tune *t, const struct conv_desc *d)
 
     if (!t)
         return NULL;
+    make_key(key, d);
+    form = plancache_get(t->cache, key);
+    if (form && !again && !t->ops->host_memory)
+        return answer(t, key, form);
     full.n = batch_class(d->n);
     n = t->ops->conv_forms(t->dev, &full, name, FORMS);
     if (n < 2)
         return NULL;
-    make_key(key, d);
-    form = among(plancache_get(t->cache, key), name, n);
+    form = among(form, name, n);
     if (!form && t->mode == TUNE_TRY)
         form = trial(t, d, key, name, n);
     return answer(t, key, form);

@@ -24,8 +24,10 @@ struct tune;
 struct tune *tune_open(const struct engine_ops *ops, void *dev,
                        enum engine_tune mode);
 void tune_close(struct tune *t); /* NULL allowed */
-/* The form to plan d in; NULL: by rule. Lent until the next call. */
-const char *tune_form(struct tune *t, const struct conv_desc *d);
+/* The form to plan d in; NULL: by rule. Lent until the next call. Where it takes
+ * long to ask which forms there are, what the file says is believed; again: it
+ * was not to be had. */
+const char *tune_form(struct tune *t, const struct conv_desc *d, bool again);
 /* See engine_choices. */
 void tune_choices(const struct tune *t, char hex[33], int *chosen,
                   int *untried);

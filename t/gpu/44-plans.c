@@ -6,7 +6,8 @@
  * the form of the description is cuDNN's own and not documented, so a library
  * that does not take it skips this.
  *
- * usage: 44-plans.t [CAPABILITY BATCH]    all of one card; without: some of two
+ * usage: 44-plans.t [CAPABILITY BATCH [N]]    all of one card, or every Nth; without:
+ *                                             some of two
  *        44-plans.t list PRECISION LEVEL BATCH    what is asked for
  *
  * PLANS_VERBOSE: a line for each answer.
@@ -357,41 +358,64 @@ static const struct form {
     {"dgrad, two norms", CONV_DGRAD, PRO_NONE, EPI_BNSUMS2},
 };
 
-static void level_c(const struct query *q, const struct asked *a, int every)
+/* Is there an engine, be it one that is compiled later? */
+static bool proposed(const struct query *q, const struct conv_desc *d)
+{
+    struct cuplan_want want = cuconv_want(d, (size_t)q->card->gb << 30);
+    char name[1][CUPLAN_NAME];
+
+    want.device = q->device;
+    want.repeatable = true;
+    want.limit = 0;
+    return cuconv_forms(q->lib, d, &want, name, 1) > 0;
+}
+
+static void one_form(const struct query *q, const struct form *f,
+                     const struct asked *a, int every, bool make)
 {
     const struct card *c = q->card;
-    int f, i, n, lacks;
+    struct tally t = {0, 0, 0, 0, 0};
+    int i, n = 0, lacks = f->epi == EPI_BNSUMS1 ? c->lacks : 0;
 
-    for (f = 0; f < COUNT(forms); f++) {
-        struct tally t = {0, 0, 0, 0, 0};
-        /* what newer cards have for sums is compiled by their driver, without
-         * which it can be proposed only, and to try that takes long */
-        bool each = c->version < 1000 || f >= 2;
+    for (i = 0; i < a->n; i++) {
+        const struct conv_desc *d = &a->d[i];
 
-        for (i = n = 0; i < a->n; i++) {
-            const struct conv_desc *d = &a->d[i];
-
-            if (d->kind == forms[f].kind && d->pro == forms[f].pro &&
-                d->epi == forms[f].epi && n++ % (each ? every : 100) == 0)
-                ask(q, d, &t);
-        }
-        if (!each && t.there < t.asked) {
-            ok(t.there + t.proposed == t.asked,
-               "%s fp16 level C, %s: %d of %d to be compiled", c->name,
-               forms[f].name, t.proposed, t.asked);
+        if (d->kind != f->kind || d->pro != f->pro || d->epi != f->epi ||
+            n++ % every != 0)
             continue;
-        }
-        lacks = c->version < 800                            ? t.asked
-                : every == 1 && forms[f].epi == EPI_BNSUMS1 ? c->lacks
-                                                            : 0;
-        ok(t.asked > 0 && t.there == t.asked - lacks,
-           "%s fp16 level C, %s: %d plans of %d, %d compiled, workspace %zu MB",
-           c->name, forms[f].name, t.there, t.asked, t.compiled, t.most >> 20);
+        if (make)
+            ask(q, d, &t);
+        t.asked += !make;
+        t.proposed += !make && proposed(q, d);
     }
+    if (!make) {
+        ok(t.asked > 0 && t.proposed == t.asked,
+           "%s fp16 level C, %s: %d of %d, to be compiled", c->name, f->name,
+           t.proposed, t.asked);
+        return;
+    }
+    if (c->version < 800)
+        lacks = t.asked;
+    else if (every > 1 && t.asked - t.there < lacks) /* not all were asked */
+        lacks = t.asked - t.there;
+    ok(t.asked > 0 && t.there == t.asked - lacks,
+       "%s fp16 level C, %s: %d plans of %d, %d compiled, workspace %zu MB",
+       c->name, f->name, t.there, t.asked, t.compiled, t.most >> 20);
+}
+
+static void level_c(const struct query *q, const struct asked *a, int every)
+{
+    int f;
+
+    /* what newer cards have for sums is compiled by their driver, without which
+     * it can be proposed only, and to try that takes long */
+    for (f = 0; f < COUNT(forms); f++)
+        one_form(q, &forms[f], a, every, q->card->version < 1000 || f >= 2);
 }
 
 /* every: the share of all that is asked. */
-static void card(const struct query *q, const char *self, int batch, int every)
+static void card(const struct query *q, const char *self, int batch, int every,
+                 bool fused)
 {
     char *dir = xstrfmt("%.*s/hostgpu", (int)(strrchr(self, '/') - self), self);
     int m;
@@ -408,7 +432,7 @@ static void card(const struct query *q, const char *self, int batch, int every)
         names(&with, &modes[m], &a, 5 * every);
         free(a.d);
     }
-    if (every == 1 || q->card->version == 900) {
+    if (fused) {
         struct asked a = read_list(self, dir, "fp16", 'C', batch);
 
         level_c(q, &a, every);
@@ -430,6 +454,7 @@ int main(int argc, char **argv)
 {
     int version = argc > 2 ? (int)strtol(argv[1], NULL, 10) : 0, i, m = 0;
     int batch = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 256;
+    int every = argc > 3 ? (int)strtol(argv[3], NULL, 10) : version ? 1 : 7;
     struct cudnn lib;
 
     if (argc == 5 && strcmp(argv[1], "list") == 0) {
@@ -454,7 +479,7 @@ int main(int argc, char **argv)
             skip(1, "cudnn: takes no description of a card");
             continue;
         }
-        card(&q, argv[0], batch, version ? 1 : 7);
+        card(&q, argv[0], batch, every, version || q.card->version == 900);
         lib.BackendDestroyDescriptor(q.device);
     }
     return done_testing();

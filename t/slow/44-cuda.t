@@ -48,6 +48,14 @@ paste B.losses D.losses |
     awk '{ d = $1 - $2; if (d > 0.01 || d < -0.01) exit 1 } END { if (NR != 4) exit 1 }'
 ok $? "and goes on with the same losses"
 
+# a card that has none of them (7.5)
+FAKECUDNN=plain HOSTGPU=turing
+export FAKECUDNN HOSTGPU
+small E C
+unset FAKECUDNN HOSTGPU
+is "$(grep -c 'level C in F16: .* forms are not there' E.err)" 1 "a card without level C: says so once"
+same B.losses E.losses "and computes as at level B"
+
 # ---- values computed again: the bits of level B, also where level C is asked for
 for precision in fp16 bf16; do
     LEVEL=B

@@ -138,8 +138,7 @@ static struct answer plan(enum engine_tune tune, const struct conv_desc *d)
     a.scratch = needs.scratch_bytes;
     engine_close(e);
     text = contents(trace);
-    at = strstr(text, " kernel ");
-    if (at)
+    for (at = text; (at = strstr(at, " kernel ")); at += 8)
         snprintf(a.kernel, sizeof a.kernel, "%.*s", (int)strcspn(at + 8, ","),
                  at + 8);
     free(text);
