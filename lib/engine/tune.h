@@ -4,9 +4,9 @@
  *
  * A trial computes the convolution in every form on memory of its own, in turns,
  * on the host with a part of a large batch, and takes the fastest; one that is
- * not faster than the usual form by a seventh is not taken, and one that is a
- * third slower than another is not run again. Time is the host's, or a device's own,
- * its caches cold (conv_time). What is found is kept
+ * not faster than the usual form by a seventh is not taken, and one that is a third
+ * slower than another is not run again. Time is the host's, or a device's own, its
+ * caches cold (conv_time), where a twentieth is enough. What is found is kept
  * (plancache.h) for all batch sizes up to the next power of two, so that a batch
  * that is not full needs no trial of its own.
  *

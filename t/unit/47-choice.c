@@ -209,6 +209,9 @@ static void test_chosen(void)
     begin("other", NULL, "2=100 3=97");
     a = plan(TUNE_TRY, &d);
     is_str(a.kernel, "cudnn engine 2", "little is not enough");
+    begin("tenth", NULL, "2=100 3=90");
+    a = plan(TUNE_TRY, &d);
+    is_str(a.kernel, "cudnn engine 3", "a tenth is");
 }
 
 static void test_apart(void)
