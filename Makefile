@@ -201,7 +201,7 @@ $(OBJ)/hostgpu/%.o: lib/engine/cuda/%.cu t/hostgpu/fibers.h $(OBJ)/flags
 	@mkdir -p $(@D)
 	$(call say,CXX $< on the host)
 	$(Q)$(HOSTGPU_CXX) -include t/hostgpu/fibers.h -c -o $@ $<
-$(HOSTGPU)/libhostgpu.so: $(OBJ)/pic/t/hostgpu/cudart.o
+$(HOSTGPU)/libhostgpu.so: $(addprefix $(OBJ)/pic/t/hostgpu/,cudart.o cuhost.o)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -shared $(LDFLAGS) -Wl,-soname,$(@F) -o $@ $^
 $(HOSTGPU)/libcudnn.so.9: $(OBJ)/pic/t/hostgpu/cudnn.o $(addprefix \

@@ -99,6 +99,17 @@ static int done(struct engine *e, double start, const char *call, size_t n,
     return r < 0 ? failed(e, call) : r;
 }
 
+struct engine_call engine_begin(const struct engine *e)
+{
+    return (struct engine_call){e->b.ops, e->dev, trace_begin(e)};
+}
+
+int engine_end(struct engine *e, const struct engine_call *c, const char *what,
+               size_t n, int r)
+{
+    return done(e, c->start, what, n, r);
+}
+
 /* ---- opening */
 
 static int open_trace(struct engine *e, const char *path)
@@ -313,38 +324,33 @@ static int check_move(const struct engine *e, const char *what, const void *dst,
     return 0;
 }
 
-int engine_upload(struct engine *e, void *dst, const void *src, size_t n)
+typedef int move_fn(void *dev, void *dst, const void *src, size_t n);
+
+static int move(struct engine *e, const char *what, move_fn *by, void *dst,
+                const void *src, size_t n)
 {
     double start = trace_begin(e);
 
     if (n == 0)
         return 0;
-    if (check_move(e, "upload", dst, src, n) < 0)
+    if (check_move(e, what, dst, src, n) < 0)
         return -1;
-    return done(e, start, "upload", n, e->b.ops->upload(e->dev, dst, src, n));
+    return done(e, start, what, n, by(e->dev, dst, src, n));
+}
+
+int engine_upload(struct engine *e, void *dst, const void *src, size_t n)
+{
+    return move(e, "upload", e->b.ops->upload, dst, src, n);
 }
 
 int engine_download(struct engine *e, void *dst, const void *src, size_t n)
 {
-    double start = trace_begin(e);
-
-    if (n == 0)
-        return 0;
-    if (check_move(e, "download", dst, src, n) < 0)
-        return -1;
-    return done(e, start, "download", n,
-                e->b.ops->download(e->dev, dst, src, n));
+    return move(e, "download", e->b.ops->download, dst, src, n);
 }
 
 int engine_copy(struct engine *e, void *dst, const void *src, size_t n)
 {
-    double start = trace_begin(e);
-
-    if (n == 0 || dst == src)
-        return 0;
-    if (check_move(e, "copy", dst, src, n) < 0)
-        return -1;
-    return done(e, start, "copy", n, e->b.ops->copy(e->dev, dst, src, n));
+    return dst == src ? 0 : move(e, "copy", e->b.ops->copy, dst, src, n);
 }
 
 int engine_fill(struct engine *e, void *dst, int byte, size_t n)
@@ -360,7 +366,7 @@ int engine_fill(struct engine *e, void *dst, int byte, size_t n)
 
 /* ---- queue */
 
-static int check_mark(const struct engine *e, int mark)
+int engine_check_mark(const struct engine *e, int mark)
 {
     if (mark < 0 || mark > 63)
         return err_set(ERR_INTERNAL, "%s: mark %d: 0 to 63 is meant", e->name,
@@ -372,7 +378,7 @@ int engine_mark(struct engine *e, int mark)
 {
     double start = trace_begin(e);
 
-    if (check_mark(e, mark) < 0)
+    if (engine_check_mark(e, mark) < 0)
         return -1;
     return done(e, start, "mark", (size_t)mark, e->b.ops->mark(e->dev, mark));
 }
@@ -382,7 +388,7 @@ int engine_passed(struct engine *e, int mark)
 {
     int r;
 
-    if (check_mark(e, mark) < 0)
+    if (engine_check_mark(e, mark) < 0)
         return -1;
     r = e->b.ops->passed(e->dev, mark);
     return r < 0 ? failed(e, "passed") : r;
@@ -398,113 +404,6 @@ int engine_finish(struct engine *e)
 uint64_t engine_identity(const struct engine *e)
 {
     return e->b.ops->identity ? e->b.ops->identity(e->dev) : 0;
-}
-
-/* ---- beside the queue */
-
-static int check_beside(const struct engine *e, const char *what)
-{
-    if (!e->b.ops->fetch)
-        return err_set(ERR_INTERNAL, "%s: %s: its memory is the host's",
-                       e->name, what);
-    return 0;
-}
-
-int engine_host_alloc(struct engine *e, size_t bytes, void **p)
-{
-    double start = trace_begin(e);
-
-    *p = NULL;
-    if (check_beside(e, "host_alloc") < 0)
-        return -1;
-    return done(e, start, "host_alloc", bytes,
-                e->b.ops->host_alloc(e->dev, bytes, p));
-}
-
-void engine_host_free(struct engine *e, void *p)
-{
-    if (p)
-        e->b.ops->host_free(e->dev, p);
-}
-
-int engine_fetch(struct engine *e, void *host, const void *src, size_t n,
-                 int mark)
-{
-    double start = trace_begin(e);
-
-    if (check_beside(e, "fetch") < 0 || check_mark(e, mark) < 0)
-        return -1;
-    return done(e, start, "fetch", n,
-                e->b.ops->fetch(e->dev, host, src, n, mark));
-}
-
-int engine_send(struct engine *e, void *dst, const void *host, size_t n,
-                int mark)
-{
-    double start = trace_begin(e);
-
-    if (check_beside(e, "send") < 0 || check_mark(e, mark) < 0)
-        return -1;
-    return done(e, start, "send", n,
-                e->b.ops->send(e->dev, dst, host, n, mark));
-}
-
-int engine_after(struct engine *e, int mark)
-{
-    double start = trace_begin(e);
-
-    if (check_beside(e, "after") < 0 || check_mark(e, mark) < 0)
-        return -1;
-    return done(e, start, "after", (size_t)mark, e->b.ops->after(e->dev, mark));
-}
-
-/* ---- teams */
-
-int engine_team_version(struct engine *e)
-{
-    int v;
-
-    if (!e->b.ops->team_version)
-        return err_set(ERR_UNAVAILABLE, "engine %s brings no collectives",
-                       e->name);
-    v = e->b.ops->team_version(e->dev);
-    return v < 0 ? failed(e, "ranks") : v;
-}
-
-int engine_team_id(struct engine *e, void *id)
-{
-    double start = trace_begin(e);
-
-    return done(e, start, "team_id", 0, e->b.ops->team_id(e->dev, id));
-}
-
-int engine_team_join(struct engine *e, const struct engine_team *t)
-{
-    double start = trace_begin(e);
-
-    return done(e, start, "team_join", (size_t)t->world,
-                e->b.ops->team_join(e->dev, t));
-}
-
-int engine_team_start(struct engine *e, enum team_op op, float *p, int64_t n,
-                      const int64_t *end)
-{
-    double start = trace_begin(e);
-
-    return done(e, start, "team_start", (size_t)n * sizeof *p,
-                e->b.ops->team_start(e->dev, op, p, n, end));
-}
-
-int engine_team_wait(struct engine *e)
-{
-    double start = trace_begin(e);
-
-    return done(e, start, "team_wait", 0, e->b.ops->team_wait(e->dev));
-}
-
-void engine_team_leave(struct engine *e)
-{
-    e->b.ops->team_leave(e->dev);
 }
 
 /* ---- convolution */

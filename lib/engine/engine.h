@@ -249,6 +249,8 @@ struct engine_ops {
      * engine_fetch. */
     int (*host_alloc)(void *dev, size_t bytes, void **p);
     void (*host_free)(void *dev, void *p);
+    int (*host_register)(void *dev, void *p, size_t bytes);
+    void (*host_unregister)(void *dev, void *p);
     int (*fetch)(void *dev, void *host, const void *src, size_t n, int mark);
     int (*send)(void *dev, void *dst, const void *host, size_t n, int mark);
     int (*after)(void *dev, int mark);
@@ -353,6 +355,13 @@ uint64_t engine_identity(const struct engine *e); /* 0: the host itself */
  */
 int engine_host_alloc(struct engine *e, size_t bytes, void **p) MUST_CHECK;
 void engine_host_free(struct engine *e, void *p); /* NULL allowed */
+/*
+ * Pages that somebody else has mapped serve as those of engine_host_alloc until
+ * they are unregistered, which waits for copies of them and comes before they are
+ * unmapped. -1: not of this kind, or not here; nothing has changed.
+ */
+int engine_host_register(struct engine *e, void *p, size_t bytes) MUST_CHECK;
+void engine_host_unregister(struct engine *e, void *p); /* NULL allowed */
 int engine_fetch(struct engine *e, void *host, const void *src, size_t n,
                  int mark) MUST_CHECK;
 int engine_send(struct engine *e, void *dst, const void *host, size_t n,

@@ -5,8 +5,8 @@
  * call by its operands (address, bytes, role) and the dtypes it computes in; the
  * rules for all calls are then in one place: an operand that is needed is there
  * and aligned, and a result overlaps nothing, except exactly where table.h
- * allows it. engine.c checks, traces and passes the call on. Nobody else
- * includes this.
+ * allows it. engine.c checks, traces and passes the call on, and so does
+ * enginebeside.c. Nobody else includes this.
  *
  *	struct call c;
  *	if (call_kernel(&c, k, args, trace) < 0) return -1;
@@ -28,6 +28,20 @@ struct backend {
 int backend_choose(struct backend *b, const char *name,
                    const char *dir) MUST_CHECK;
 void backend_release(struct backend *b);
+
+/*
+ * For enginebeside.c: a call as engine.c makes it. c = engine_begin(e); then, if
+ * it is made, engine_end(e, &c, what, n, r) traces it and names its error.
+ */
+struct engine_call {
+    const struct engine_ops *ops;
+    void *dev;
+    double start;
+};
+struct engine_call engine_begin(const struct engine *e);
+int engine_end(struct engine *e, const struct engine_call *c, const char *what,
+               size_t n, int r) MUST_CHECK;
+int engine_check_mark(const struct engine *e, int mark) MUST_CHECK;
 
 #define CALL_OPERANDS 16
 

@@ -204,27 +204,40 @@ int classifier_stats(struct classifier *m, struct class_stats *s)
     return engine_fill(m->e, m->stats, 0, sizeof v);
 }
 
-int classifier_predict(struct classifier *m, const struct tensor *image,
-                       float *logits)
+int classifier_forward(struct classifier *m, const struct tensor *image,
+                       const void *there)
 {
-    struct tensor out;
     struct plan *p;
-    double *wide;
-    int64_t i, n;
-    int r;
 
     if (check_batch(m, image, NULL) < 0 ||
-        load(m, image, NULL, image->shape[0], false, &p) < 0 ||
+        load(m, image, there, image->shape[0], false, &p) < 0 ||
         plan_forward(p) < 0)
         return -1;
-    out = plan_output(p, 0);
-    n = tensor_count(&out);
-    if (out.dtype == DT_F32)
-        return engine_download(m->e, logits, out.data, tensor_bytes(&out));
+    m->logits = plan_output(p, 0);
+    return 0;
+}
+
+int classifier_logits(struct classifier *m, float *logits)
+{
+    const struct tensor *out = &m->logits;
+    int64_t i, n = tensor_count(out);
+    double *wide;
+    int r;
+
+    if (out->dtype == DT_F32)
+        return engine_download(m->e, logits, out->data, tensor_bytes(out));
     wide = xmalloc((size_t)n * sizeof *wide); /* ref's double mode */
-    r = engine_download(m->e, wide, out.data, tensor_bytes(&out));
+    r = engine_download(m->e, wide, out->data, tensor_bytes(out));
     for (i = 0; !r && i < n; i++)
         logits[i] = (float)wide[i];
     free(wide);
     return r;
+}
+
+int classifier_predict(struct classifier *m, const struct tensor *image,
+                       float *logits)
+{
+    if (classifier_forward(m, image, NULL) < 0)
+        return -1;
+    return classifier_logits(m, logits);
 }

@@ -52,6 +52,7 @@ struct classifier {
     int32_t *erase; /* [capacity,4] */
     double *stats;
     int64_t capacity;
+    struct tensor logits; /* there too, of classifier_forward */
 };
 
 /*
@@ -93,7 +94,15 @@ int classifier_step(struct classifier *m, const struct class_batch *b,
                     double smoothing, double gscale,
                     int (*ready)(void *arg, int64_t end), void *arg) MUST_CHECK;
 int classifier_stats(struct classifier *m, struct class_stats *s) MUST_CHECK;
-/* Logits f32 [n,classes] on the host, running statistics. */
+/*
+ * Prediction, with running statistics: forward enqueues what makes the logits of
+ * the images; there is as in struct class_batch. classifier_logits waits for those
+ * of the last forward, f32 [n,classes] on the host.
+ */
+int classifier_forward(struct classifier *m, const struct tensor *image,
+                       const void *there) MUST_CHECK;
+int classifier_logits(struct classifier *m, float *logits) MUST_CHECK;
+/* Both, one after the other. */
 int classifier_predict(struct classifier *m, const struct tensor *image,
                        float *logits) MUST_CHECK;
 

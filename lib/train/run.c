@@ -649,6 +649,8 @@ int run_train(const struct run_options *o, struct classifier *m,
                     .saved_step = -1,
                     .lock = -1,
                     .log = {.fd = -1}};
+    size_t bytes;
+    void *memory = input_memory(in, &bytes);
     int r = -1;
 
     fault_point("start");
@@ -672,6 +674,7 @@ int run_train(const struct run_options *o, struct classifier *m,
     if (check_hello(&t) < 0 || check_room(&t) < 0 || same_weights(&t) < 0 ||
         (o->dir && comm->rank == 0 && write_run_json(&t) < 0))
         goto out;
+    upload_share(&t.step.upload, memory, bytes);
     r = loop(&t, in);
     fault_point("end");
     metrics_clear_line(&t.log);

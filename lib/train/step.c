@@ -314,6 +314,8 @@ int step_run(struct step *s, struct input *in, double lr,
         next = input_next(in);
         if (!e && next)
             e = upload_ahead(&s->upload, next);
+        if (!e)
+            e = upload_done(&s->upload);
         input_put(in, b);
         if (e < 0)
             return -1;

@@ -16,10 +16,9 @@
  */
 /* What others call, in spite of the flags. */
 #pragma GCC visibility push(default)
-#include <cuda_runtime_api.h>
+#include "hostgpu.h"
 
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,12 +31,11 @@
 #define POISON ((size_t)4 << 20) /* bytes of it, for the time it takes */
 #define PAGE 4096
 #define BLOCKS 4096
-#define PINS 512
 
 /* Every answer but success is kept, for each thread, until somebody asks. */
 static _Thread_local cudaError_t last_error;
 
-static cudaError_t answer(cudaError_t e)
+cudaError_t hostgpu_answer(cudaError_t e)
 {
     if (e != cudaSuccess)
         last_error = e;
@@ -66,8 +64,6 @@ static bool first_time(const char *path)
     return !path[0] || fd >= 0;
 }
 
-int hostgpu_fails(const char *call);
-
 /* What this call is to answer. */
 int hostgpu_fails(const char *call)
 {
@@ -86,15 +82,6 @@ int hostgpu_fails(const char *call)
         lost = (cudaError_t)error;
     return (int)error;
 }
-
-/* At the beginning of every call. */
-#define MAY_FAIL                                                               \
-    do {                                                                       \
-        cudaError_t fails = (cudaError_t)hostgpu_fails(__func__);              \
-                                                                               \
-        if (fails != cudaSuccess)                                              \
-            return answer(fails);                                              \
-    } while (0)
 
 static struct {
     char *base;
@@ -170,7 +157,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
         at = memory.block[i].at + memory.block[i].bytes;
     if (memory.n == BLOCKS || bytes > RANGE || at > RANGE - bytes ||
         met("nomemory"))
-        return answer(cudaErrorMemoryAllocation);
+        return hostgpu_answer(cudaErrorMemoryAllocation);
     for (j = memory.n++; j > i; j--)
         memory.block[j] = memory.block[j - 1];
     memory.block[i].at = at;
@@ -197,7 +184,7 @@ cudaError_t cudaFree(void *p)
         if (memory.base + memory.block[i].at == (char *)p)
             break;
     if (i == memory.n)
-        return answer(p ? cudaErrorInvalidValue : cudaSuccess);
+        return hostgpu_answer(p ? cudaErrorInvalidValue : cudaSuccess);
     memory.n--;
     memory.held -= memory.block[i].bytes - LINE;
     for (; i < memory.n; i++)
@@ -222,47 +209,6 @@ __attribute__((destructor)) static void tell_peak(void)
         return;
     fprintf(f, "%zu\n", memory.peak);
     fclose(f);
-}
-
-static struct {
-    char *p;
-    size_t bytes;
-} pins[PINS];
-
-cudaError_t cudaMallocHost(void **p, size_t bytes)
-{
-    int i;
-
-    MAY_FAIL;
-    for (i = 0; i < PINS && pins[i].p; i++)
-        ;
-    if (i == PINS)
-        return answer(cudaErrorMemoryAllocation);
-    *p = pins[i].p = malloc(bytes);
-    pins[i].bytes = bytes;
-    return answer(*p ? cudaSuccess : cudaErrorMemoryAllocation);
-}
-
-cudaError_t cudaFreeHost(void *p)
-{
-    int i;
-
-    for (i = 0; i < PINS; i++)
-        if (p && pins[i].p == p)
-            pins[i].p = NULL;
-    free(p);
-    return cudaSuccess;
-}
-
-static bool pinned(const void *p)
-{
-    int i;
-
-    for (i = 0; i < PINS; i++)
-        if (pins[i].p && (const char *)p >= pins[i].p &&
-            (const char *)p < pins[i].p + pins[i].bytes)
-            return true;
-    return false;
 }
 
 /* Is this inside one block? */
@@ -292,9 +238,9 @@ cudaError_t cudaGetDeviceCount(int *n)
 {
     *n = 0;
     if (met("nodriver") || met("olddriver"))
-        return answer(cudaErrorInsufficientDriver);
+        return hostgpu_answer(cudaErrorInsufficientDriver);
     if (met("nogpu"))
-        return answer(cudaErrorNoDevice);
+        return hostgpu_answer(cudaErrorNoDevice);
     *n = devices();
     return cudaSuccess;
 }
@@ -311,7 +257,7 @@ cudaError_t cudaSetDevice(int device)
 {
     MAY_FAIL;
     if (device < 0 || device >= devices())
-        return answer(cudaErrorInvalidDevice);
+        return hostgpu_answer(cudaErrorInvalidDevice);
     device_now = device;
     return cudaSuccess;
 }
@@ -384,7 +330,8 @@ int hostgpu_last_error(void)
  * The first stream of a program does at once what it is told, as long as it need
  * not wait. Any other does nothing before somebody waits for it or asks: as late as
  * a card may, so that an order that nobody asked for is not there. HOSTGPU_LATE
- * turns that round: the first one is late, the others are early.
+ * turns that round: the first one is late, the others are early. HOSTGPU_LATE=all:
+ * all are late.
  */
 
 enum item_kind {
@@ -406,6 +353,7 @@ struct item {
 struct CUstream_st {
     struct item *head, *tail;
     bool lazy, busy;
+    cudaStream_t next;
 };
 
 struct CUevent_st {
@@ -416,21 +364,25 @@ struct CUevent_st {
 };
 static cudaEvent_t destroyed;
 
-static cudaStream_t first_stream;
+static cudaStream_t first_stream, streams; /* all of them */
 
 bool hostgpu_ready(void *stream);
 void hostgpu_enqueue(void *stream, bool (*run)(void *arg), void *arg);
 void hostgpu_drain(void);
 
-static void progress(cudaStream_t s);
+static void progress(cudaStream_t s, cudaEvent_t e, unsigned long number);
+
+static bool passed(cudaStream_t s, cudaEvent_t e, unsigned long number)
+{
+    if (e->done < number)
+        progress(s, e, number);
+    return e->done >= number;
+}
 
 static bool item_done(struct item *i)
 {
-    if (i->kind == WAIT) {
-        if (i->event->done < i->number)
-            progress(i->stream);
-        return i->event->done >= i->number;
-    }
+    if (i->kind == WAIT)
+        return passed(i->stream, i->event, i->number);
     if (i->kind == RECORD) {
         i->event->done = i->number;
         i->event->at = device_us;
@@ -442,15 +394,16 @@ static bool item_done(struct item *i)
     return true;
 }
 
-/* As far as it goes. */
-static void progress(cudaStream_t s)
+/* As far as it goes; of a late stream no further than that event, if there is one. */
+static void progress(cudaStream_t s, cudaEvent_t e, unsigned long number)
 {
     struct item *i;
 
     if (s->busy)
         return;
     s->busy = true;
-    while (s->head && item_done(s->head)) {
+    while (s->head && !(e && s->lazy && e->done >= number) &&
+           item_done(s->head)) {
         i = s->head;
         s->head = i->next;
         if (!s->head)
@@ -472,7 +425,7 @@ static void append(cudaStream_t s, const struct item *what)
         s->head = i;
     s->tail = i;
     if (!s->lazy)
-        progress(s);
+        progress(s, NULL, 0);
 }
 
 /* May something run on the stream at once? */
@@ -481,7 +434,7 @@ bool hostgpu_ready(void *stream)
     cudaStream_t s = stream;
 
     if (!s->lazy)
-        progress(s);
+        progress(s, NULL, 0);
     return !s->lazy && !s->head;
 }
 
@@ -496,8 +449,14 @@ static void settle(cudaStream_t s)
 {
     static const struct timespec pause = {0, 50000};
 
-    for (progress(s); s->head; progress(s))
+    for (progress(s, NULL, 0); s->head; progress(s, NULL, 0))
         nanosleep(&pause, NULL);
+}
+
+void hostgpu_settle(void)
+{
+    for (cudaStream_t s = streams; s; s = s->next)
+        settle(s);
 }
 
 void hostgpu_drain(void)
@@ -508,12 +467,17 @@ void hostgpu_drain(void)
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
 {
+    const char *late = getenv("HOSTGPU_LATE");
+
     MAY_FAIL;
     (void)flags;
     *s = calloc(1, sizeof **s);
-    (*s)->lazy = (first_stream != NULL) != (getenv("HOSTGPU_LATE") != NULL);
+    (*s)->lazy = (late && strcmp(late, "all") == 0) ||
+                 (first_stream != NULL) != (late != NULL);
     if (!first_stream)
         first_stream = *s;
+    (*s)->next = streams;
+    streams = *s;
     return cudaSuccess;
 }
 
@@ -533,10 +497,16 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest)
 
 cudaError_t cudaStreamDestroy(cudaStream_t s)
 {
+    cudaStream_t *p;
+
     if (s->head)
-        return answer(cudaErrorInvalidValue); /* it would not be on a card */
+        return hostgpu_answer(
+            cudaErrorInvalidValue); /* it would not be on a card */
     if (s == first_stream)
         first_stream = NULL;
+    for (p = &streams; *p != s; p = &(*p)->next)
+        ;
+    *p = s->next;
     free(s);
     return cudaSuccess;
 }
@@ -551,8 +521,8 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
 cudaError_t cudaStreamQuery(cudaStream_t s)
 {
     MAY_FAIL;
-    progress(s);
-    return answer(s->head ? cudaErrorNotReady : cudaSuccess);
+    progress(s, NULL, 0);
+    return hostgpu_answer(s->head ? cudaErrorNotReady : cudaSuccess);
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
@@ -595,16 +565,15 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 cudaError_t cudaEventQuery(cudaEvent_t e)
 {
     MAY_FAIL;
-    if (e->done < e->recorded)
-        progress(e->stream);
-    return answer(e->done < e->recorded ? cudaErrorNotReady : cudaSuccess);
+    return hostgpu_answer(
+        passed(e->stream, e, e->recorded) ? cudaSuccess : cudaErrorNotReady);
 }
 
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
 {
     MAY_FAIL;
     if (from->done < from->recorded || to->done < to->recorded)
-        return answer(cudaErrorNotReady);
+        return hostgpu_answer(cudaErrorNotReady);
     *ms = (float)((to->at - from->at) * 1e-3);
     return cudaSuccess;
 }
@@ -625,6 +594,7 @@ struct copy {
     void *dst;
     const void *src; /* NULL: bytes of value byte */
     void *kept;
+    struct hostgpu_pin *pin; /* that it reads, or NULL */
     size_t n;
     int byte;
 };
@@ -640,6 +610,8 @@ static bool run_copy(void *arg)
         memset(c->dst, c->byte, c->n);
     hostgpu_leave();
     free(c->kept);
+    if (c->pin)
+        c->pin->copies--;
     return true;
 }
 
@@ -662,13 +634,17 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n,
 
     MAY_FAIL;
     if ((to && !inside(dst, n)) || (from && !inside(src, n)))
-        return answer(cudaErrorInvalidValue);
-    if (!from && !pinned(src) && !hostgpu_ready(s)) {
+        return hostgpu_answer(cudaErrorInvalidValue);
+    if (!from) {
+        c.pin = hostgpu_pin(src, n);
+        hostgpu_count(c.pin, n);
+    }
+    if (!from && !c.pin && !hostgpu_ready(s)) {
         c.src = c.kept = malloc(n);
         memcpy(c.kept, src, n);
     }
     copy_on(s, &c);
-    if (!to && !pinned(dst))
+    if (!to && !hostgpu_pin(dst, n))
         settle(s);
     return cudaSuccess;
 }
@@ -679,7 +655,7 @@ cudaError_t cudaMemsetAsync(void *dst, int byte, size_t n, cudaStream_t s)
 
     MAY_FAIL;
     if (!inside(dst, n))
-        return answer(cudaErrorInvalidValue);
+        return hostgpu_answer(cudaErrorInvalidValue);
     copy_on(s, &c);
     return cudaSuccess;
 }

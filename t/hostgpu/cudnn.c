@@ -18,35 +18,19 @@
 
 /* What others call, in spite of the flags. */
 #pragma GCC visibility push(default)
-#include <cudnn.h>
+#include "descriptor.h"
 
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ATTRIBUTES 16
 #define WORKSPACE 1000 /* of engine 2; the next wants so many times that: */
 #define MORE 100
 
-struct attribute {
-    cudnnBackendAttributeName_t name;
-    cudnnBackendAttributeType_t type;
-    int64_t n;
-    int64_t v[64]; /* whatever it is, at most 512 bytes */
-};
-
-struct descriptor {
-    cudnnBackendDescriptorType_t type;
-    bool finalized;
-    int engine;  /* of engines and their configurations */
-    bool matrix; /* and do they multiply halves in matrix units? */
-    int n;
-    struct attribute a[ATTRIBUTES];
-};
-
 void hostgpu_enter(void);
 void hostgpu_leave(void);
+void hostgpu_enqueue(void *stream, bool (*run)(void *arg), void *arg);
 void hostgpu_drain(void); /* all of the first stream is done */
 int hostgpu_fails(const char *call);
 void hostgpu_spend(double us); /* on the clock of the device */
@@ -88,7 +72,10 @@ cudnnStatus_t cudnnDestroy(cudnnHandle_t h)
 
 cudnnStatus_t cudnnSetStream(cudnnHandle_t h, cudaStream_t s)
 {
-    return h && s ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
+    if (!h || !s)
+        return CUDNN_STATUS_BAD_PARAM;
+    memcpy(h, &s, sizeof s);
+    return CUDNN_STATUS_SUCCESS;
 }
 
 /* ---- descriptors hold what they are given */
@@ -107,6 +94,11 @@ cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t t,
 
 cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t d)
 {
+    const struct descriptor *what = d;
+
+    /* What a run was told is kept, of what it shall do only the address. */
+    if (what && what->type != CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)
+        hostgpu_drain();
     if (d) {
         memset(d, 0x5a, sizeof(struct descriptor)); /* seen if used again */
         free(d);
@@ -154,41 +146,6 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t desc,
     a->n = n;
     memcpy(a->v, v, (size_t)n * size_of(type));
     return CUDNN_STATUS_SUCCESS;
-}
-
-static const struct attribute *find(const struct descriptor *d,
-                                    cudnnBackendAttributeName_t name)
-{
-    int i;
-
-    for (i = 0; d && i < d->n; i++)
-        if (d->a[i].name == name)
-            return &d->a[i];
-    return NULL;
-}
-
-/* The attribute, or an end: a descriptor that lacks it is an error of ours. */
-static const void *get(const struct descriptor *d,
-                       cudnnBackendAttributeName_t name, int64_t n)
-{
-    const struct attribute *a = find(d, name);
-
-    if (a && (a->n == n || n == 0))
-        return a->v;
-    fprintf(stderr, "cudnn: attribute %d of descriptor %d is missing\n",
-            (int)name, d ? (int)d->type : -1);
-    abort();
-}
-
-static const struct descriptor *of(const struct descriptor *d,
-                                   cudnnBackendAttributeName_t name)
-{
-    const struct descriptor *v;
-
-    memcpy(&v, get(d, name, 1), sizeof v);
-    if (!v->finalized)
-        abort();
-    return v;
 }
 
 /* How many of the graph's operations are of that type. */
@@ -676,11 +633,33 @@ static void spend(const struct descriptor *plan, const struct descriptor *graph)
         hostgpu_spend(us_of("fused", 0));
 }
 
+/* A run on its way. */
+struct launch {
+    const struct descriptor *plan, *graph;
+    struct descriptor pack;
+};
+
+static bool launch(void *arg)
+{
+    const struct launch *l = arg;
+    void *work;
+
+    memcpy(&work, get(&l->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, 1),
+           sizeof work);
+    hostgpu_enter();
+    memset(work, 255, (size_t)workspace_of(l->plan));
+    compute(l->graph, &l->pack);
+    spend(l->plan, l->graph);
+    hostgpu_leave();
+    return true;
+}
+
 cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t p,
                                   cudnnBackendDescriptor_t pack)
 {
-    const struct descriptor *plan = p, *config, *graph;
-    void *work;
+    const struct descriptor *plan = p, *config;
+    struct launch *l;
+    cudaStream_t stream;
 
     if (!h || !plan || plan->engine < 2)
         return no(CUDNN_STATUS_BAD_PARAM, "not a plan that can run");
@@ -688,13 +667,11 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t p,
         met(plan->engine == 2 ? "fails2" : "fails3"))
         return no(CUDNN_STATUS_EXECUTION_FAILED, "a call of the runtime");
     config = of(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
-    graph = of(config, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
-    memcpy(&work, get(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, 1), sizeof work);
-    hostgpu_drain();
-    hostgpu_enter();
-    memset(work, 255, (size_t)workspace_of(plan));
-    compute(graph, pack);
-    spend(plan, graph);
-    hostgpu_leave();
+    l = malloc(sizeof *l);
+    l->plan = plan;
+    l->graph = of(config, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
+    memcpy(&l->pack, pack, sizeof l->pack);
+    memcpy(&stream, h, sizeof stream);
+    hostgpu_enqueue(stream, launch, l);
     return CUDNN_STATUS_SUCCESS;
 }

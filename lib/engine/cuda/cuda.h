@@ -91,6 +91,8 @@ int64_t cuda_clock_ms(void);
 /* Entries of the table. */
 int cuda_host_alloc(void *dev, size_t bytes, void **p);
 void cuda_host_free(void *dev, void *p);
+int cuda_host_register(void *dev, void *p, size_t bytes);
+void cuda_host_unregister(void *dev, void *p);
 int cuda_fetch(void *dev, void *host, const void *src, size_t n, int mark);
 int cuda_send(void *dev, void *dst, const void *host, size_t n, int mark);
 int cuda_after(void *dev, int mark);

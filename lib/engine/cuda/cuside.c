@@ -49,6 +49,26 @@ void cuda_host_free(void *dev, void *p)
     cudaFreeHost(p);
 }
 
+/* Seen by all devices. A refusal is none of the next launch's. */
+int cuda_host_register(void *dev, void *p, size_t bytes)
+{
+    cudaError_t e = cudaHostRegister(p, bytes, cudaHostRegisterPortable);
+
+    (void)dev;
+    if (e != cudaSuccess)
+        cudaGetLastError();
+    return cuda_check(e, "pages of others");
+}
+
+void cuda_host_unregister(void *dev, void *p)
+{
+    struct cuda *c = dev;
+
+    if (c->in)
+        cudaStreamSynchronize(c->in);
+    cudaHostUnregister(p);
+}
+
 static int side_stream(cudaStream_t *s)
 {
     if (*s)
