@@ -152,11 +152,15 @@ static void print_plan(const struct recipe_batch *b, struct worker *w,
     double own_bytes;
     /* two batches are on the device, or on their way */
     double ahead = 2.0 * (double)(b->micro * recipe.size * recipe.size * 3);
+    /* what ranks of a host add, in memory that they share */
+    double sums = engine_is_host(w->e) && o.world > 1 ? (double)c->gradients : 0;
     size_t now, peak;
 
     own_bytes = (double)engine_memory(w->e, &now, &peak);
     row(j, "weights", (double)c->weights * mib, "MiB");
     row(j, "gradients", (double)c->gradients * mib, "MiB");
+    if (sums > 0)
+        row(j, "sums", sums * mib, "MiB  of them, once for all ranks of a host");
     row(j, "momentum", (double)own * mib, "MiB");
     if (recipe.ema)
         row(j, "average", (double)average * mib, "MiB  of the weights");
@@ -170,7 +174,9 @@ static void print_plan(const struct recipe_batch *b, struct worker *w,
     row(j, "scratch", (double)c->scratch * mib, "MiB");
     if (engine_is_host(w->e)) {
         row(j, "program", program * mib, "MiB  engine's code and the like");
-        row(j, "memory", (all + program) * mib, "MiB  of each rank");
+        row(j, "memory", (all + program + sums) * mib, "MiB  of each rank");
+        print_room(all - (double)now + sums,
+                   (double)(c->activations - less->activations), j);
     } else {
         row(j, "batches", ahead * mib, "MiB  this one and the next");
         row(j, "own", own_bytes * mib, "MiB  the engine's, for itself");
@@ -178,9 +184,6 @@ static void print_plan(const struct recipe_batch *b, struct worker *w,
             "MiB  of the device, for each rank");
         row(j, "program", program * mib, "MiB  of the host, for each rank");
     }
-    if (engine_is_host(w->e))
-        print_room(all - (double)now,
-                   (double)(c->activations - less->activations), j);
     if (o.shard_optim)
         row(j, "saved", (double)((c->momentum - own) * arenas) * mib,
             "MiB  by sharding the optimizer's state");
