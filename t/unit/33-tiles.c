@@ -285,14 +285,23 @@ static void test_store(const struct tile_ops *fast)
                                 .bias = form & 4 ? bias : NULL,
                                 .add = form & 4 ? (char *)add : NULL};
 
+        double sum[2][2 * TILE];
+
         memset(got, 0, OUT);
         memset(want, 0, OUT);
+        for (i = 0; i < 2 * TILE; i++)
+            sum[0][i] = sum[1][i] = i;
         to.y = got;
+        to.sum = to.half ? sum[0] : NULL;
+        to.square = sum[0] + TILE;
         fast->store(c, at, &to);
         to.y = want;
+        to.sum = to.half ? sum[1] : NULL;
+        to.square = sum[1] + TILE;
         plain.store(c, at, &to);
-        ok(memcmp(got, want, OUT) == 0, "results are stored alike, form %d",
-           form);
+        ok(memcmp(got, want, OUT) == 0 &&
+               memcmp(sum[0], sum[1], sizeof(sum[0])) == 0,
+           "results are stored and added up alike, form %d", form);
     }
 }
 

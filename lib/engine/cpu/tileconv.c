@@ -13,8 +13,7 @@ enum {
     MOST_PLACES = 2048,
     PAST_LINE = 256, /* bytes of a pixel */
     PAST_BYTES = 4 << 20,
-    PACK_AHEAD = 2 * TILE, /* weights of a row that are fetched before */
-    SUMS = 2               /* of a channel: of what is stored, of its square */
+    SUMS = 2 /* of a channel: of what is stored, of its square */
 };
 
 static bool is_weight(const struct tileconv *t)
@@ -175,11 +174,8 @@ static void pack_step(const struct tileconv *t, const float *master, int at,
     int32_t row[TILE];
     int i;
 
-    for (i = 0; i < TILE; i++) { /* rows are far from each other */
+    for (i = 0; i < TILE; i++)
         row[i] = i;
-        __builtin_prefetch(w + i * line + PACK_AHEAD);
-        __builtin_prefetch(w + i * line + PACK_AHEAD + TILE / 2);
-    }
     s.at = row;
     s.pixel = (size_t)line * sizeof(float);
     for (i = 0; i < 2; i++, out += TILE_BYTES) {
