@@ -43,6 +43,10 @@ is "$(jq -r 'select(.row).check' rows)" "" "the only row is in the figures"
 GPU_MINUTES=0 checks environment sentences
 is $? 0 "no time is no failure"
 is "$(jq -r .verdict lines | sort -u)" skip "but skips the rest"
+mkdir folder
+GPU_FAKE=1 BIN=$PWD/programs OUT=$PWD/folder "$run" sanitizer > lines 2> err
+is "$(jq -c . folder/fake-*.jsonl)" "$(jq -c . lines)" "a folder gets a file of the card's name"
+is "$(find folder -name "*.log" | wc -l)" 1 "and what was said"
 expect_status 64 "a check that is not there" env GPU_FAKE=1 BIN="$PWD/programs" OUT="$PWD/rows" "$run" nothing
 
 done_testing

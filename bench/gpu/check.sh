@@ -6,11 +6,12 @@
 # Runs the checks of checks.sh one after the other, those of correctness first,
 # each within its own time and all within GPU_MINUTES (10). A check that fails or
 # hangs is recorded and the next goes on. Each prints one JSON line here; that and
-# its rows go to OUT (bench/gpu/CARD-DATE.jsonl; see README.md beside this).
+# its rows go to OUT, a file or a folder that is there for CARD-DATE.jsonl
+# (bench/gpu; see README.md beside this), and what else was said beside it, .log.
 #
 # GPU_FAKE=1       without a GPU: tiny sizes, our kernels on the host, PyTorch on
-#                  the CPU, no limits but those that are set; OUT is then a file in
-#                  /tmp unless it is set
+#                  the CPU, no limits but those that are set; OUT is then in /tmp
+#                  unless it is set
 # GPU_LIMIT        seconds that a check gets at most
 # ENGINE_LEVEL     B or C; empty: the richest forms there are
 # PEER_PYTHON      a Python that has PyTorch (python3)
@@ -34,10 +35,13 @@ say() {
 }
 
 # ---- is there anything to check, and with what
-if [ -z "$GPU_FAKE" ] && ! nvidia-smi -L 2> /dev/null | grep -q '^GPU'; then
+cards=
+[ -n "$GPU_FAKE" ] || cards=$(nvidia-smi -L 2> /dev/null | grep '^GPU')
+if [ -z "$GPU_FAKE$cards" ]; then
     say "no NVIDIA GPU on this machine (nvidia-smi -L lists none)"
     exit 69
 fi
+start=$(date +%s)
 if [ -z "${BIN:-}" ]; then
     if [ -z "$GPU_FAKE" ] && [ -x bin/gpu-kit/accel-worker ]; then
         BIN=$TOP/bin/gpu-kit
@@ -58,8 +62,9 @@ if [ -n "$GPU_FAKE" ]; then
     card=fake
 else
     ENGINE_PLUGIN=$BIN
-    card=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1 |
-        sed 's/^NVIDIA //' | tr ' /' '--')
+    # GPU 0: NVIDIA H200 (UUID: GPU-...)
+    card=$(echo "$cards" | sed -n '1s/^GPU [0-9]*: \(NVIDIA \)*\(.*\) (UUID.*/\2/p' |
+        tr -c 'A-Za-z0-9._\n' -)
 fi
 export BIN ENGINE_PLUGIN
 
@@ -79,14 +84,13 @@ trap 'exit 130' INT TERM
 # trials of convolutions are made once for all checks, and on this card now
 export GPU_WORK="$work" MILLRACE_CACHE="$work/cache"
 day=$(date -u +%Y-%m-%d)
-if [ -n "$GPU_FAKE" ]; then
-    OUT=${OUT:-${TMPDIR:-/tmp}/$card-$day.jsonl}
-else
-    OUT=${OUT:-$here/$card-$day.jsonl}
-fi
-: > "$OUT" || exit
-start=$(date +%s)
-end=$((start + GPU_MINUTES * 60 - 10))
+folder=$here
+[ -z "$GPU_FAKE" ] || folder=${TMPDIR:-/tmp}
+OUT=${OUT:-$folder}
+[ ! -d "$OUT" ] || OUT=$OUT/${card:-card}-$day.jsonl
+log=${OUT%.jsonl}.log
+: > "$OUT" && : > "$log" || exit
+end=$((start + GPU_MINUTES * 60 - 15)) # what is killed needs 5 to end
 failed=0
 
 # string TEXT: as JSON, on one line of at most 400 bytes
@@ -112,7 +116,8 @@ check() {
         echo 'no time was left' > "$work/err"
     else
         mkdir -p "$work/$name"
-        (cd "$work/$name" && timeout -k 5 "$limit" sh "$here/checks.sh" "$name") \
+        (cd "$work/$name" && GPU_SECONDS=$limit \
+            timeout -k 5 "$limit" sh "$here/checks.sh" "$name") \
             > "$work/rows" 2> "$work/err" < /dev/null
         status=$?
     fi
@@ -127,6 +132,10 @@ check() {
     esac
     # A row that was cut off by the end of its time is no JSON.
     grep '^{.*}$' "$work/rows" > "$work/whole"
+    [ ! -s "$work/err" ] || {
+        echo "==== $name: $verdict"
+        tail -n 500 "$work/err"
+    } >> "$log"
     sed '$d' "$work/whole" | sed "s/^{/{\"check\":\"$name\",/" >> "$OUT"
     figures=$(tail -n 1 "$work/whole")
     why=
@@ -136,23 +145,23 @@ check() {
         "${why:+,\"why\":$(string "$why")}" | tee -a "$OUT"
 }
 
-# ---- correctness first; the limits are those of a slow day
-[ $# -gt 0 ] || set -- environment sentences kernels choices layers step descent memory \
-    rates fed sanitizer rates-compiled
+# ---- what is right first, then what is fast; the limits are those of a slow day
+[ $# -gt 0 ] || set -- environment sentences kernels choices step descent memory \
+    rates layers fed rates-compiled sanitizer
 for name; do
     case $name in
-    environment) check "$name" 45 ;;
-    sentences) check "$name" 30 ;;
-    kernels) check "$name" 90 ;;
+    environment) check "$name" 75 ;;
+    sentences) check "$name" 40 ;;
+    kernels) check "$name" 120 ;;
     choices) check "$name" 120 ;;
-    layers) check "$name" 90 ;;
     step) check "$name" 120 ;;
     descent) check "$name" 90 ;;
-    memory) check "$name" 45 ;;
+    memory) check "$name" 60 ;;
     rates) check "$name" 150 ;;
+    layers) check "$name" 90 ;;
     fed) check "$name" 75 ;;
+    rates-compiled) check "$name" 180 ;;
     sanitizer) check "$name" 120 ;;
-    rates-compiled) check "$name" 240 ;;
     *)
         say "$name: no such check"
         exit 64

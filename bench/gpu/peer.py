@@ -1,5 +1,6 @@
 """PyTorch beside ours on one card: a training step, and rates.
 
+    peer.py there                         is there a PyTorch? exit status 0
     peer.py libraries                     folders of its libraries, one a line
     peer.py info
     peer.py step DEVICE MODEL SIZE BATCH LEVEL DTYPE...
@@ -10,6 +11,8 @@ DEVICE is cuda, or cpu to try this script. Ours are the programs of BIN with the
 plugin of ENGINE_PLUGIN; needs nothing but PyTorch. PEER_WIDTH: channels of the
 stem, for rates.
 """
+import ctypes
+import importlib.util
 import json
 import os
 import statistics
@@ -103,7 +106,8 @@ def save(path, tensors):
              torch.uint8: "U8"}
     head, at, data = {}, 0, []
     for name, t in tensors.items():
-        raw = bytes(t.contiguous().cpu().numpy().data)
+        t = t.contiguous().cpu()
+        raw = ctypes.string_at(t.data_ptr(), t.numel() * t.element_size())
         head[name] = {"dtype": names[t.dtype], "shape": list(t.shape),
                       "data_offsets": [at, at + len(raw)]}
         at += len(raw)
@@ -130,6 +134,12 @@ def load(path):
 
 
 # ---- one step
+
+def exact(torch):
+    """fp32 as it is, not rounded to TF32."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
 
 def far(a, b, least=0.0):
     return ((a.double().cpu() - b).norm() / max(b.norm(), least)).item()
@@ -216,8 +226,7 @@ LEAST = {"F32": 1e-4, "F16": 4e-3, "BF16": 3e-2}
 def step(device, model, size, batch, level, *dtypes):
     import torch
     size, batch, depth = int(size), int(batch), depth_of(model)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    exact(torch)
     g = torch.Generator().manual_seed(5)
     pixels = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8,
                            generator=g)
@@ -276,6 +285,7 @@ class Torch:
 
     def __init__(self, device, model, size, batch, how, dtype):
         import torch
+        exact(torch)
         self.torch, self.device, self.batch = torch, device, batch
         torch.backends.cudnn.benchmark = True
         torch.manual_seed(0)
@@ -324,6 +334,8 @@ def rates(device, model, size, batch, rounds, steps, how, *dtypes):
     figures = {}
     level = os.environ.get("LEVEL", "").split()
     for dtype in dtypes:
+        slow = dtype == "F32"  # by ten times, and nobody's choice
+        n = max(1, steps // 4) if slow else steps
         begin = time.perf_counter()
         peer = Torch(device, model, size, batch, how, dtype)
         peer.rate(1)
@@ -332,12 +344,12 @@ def rates(device, model, size, batch, rounds, steps, how, *dtypes):
         if dtype == "F16" and how == "eager" and not level:
             ours["F16 B"] = ["--engine-level", "B"]
         rate, line = {name: [] for name in ours}, {}
-        for _ in range(rounds):
+        for _ in range(1 if slow else rounds):
             for name, options in ours.items():
-                line[name] = our_rate(model, size, batch, steps, dtype,
+                line[name] = our_rate(model, size, batch, n, dtype,
                                       options)
                 rate[name].append(line[name]["img_s"])
-            theirs.append(peer.rate(steps))
+            theirs.append(peer.rate(n))
         b = statistics.median(theirs)
         say(row="rate", who="torch", dtype=dtype, batch=batch, how=how,
             img_s=theirs, first_s=warm)
@@ -357,10 +369,13 @@ def rates(device, model, size, batch, rounds, steps, how, *dtypes):
 
 # ---- what there is
 
+def there():
+    sys.exit(importlib.util.find_spec("torch") is None)
+
+
 def libraries():
     """Without importing PyTorch, which takes seconds."""
     import glob
-    import importlib.util
     spec = importlib.util.find_spec("nvidia")
     for base in spec.submodule_search_locations if spec else ():
         for path in sorted(glob.glob(base + "/*/lib/libcudnn.so.9") +
@@ -377,5 +392,5 @@ def info():
 
 
 if __name__ == "__main__":
-    {"libraries": libraries, "info": info, "step": step,
+    {"there": there, "libraries": libraries, "info": info, "step": step,
      "rates": rates}[sys.argv[1]](*sys.argv[2:])

@@ -7,7 +7,8 @@
  * squared error over the square of what is expected; whole numbers must come
  * out bit for bit. Outputs begin as NaN, so what is not written is seen.
  *
- * usage: 30-ops.t [ENGINE [DIR [DTYPE]]]    only that engine, its plugin in DIR
+ * usage: 30-ops.t [ENGINE [DIR [DTYPE [kernels]]]]    only that engine, its plugin
+ * in DIR; kernels: no convolutions
  */
 #include "lib/tap.h"
 
@@ -394,7 +395,7 @@ static void judge(struct engine *e, int i, enum dtype dt, bool whole)
 }
 
 /* In all dtypes, or in one, "F16". */
-static void judge_engine(struct engine *e, const char *only)
+static void judge_engine(struct engine *e, const char *only, bool kernels)
 {
     static const enum dtype all[] = {DT_F32, DT_F64, DT_BF16, DT_F16};
     int i, j;
@@ -409,7 +410,8 @@ static void judge_engine(struct engine *e, const char *only)
             continue;
         }
         for (i = 0; i < COUNT(cases); i++) {
-            if (half && !cases[i].halves)
+            if ((half && !cases[i].halves) ||
+                (kernels && strncmp(cases[i].name, "conv", 4) == 0))
                 continue;
             judge(e, i, all[j], false);
             if (cases[i].whole == ALWAYS ||
@@ -559,7 +561,7 @@ int main(int argc, char **argv)
     if (engine_open(&oracle, "ref", &config) < 0)
         die();
     if (argc < 2) {
-        judge_engine(oracle, NULL);
+        judge_engine(oracle, NULL, false);
         special(oracle);
     }
     if (engine_open(&e, name, &config) < 0) {
@@ -568,7 +570,8 @@ int main(int argc, char **argv)
         skip(1, "onednn: no cpu engine here");
         printf("# %s\n", err_text());
     } else {
-        judge_engine(e, argc > 3 ? argv[3] : NULL);
+        judge_engine(e, argc > 3 ? argv[3] : NULL,
+                     argc > 4 && strcmp(argv[4], "kernels") == 0);
         special(e);
         engine_close(e);
     }
