@@ -43,6 +43,10 @@ equal memory tee 'and the worker behind it, too'
 (feed end -v $SET; echo $? > status) 2> end.feed |
     worker end --max-steps 2 $SET > end.out 2> end.err
 is "$? $(cat status)" '75 0' 'a worker that ends early is no failure of the feeder'
+# shellcheck disable=SC2086
+(ulimit -f 1000; feed limit -v $SET) 2> limit.feed | cat > limited
+like "$(cat limit.feed)" 'files may have .*\(ulimit -f\): they go through the pipe' 'a limit on files is one on memory'
+same stream limited 'and everything is there'
 
 # ---- read | decode, predict
 # shellcheck disable=SC2086

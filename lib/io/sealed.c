@@ -1,15 +1,46 @@
 #include "io/sealed.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifndef MFD_NOEXEC_SEAL /* of Linux 6.3 */
+#    define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+/* Some systems refuse memory that could hold a program. */
+static int memory_new(void)
+{
+    unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    int fd = memfd_create("millrace", flags | MFD_NOEXEC_SEAL);
+
+    return fd < 0 && errno == EINVAL ? memfd_create("millrace", flags) : fd;
+}
+
+/* A limit on files is one on this memory: beyond it the kernel ends the program. */
+static int check_limit(uint64_t bytes)
+{
+    struct rlimit l;
+
+    if (getrlimit(RLIMIT_FSIZE, &l) == 0 && bytes > l.rlim_cur)
+        return err_set(ERR_SYSTEM,
+                       "shared memory: %" PRIu64
+                       " bytes, files may have %llu (ulimit -f)",
+                       bytes, (unsigned long long)l.rlim_cur);
+    return 0;
+}
+
 int sealed_new(uint64_t bytes)
 {
-    int fd = memfd_create("millrace", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd;
 
+    if (check_limit(bytes) < 0)
+        return -1;
+    fd = memory_new();
     if (fd < 0)
         return err_sys(ERR_SYSTEM, "shared memory: create");
     if (ftruncate(fd, (off_t)bytes) < 0 ||
