@@ -125,6 +125,17 @@ for page in "$TOP"/man/*.[157]; do
     is "$missing" "" "$(basename "$page"): pages that it names are there"
 done
 
+# Variables of one program are in the environment of all of a pipeline.
+refused=
+for v in $(sed -n 's/^\.It Ev \(.*ACCEL_.*\)$/\1/p' "$TOP"/man/*.1 |
+    tr -s ' ,' '\n' | grep '^ACCEL_' | sort -u); do
+    for prog in imgshard accel-worker allreduce-ring ckpt-merge evalacc accel-launch; do
+        env "$v=1" "$BIN/$prog" nothing > out 2> err
+        ! grep -q 'unknown variable' err || refused="$refused $prog: $v"
+    done
+done
+is "$refused" "" "every program knows the variables of the others"
+
 for prog in $(cd "$TOP/src" && grep -l '^int main' ./*.c | sed 's|./||;s/\.c$//'); do
     [ -f "$TOP/man/$prog.1" ]
     ok $? "$prog has a page"

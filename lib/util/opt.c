@@ -43,10 +43,12 @@ static const char *const launcher_env[] = {
     "ACCEL_RDZV",
     "ACCEL_REDUCE",
     "ACCEL_LAUNCH",
-    "ACCEL_ENGINE_DIR",
     "ACCEL_TUNE",
     "ACCEL_RING",
-    /* those of allreduce-ring, for the whole pipeline */
+    /* those of accel-worker and allreduce-ring, for the whole pipeline */
+    "ACCEL_ENGINE",
+    "ACCEL_ENGINE_DIR",
+    "ACCEL_THREADS",
     "ACCEL_KEY_FILE",
     "ACCEL_BIND",
     "ACCEL_IFACE",
