@@ -206,6 +206,18 @@ expect_status 65 'a list that is no text' "$I" pack -o p2 --classes classes src
 is "$(ls p2 2>/dev/null)" "" 'nothing was written'
 expect_status 0 'without all that' "$I" pack -o p2 src
 
+mkdir ro
+chmod 555 ro
+mount -t tmpfs -o ro tmpfs ro 2>/dev/null # root may write anywhere else
+if (: >ro/x) 2>/dev/null; then
+	skip 2 'mount: not allowed here'
+else
+	expect_status 73 'a folder that nothing can be put into' \
+		"$I" pack -o ro/new/x src
+	like "$(cat err)" 'ro/new: make directory: (Read-only|Permission)' 'says why'
+	umount ro 2>/dev/null
+fi
+
 # ---- manifests and indexes
 # edit NAME SED: the manifest changed, its reading refused
 edit() {

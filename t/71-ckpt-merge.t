@@ -9,6 +9,17 @@ make_step run 16 3
 make_step run 24 1
 mkdir run/ckpt/.step-000000032.tmp
 
+# ---- limits of the process
+
+make_step many 8 12
+# shellcheck disable=SC2039,SC3045,SC2016
+expect_status 71 'too few descriptors' sh -c 'ulimit -n 9; "$0" -o x many' "$C"
+like "$(cat err)" '^ckpt-merge: many/.*: open: Too many open files$' 'no damage of the file'
+# shellcheck disable=SC2039,SC3045,SC2016
+expect_status 74 'files may not be as large' sh -c 'ulimit -f 1; "$0" -o x many' "$C"
+like "$(cat err)" '^ckpt-merge: x: write: File too large$' 'is told'
+is "$(find . -name '*x*.tmp' -o -name x)" '' 'and nothing is left'
+
 # ---- join
 
 expect_status 0 'join the newest of a run' "$C" -o m.safetensors run

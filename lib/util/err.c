@@ -55,6 +55,9 @@ int err_sys(enum err_class c, const char *fmt, ...)
     int saved = errno;
     va_list ap;
 
+    /* not the fault of what was to be opened */
+    if (saved == EMFILE || saved == ENFILE || saved == ENOMEM)
+        c = ERR_SYSTEM;
     va_start(ap, fmt);
     sentence(c, strerror(saved), fmt, ap);
     va_end(ap);

@@ -51,7 +51,8 @@ enum err_class {
 
 /* Leave a sentence and its class; returns -1. */
 int err_set(enum err_class c, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* As err_set, with ": " and the text of errno behind it; errno is kept. */
+/* As err_set, with ": " and the text of errno behind it; errno is kept. Where it
+ * says that descriptors or memory are lacking, the class is ERR_SYSTEM. */
 int err_sys(enum err_class c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Put "context: " in front of the sentence that is there; returns -1. */
 int err_wrap(const char *fmt, ...) PRINTF_LIKE(1, 2);

@@ -5,6 +5,7 @@
 #include "util/opt_private.h"
 
 #include <ctype.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -313,6 +314,8 @@ int program_main(const struct program *p, int argc, char **argv)
     prog_set(p->name);
     if (fd_standard() < 0)
         die();
+    /* a file too large (ulimit -f) is an error of writing as any other */
+    sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
     for (c = p->commands; c->name; c++) {
         if (!*c->name)
             nameless = c;

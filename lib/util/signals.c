@@ -47,6 +47,7 @@ bool signals_child(pid_t parent, int death, const sigset_t *mask)
     memset(&a, 0, sizeof(a));
     a.sa_handler = SIG_DFL;
     sigaction(SIGPIPE, &a, NULL);
+    sigaction(SIGXFSZ, &a, NULL);
     sigaction(SIGINT, &a, NULL);
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, death);

@@ -351,7 +351,7 @@ int make_dirs(const char *path)
 {
     char *copy = xstrdup(path), *p;
     struct stat st;
-    int r = -1;
+    int r = -1, why;
     char c;
 
     for (p = copy; *p;) {
@@ -359,8 +359,9 @@ int make_dirs(const char *path)
         p += strcspn(p, "/");
         c = *p;
         *p = 0;
-        if (mkdir(copy, 0777) < 0 && errno != EEXIST &&
+        if (mkdir(copy, 0777) < 0 && (why = errno) != EEXIST &&
             (stat(copy, &st) < 0 || !S_ISDIR(st.st_mode))) {
+            errno = why; /* not that it is not there */
             err_sys(ERR_CANTCREAT, "%s: make directory", copy);
             goto out;
         }
