@@ -21,6 +21,23 @@ like "$(cat err)" 'OMP_NUM_THREADS=1 for each of 64 ranks' 'and -v says so'
 # shellcheck disable=SC2016
 OMP_NUM_THREADS=7 "$launch" -n 1 -- sh -c 'echo "$OMP_NUM_THREADS"' >out
 is "$(cat out)" 7 'a number that is set is kept'
+for n in 5 6 8 16; do # with fewer not even the libraries are found
+	status=0
+	# shellcheck disable=SC2039,SC3045
+	(ulimit -n $n && "$launch" -n 9 -- true) >out 2>err || status=$?
+	if [ $status -eq 127 ]; then
+		ok 0 "$n descriptors: nothing starts"
+	else
+		is "$status $(sed 's/rank [0-9]*: pipe/PIPE/; s/^accel-launch: .*: Too/accel-launch: Too/' err)" \
+			'71 accel-launch: Too many open files' "$n descriptors"
+	fi
+done
+mkdir full
+ln -s /dev/full full/rank-0.log
+"$launch" -n 1 --logdir full -- sh -c 'echo a >&2; echo b >&2' 2>err
+is "$? $(cat err)" "0 [0] a
+accel-launch: full/rank-0.log: write: No space left on device: the log ends here
+[0] b" 'a log on a full disk ends, and the run does not'
 "$launch" -n 2 --logdir log -- sh -c 'printf "a\nb" >&2' 2>err
 is "$(sort err | tr '\n' ,)" '[0] a,[0] b,[1] a,[1] b,' 'lines get the rank'
 is "$(cat log/rank-0.log)$(cat log/rank-1.log)" 'a

@@ -11,6 +11,11 @@ w=$BIN/t/61-comm.t
 "$ring" keygen key
 is "$? $(stat -c '%a %s' key)" '0 600 32' 'keygen'
 expect_status 73 'never overwrites' "$ring" keygen key
+# shellcheck disable=SC2039,SC3045
+(ulimit -f 0 && "$ring" keygen full) 2>&1 | cat >err
+like "$(cat err)" '^allreduce-ring: full: write: ' 'a full disk'
+[ ! -e full ]
+ok $? 'leaves no half of a key'
 "$ring" keygen other
 cp key loose
 chmod 640 loose

@@ -127,6 +127,12 @@ expect_status 65 'another number of classes' "$E" top a c
 expect_status 65 'another data set size' "$E" top --samples 22 a b
 expect_status 65 'text beside streams' "$E" top a two
 expect_status 65 'streams beside text' "$E" top two a
+cat a b >joined
+expect_status 65 'streams behind each other' "$E" top joined
+like "$(cat err)" '^evalacc: joined: goes on behind its end' 'are not half read'
+sed 's/"proto":"1\.0"/"proto":"2.0"/' whole >other
+expect_status 78 'another protocol' "$E" top other
+like "$(cat err)" 'other: frame 0: protocol "2\.0", here 1\.0$' 'is told'
 head -c 300 a >short
 expect_status 74 'a stream that was cut' "$E" top short b
 one_line err 'one line'

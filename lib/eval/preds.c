@@ -134,6 +134,8 @@ static int read_hello(struct preds *p, const struct frame *f)
                        "a stream of role \"%.40s\", not of "
                        "predictions",
                        role ? role : "");
+    if (frame_check_proto(f, 1) < 0)
+        return -1;
     if (frame_meta_int(f, "samples", &samples) < 0 ||
         frame_meta_int(f, "classes", &classes) < 0)
         return -1;
@@ -243,6 +245,22 @@ static int read_pred(struct preds *p, struct frame_stream *s,
     return r;
 }
 
+/* Of streams behind each other only the first would count. */
+static int check_last(const struct preds *p, int fd, const char *name)
+{
+    char more;
+    ssize_t n = fd_some(fd, &more, 1, preds_deadline(p));
+
+    if (n < 0)
+        return err_wrap("%s", name);
+    if (n > 0)
+        return err_set(ERR_DATA,
+                       "%s: goes on behind its end: give each stream as an "
+                       "operand",
+                       name);
+    return 0;
+}
+
 /* Errors of the stream itself carry the place; ours get it here. */
 static int read_stream(struct preds *p, int fd, const char *name,
                        const char first[8])
@@ -274,7 +292,7 @@ static int read_stream(struct preds *p, int fd, const char *name,
         }
     }
     frame_release(&f);
-    return r;
+    return r == 0 ? check_last(p, fd, name) : r;
 }
 
 /* ---- sources */

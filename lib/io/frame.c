@@ -333,6 +333,20 @@ int frame_meta_int(const struct frame *f, const char *key, int64_t *v)
     return 0;
 }
 
+int frame_check_proto(const struct frame *f, int number)
+{
+    const char *proto = frame_meta(f, "proto");
+    char *end;
+
+    if (!proto)
+        return 0;
+    if (*proto < '0' || *proto > '9' || strtol(proto, &end, 10) != number ||
+        *end != '.')
+        return err_set(ERR_CONFIG, "protocol \"%.20s\", here %d.0", proto,
+                       number);
+    return 0;
+}
+
 const char *frame_type(const struct frame *f)
 {
     const char *t = frame_meta(f, "t");

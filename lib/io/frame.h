@@ -76,6 +76,9 @@ const char *frame_meta(const struct frame *f, const char *key);
 /* As a decimal number; ERR_DATA if missing or not one. */
 int frame_meta_int(const struct frame *f, const char *key,
                    int64_t *v) MUST_CHECK;
+/* ERR_CONFIG if a hello is of another protocol than NUMBER.anything; one that
+ * says none is taken. */
+int frame_check_proto(const struct frame *f, int number) MUST_CHECK;
 const char *frame_type(const struct frame *f);           /* metadata t, or "" */
 int frame_find(const struct frame *f, const char *name); /* index or -1 */
 /* As frame_find; ERR_DATA if it is not there or not of that dtype and rank

@@ -29,7 +29,7 @@ int rankout_init(struct rankout *o, int rank, const char *dir)
     o->log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (o->log < 0)
         err_sys(ERR_CANTCREAT, "%s", path);
-    free(path);
+    o->path = path;
     return o->log < 0 ? -1 : 0;
 }
 
@@ -37,6 +37,7 @@ void rankout_release(struct rankout *o)
 {
     if (o->log >= 0)
         close(o->log);
+    free(o->path);
     buf_release(&o->part[0]);
     buf_release(&o->part[1]);
     buf_release(&o->line);
@@ -56,11 +57,15 @@ static void emit(struct rankout *o, struct buf *part)
     buf_addstr(&o->line, o->label);
     buf_add(&o->line, part->data, part->len);
     buf_addch(&o->line, '\n');
-    /* Nothing better can be done when stderr or the disk is full. */
+    /* Nothing better can be done when stderr is full. */
     (void)!fd_write(STDERR_FILENO, o->line.data, o->line.len, FD_FOREVER);
     if (o->log >= 0) {
         buf_addch(part, '\n');
-        (void)!fd_write(o->log, part->data, part->len, FD_FOREVER);
+        if (fd_write(o->log, part->data, part->len, FD_FOREVER) < 0) {
+            warn("%s: %s: the log ends here", o->path, err_text());
+            close(o->log);
+            o->log = -1;
+        }
     }
     buf_reset(part);
 }

@@ -17,6 +17,7 @@
 struct rankout {
     char label[RANKOUT_LABEL]; /* in front of each line */
     int log;                   /* descriptor or -1 */
+    char *path;                /* its, or NULL */
     struct buf part[2];        /* of a line, for each of two streams */
     struct buf line;
     char *last[RANKOUT_LAST]; /* a ring; n_lines % RANKOUT_LAST is next */
@@ -28,7 +29,8 @@ void rankout_label(struct rankout *o, const char *label);
 /* Label "[N] "; dir may be NULL; else the file DIR/rank-N.log, appended to. */
 int rankout_init(struct rankout *o, int rank, const char *dir) MUST_CHECK;
 void rankout_release(struct rankout *o);
-/* n bytes of stream 0 or 1; n = 0: the stream has ended. */
+/* n bytes of stream 0 or 1; n = 0: the stream has ended. A log that cannot be
+ * written to ends, with a warning. */
 void rankout_add(struct rankout *o, int stream, const char *p, size_t n);
 /* The last lines, oldest first, each with its label, appended to b. */
 void rankout_last(const struct rankout *o, struct buf *b);

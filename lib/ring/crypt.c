@@ -36,8 +36,10 @@ int crypt_keygen(const char *path)
     if (fd < 0)
         return err_sys(ERR_CANTCREAT, "%s", path);
     crypt_random(key, sizeof(key));
-    r = fchmod(fd, 0600) < 0 ? err_sys(ERR_CANTCREAT, "%s: mode", path)
-                             : fd_write(fd, key, sizeof(key), FD_FOREVER);
+    if (fchmod(fd, 0600) < 0)
+        r = err_sys(ERR_CANTCREAT, "%s: mode", path);
+    else if ((r = fd_write(fd, key, sizeof(key), FD_FOREVER)) < 0)
+        err_wrap("%s", path);
     crypt_forget(key, sizeof(key));
     if (r == 0 && fsync(fd) < 0)
         r = err_sys(ERR_IO, "%s: flush", path);

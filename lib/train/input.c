@@ -82,6 +82,8 @@ static int read_hello(struct input *in, struct input_hello *h)
     if (r == 0 || strcmp(frame_type(&in->f), "hello") != 0)
         return err_set(ERR_DATA, "%s: stream does not begin with hello",
                        in->s.name);
+    if (frame_check_proto(&in->f, 1) < 0)
+        return err_wrap("%s", in->s.name);
     task = frame_meta(&in->f, "task");
     if (task && strcmp(task, "classification") != 0)
         return err_set(ERR_CONFIG,
