@@ -153,14 +153,16 @@ static void print_plan(const struct recipe_batch *b, struct worker *w,
     /* two batches are on the device, or on their way */
     double ahead = 2.0 * (double)(b->micro * recipe.size * recipe.size * 3);
     /* what ranks of a host add, in memory that they share */
-    double sums = engine_is_host(w->e) && o.world > 1 ? (double)c->gradients : 0;
+    double sums =
+        engine_is_host(w->e) && o.world > 1 ? (double)c->gradients : 0;
     size_t now, peak;
 
     own_bytes = (double)engine_memory(w->e, &now, &peak);
     row(j, "weights", (double)c->weights * mib, "MiB");
     row(j, "gradients", (double)c->gradients * mib, "MiB");
     if (sums > 0)
-        row(j, "sums", sums * mib, "MiB  of them, once for all ranks of a host");
+        row(j, "sums", sums * mib,
+            "MiB  of them, once for all ranks of a host");
     row(j, "momentum", (double)own * mib, "MiB");
     if (recipe.ema)
         row(j, "average", (double)average * mib, "MiB  of the weights");

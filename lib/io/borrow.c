@@ -143,17 +143,19 @@ void borrow_return(struct borrower *b, int slot)
 {
     char number[24];
     struct frame_pair meta[] = {{"slot", number}};
+    struct err_kept kept;
 
     atomic_store(&b->held[slot], false);
     if (b->lost)
         return;
     snprintf(number, sizeof(number), "%d", slot);
+    kept = err_keep();
     /* That a writer has gone is seen in its stream. */
     if (frame_write(&b->w, "free", meta, 1, NULL, 0, LEND_WAIT_MS) < 0) {
-        err_clear();
         shutdown(b->conn, SHUT_RDWR);
         b->lost = true;
     }
+    err_restore(&kept);
 }
 
 void borrow_close(struct borrower *b)

@@ -205,8 +205,8 @@ void fused_choose(struct plan *p)
     char level = engine_level(p->e);
     int i;
 
-    /* what is computed again would leave sums where others are waited for */
-    if (!p->key.train || p->g->unfused || p->g->recompute)
+    /* a prologue has nothing stored that could be computed again */
+    if (!p->key.train || p->g->unfused || (p->g->recompute && level == 'C'))
         return;
     p->fused = level == 'C';
     for (i = 0; p->fused && i < p->n_steps; i++)

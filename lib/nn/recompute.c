@@ -97,6 +97,20 @@ static bool is_statistic(const struct ins *i)
            (i->kernel == KERN_NORM_STATS || i->kernel == KERN_NORM_FINAL);
 }
 
+/* The sums that a convolution leaves are not wanted again, nor may they go where by
+ * now others are waited for. */
+static void leave_elsewhere(struct plan *p, const struct step *s, int *other)
+{
+    const int *vec;
+    int i;
+
+    if (s->stats_of[0] < 0)
+        return;
+    vec = p->step[s->stats_of[0]].vec[s->stats_of[1]];
+    for (i = NV_S1; i <= NV_S2; i++)
+        other[vec[i]] = lower_buf(p, p->buf[vec[i]].bytes);
+}
+
 void recompute_emit(struct plan *p, int end)
 {
     int first = p->step[end].again, n = p->n_bufs, i, *other;
@@ -109,6 +123,7 @@ void recompute_emit(struct plan *p, int end)
     for (i = first; i < end; i++) {
         struct val *v = &p->val[p->step[i].out];
 
+        leave_elsewhere(p, &p->step[i], other);
         if (v->buf == BUF_NONE)
             continue;
         other[v->buf] = lower_buf(p, val_bytes(v));

@@ -98,6 +98,18 @@ int err_give(enum err_class c, const char *text)
     return err_set(c, "%s", text);
 }
 
+struct err_kept err_keep(void)
+{
+    return (struct err_kept){last.class, xstrdup(last.text)};
+}
+
+void err_restore(struct err_kept *k)
+{
+    memcpy(last.text, k->text, strlen(k->text) + 1);
+    last.class = k->code;
+    free(k->text);
+}
+
 void prog_set(const char *name)
 {
     const char *world = getenv("WORLD_SIZE"), *rank = getenv("RANK");

@@ -62,6 +62,14 @@ enum err_class err_code(void);
 void err_clear(void);
 /* Carry a failure to another thread: copy with err_text/err_code, then this. */
 int err_give(enum err_class c, const char *text);
+/* Who tidies up after a failure may fail too, which is not what is told: keep the
+ * sentence that is there, if there is one, and restore it afterwards. */
+struct err_kept {
+    enum err_class code;
+    char *text;
+};
+struct err_kept err_keep(void);
+void err_restore(struct err_kept *k);
 
 /*
  * Set the name in front of all messages, once, at the start of main. If the

@@ -232,8 +232,12 @@ static void test_lent(void)
     lend_close(l);
     ok(*(char *)borrow_memory(b, &bytes) == 'c',
        "what a writer left can be read when it is gone");
+    (void)err_set(ERR_DATA, "a failure");
     borrow_return(b, 0);
     borrow_return(b, 1);
+    is_str(err_text(), "a failure", "giving back leaves what failed before");
+    is_int(err_code(), ERR_DATA, "its class too");
+    err_clear();
     borrow_close(b);
     for (i = 0; i < 2; i++) {
         close(p[i]);
