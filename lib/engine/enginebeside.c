@@ -68,8 +68,7 @@ int engine_send(struct engine *e, void *dst, const void *host, size_t n,
 
     if (check_beside(e, &c, "send") < 0 || engine_check_mark(e, mark) < 0)
         return -1;
-    return engine_end(e, &c, "send", n,
-                      c.ops->send(c.dev, dst, host, n, mark));
+    return engine_end(e, &c, "send", n, c.ops->send(c.dev, dst, host, n, mark));
 }
 
 int engine_after(struct engine *e, int mark)
