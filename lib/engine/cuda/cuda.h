@@ -88,6 +88,9 @@ int cuda_alloc(void *dev, size_t bytes, void **p) MUST_CHECK;
  * broke meanwhile. */
 int cuda_wait(struct cuda *c, cudaEvent_t event, const char *what) MUST_CHECK;
 int64_t cuda_clock_ms(void);
+/* Will all that the device was given end? Not where a rank of its team was lost:
+ * then nothing may be freed, for that waits. The error that is set stays. */
+bool cuda_ends(struct cuda *c);
 /* Entries of the table. */
 int cuda_host_alloc(void *dev, size_t bytes, void **p);
 void cuda_host_free(void *dev, void *p);

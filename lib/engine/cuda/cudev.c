@@ -205,16 +205,21 @@ int cuda_alloc(void *dev, size_t bytes, void **p)
                    bytes >> 20, left >> 20, all >> 20);
 }
 
+bool cuda_ends(struct cuda *c)
+{
+    struct err_kept kept = err_keep();
+    bool yes = !c->team || cuteam_alive(c->team, cuda_clock_ms()) == 0;
+
+    err_restore(&kept);
+    return yes;
+}
+
 static void dev_free(void *dev, void *p)
 {
     struct cuda *c = dev;
-    struct err_kept kept = err_keep();
 
-    /* it waits for what uses it: not where nothing ends any more */
-    if ((!c->team || cuteam_alive(c->team, cuda_clock_ms()) == 0) &&
-        !cuda_free_sums(c, p))
+    if (cuda_ends(c) && !cuda_free_sums(c, p))
         cudaFree(p);
-    err_restore(&kept);
 }
 
 /* The source may be written over when this returns. */

@@ -45,8 +45,8 @@ int cuda_host_alloc(void *dev, size_t bytes, void **p)
 
 void cuda_host_free(void *dev, void *p)
 {
-    (void)dev;
-    cudaFreeHost(p);
+    if (cuda_ends(dev))
+        cudaFreeHost(p);
 }
 
 /* Seen by all devices. A refusal is none of the next launch's. */
