@@ -201,10 +201,10 @@ $(OBJ)/hostgpu/%.o: lib/engine/cuda/%.cu t/hostgpu/fibers.h $(OBJ)/flags
 	@mkdir -p $(@D)
 	$(call say,CXX $< on the host)
 	$(Q)$(HOSTGPU_CXX) -include t/hostgpu/fibers.h -c -o $@ $<
-$(HOSTGPU)/libhostgpu.so: $(addprefix $(OBJ)/pic/t/hostgpu/,cudart.o cuhost.o)
+$(HOSTGPU)/libhostgpu.so: $(addprefix $(OBJ)/pic/t/hostgpu/,cudart.o cumemory.o cuhost.o cards.o)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -shared $(LDFLAGS) -Wl,-soname,$(@F) -o $@ $^
-$(HOSTGPU)/libcudnn.so.9: $(OBJ)/pic/t/hostgpu/cudnn.o $(addprefix \
+$(HOSTGPU)/libcudnn.so.9: $(addprefix $(OBJ)/pic/t/hostgpu/,cudnn.o cudnncompute.o) $(addprefix \
 		$(OBJ)/pic/lib/,tensor/dtype.o util/err.o util/utf8.o util/buf.o) $(HOSTGPU)/libhostgpu.so
 	$(Q)$(CC) -shared $(LDFLAGS) -Wl,--no-undefined -Wl,-rpath,'$$ORIGIN' -o $@ $^ -lm
 $(HOSTGPU)/libnccl.so.2: $(OBJ)/pic/t/hostgpu/nccl.o $(addprefix \

@@ -32,7 +32,8 @@ static int open_engine(struct engine **e, enum engine_tune tune)
                               .trace = worker_engine.trace,
                               .deterministic = true,
                               .tf32 = worker_engine.tf32,
-                              .tune = worker_engine.tune ? tune : TUNE_OFF};
+                              .tune = worker_engine.tune ? tune : TUNE_OFF,
+                              .no_tapes = !worker_engine.graph};
     const char *local = getenv("LOCAL_RANK"), *level = worker_engine.level;
     const char *world = getenv("WORLD_SIZE");
     char text[512];

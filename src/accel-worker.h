@@ -16,7 +16,7 @@
 struct worker_engine {
     char *name, *dir, *trace, *level;
     int64_t threads, device;
-    bool tf32, recompute, tune;
+    bool tf32, graph, recompute, tune;
 };
 extern struct worker_engine worker_engine;
 #define WORKER_ENGINE_ROWS                                                     \
@@ -68,6 +68,11 @@ extern struct worker_engine worker_engine;
          .type = OPT_FLAG,                                                     \
          .addr = &worker_engine.tf32,                                          \
          .help = "cuda: products of fp32 in 10 bits, faster"},                 \
+        {.name = "graph",                                                      \
+         .type = OPT_FLAG,                                                     \
+         .addr = &worker_engine.graph,                                         \
+         .def = "true",                                                        \
+         .help = "cuda: repeat a step as one CUDA graph"},                     \
     {                                                                          \
         .name = "trace", .type = OPT_STRING, .addr = &worker_engine.trace,     \
         .arg = "FILE", .help = "write every call of the engine to FILE"        \

@@ -70,11 +70,15 @@ worker() {
     shift
     "$BIN/accel-worker" train -c "$CONFIG" -o "$worker_dir" -e cuda --engine-dir "$host" "$@"
 }
-run ours
+HOSTGPU_COUNTS=$PWD/counts run ours
 is $? 0 "and on the kernels of cuda"
 is "$(losses ours)" "$(losses plain)" "with the same losses"
-run again
-equal ours again "twice the same bits"
+like "$(cat counts)" '^[0-9]+ 1 3$' "one graph, of the second step, launched for it and the two behind"
+worker_run again --no-graph
+equal ours again "call by call and as a graph"
+HOSTGPU=nograph run refused
+equal ours refused "where a graph cannot be made"
+is "$(grep -c 'graph: .*: steps go to the device call by call' refused.err)" 1 "says so once"
 run half SOLVER.PRECISION fp16
 is $? 0 "in fp16"
 unlike "$(cat half.err)" 'level C' "with all forms of level C"

@@ -53,13 +53,15 @@ like "$(cat err)" 'engine ref brings no collectives' "says so"
 HOSTNCCL=alone refused 76 "ranks that do not find each other" \
     'cuda: team_join: NCCL: no answer from the other ranks for 1 s' --reduce nccl --timeout 1
 HOSTNCCL=broken refused 76 "a sum that fails" \
-    'step 2: .*NCCL: between the ranks: unhandled system error \(NCCL_DEBUG=INFO tells more\)' --reduce nccl
+    'step [12]: cuda: wait: NCCL: between the ranks: unhandled system error \(NCCL_DEBUG=INFO tells more\)' --reduce nccl
+HOSTNCCL=silent refused 76 "a sum that never ends" \
+    'step 2: .*NCCL: no answer from the other ranks for 1 s' --reduce nccl --timeout 1
 WORKER=$BIN/t/faulty/accel-worker
 FAULT=kill:rank1:step1:phase=reduce
 refused 137 "a rank that is killed in a sum" 'rank 1.*killed' --reduce nccl --timeout 300
 like "$(cat no.err)" 'rank 0 76' "ends the other with 76, long before the deadline"
 FAULT=stop:rank1:step1:phase=reduce
-refused 76 "one that stands still" 'NCCL: no answer from the other ranks for 1 s' --reduce nccl --timeout 1
+refused 76 "one that stands still" 'step 1: reduction: no answer for 1 s' --reduce nccl --timeout 1
 none_left "*$PWD/*" "nobody is left"
 
 done_testing

@@ -12,7 +12,7 @@ run whole
 is $? 0 "a run"
 
 # in the third step
-HOSTGPU_FAIL=cudnnBackendExecute:160:700 run lost
+HOSTGPU_FAIL=cudaGraphLaunch:2:700 run lost
 is $? 76 "an illegal address"
 is "$(grep -c 'GPU is lost to this process: an illegal memory access was encountered (CUDA error 700)$' \
     lost.err)" 1 "says so once"

@@ -7,7 +7,7 @@
 # (t/hostgpu): it finds mistakes in the checks, not in the engine.
 
 GPU_PROGRAMS = accel-worker imgshard imgsynth ckpt-merge engine-cuda.so \
-	gpu/layers t/30-ops.t t/43-golden-resnet.t
+	gpu/layers t/30-ops.t t/43-golden-resnet.t t/54-late.t
 gpu-programs: $(GPU_PROGRAMS:%=$(B)/%)
 .PHONY: gpu-programs gpu-kit gpu-check
 $(B)/gpu/layers: $(addprefix $(OBJ)/bench/gpu/,layers.o kernels.o) \

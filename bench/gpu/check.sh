@@ -146,8 +146,8 @@ check() {
 }
 
 # ---- what is right first, then what is fast; the limits are those of a slow day
-[ $# -gt 0 ] || set -- environment sentences kernels choices step descent memory \
-    rates layers fed rates-compiled sanitizer
+[ $# -gt 0 ] || set -- environment sentences kernels choices step descent graph \
+    memory rates layers fed rates-compiled sanitizer
 for name; do
     case $name in
     environment) check "$name" 75 ;;
@@ -156,6 +156,7 @@ for name; do
     choices) check "$name" 120 ;;
     step) check "$name" 120 ;;
     descent) check "$name" 90 ;;
+    graph) check "$name" 75 ;;
     memory) check "$name" 60 ;;
     rates) check "$name" 150 ;;
     layers) check "$name" 90 ;;

@@ -276,6 +276,48 @@ descent() {
         fail "$(number skipped last) steps of $n were skipped"
 }
 
+# ---- a step without the host in it
+
+# waited STEPS: calls that wait for the device, of a whole run
+waited() {
+    # shellcheck disable=SC2086
+    cuda bench -q --warm 1 -n "$1" --trace trace $shape SOLVER.BATCH "$batch" \
+        SOLVER.PRECISION fp16 > line || fail 'a traced run'
+    grep -c -E '^[0-9.]+ [0-9.]+ (finish|download|wait)' trace
+}
+
+# graph: the verdict, the loss and its scale come back right, call by call or from a
+# recorded step; what the record is worth.
+graph() {
+    "$BIN/t/54-late.t" cuda "$ENGINE_PLUGIN" > tap 2> err ||
+        fail "$(grep '^not ok' tap; tail -n 1 err)"
+    if [ -n "$GPU_FAKE" ]; then
+        n=3 rounds=1
+    else
+        n=30 rounds=1 # rates has more of them
+    fi
+    few=$(waited 2) || exit
+    many=$(waited 12) || exit
+    for b in $((batch / 8 + 1)) "$batch"; do
+        for how in --graph --no-graph; do
+            : > rate
+            for _ in $(seq $rounds); do
+                # shellcheck disable=SC2086
+                cuda bench -q --warm 3 -n "$n" "$how" $shape SOLVER.BATCH "$b" \
+                    SOLVER.PRECISION fp16 > line || fail "batch $b $how"
+                number img_s line >> rate
+            done
+            printf '{"row":"rate","batch":%d,"how":"%s","img_s":%s}\n' "$b" \
+                "${how#--}" "$(median < rate)"
+            median < rate > "rate$how"
+        done
+    done
+    printf '{"tests":%d,"waits_per_step":%s,"batch":%d,"graph_img_s":%s,"calls_img_s":%s}\n' \
+        "$(grep -c '^ok' tap)" "$(echo "$few $many" | awk '{ print ($2 - $1) / 10 }')" \
+        "$batch" "$(cat rate--graph)" "$(cat rate--no-graph)"
+    [ $((many - few)) -le 10 ] || fail 'a step waits more than once'
+}
+
 # ---- rates
 
 rates() {
@@ -369,7 +411,7 @@ sanitizer() {
 }
 
 case $1 in
-environment | sentences | kernels | choices | layers | step | descent | memory | rates | fed | sanitizer)
+environment | sentences | kernels | choices | layers | step | descent | graph | memory | rates | fed | sanitizer)
     "$1"
     ;;
 rates-compiled) compiled ;;

@@ -138,7 +138,7 @@ static void pools(void)
 static void parameters(void)
 {
     int64_t n = bench.small ? 5000 : 25557032; /* those of ResNet-50 */
-    double *stats = bench_alloc(2 * sizeof *stats);
+    double *stats = bench_alloc(3 * sizeof *stats);
     struct kern_sgd sgd = {.w = bench.src,
                            .m = bench.out,
                            .g = (float *)bench.src + n,

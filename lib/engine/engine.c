@@ -8,28 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct block {
-    void *p;
-    size_t bytes;
-};
-
-struct engine {
-    struct backend b;
-    void *dev;
-    const char *name;
-    int level;
-    FILE *trace;
-    engine_watch_fn *watch;
-    void *watch_arg;
-    double opened; /* clock_s() */
-    struct tune *tune;
-    struct block *block;
-    size_t n_blocks, cap_blocks;
-    size_t now, peak;
-    signed char can[DT_N]; /* answers of precision, -1: not asked */
-    bool warned[DT_N];
-};
-
 /* What callers hold as a struct conv_plan: the backend's, and its contract. */
 struct plan {
     struct conv_desc d;
@@ -61,7 +39,7 @@ static bool traced(const struct engine *e)
     return e->trace || e->watch;
 }
 
-static double trace_begin(const struct engine *e)
+double engine_begin(const struct engine *e)
 {
     return traced(e) ? clock_s() : 0;
 }
@@ -86,8 +64,7 @@ void engine_watch(struct engine *e, engine_watch_fn *watch, void *arg)
     e->watch_arg = arg;
 }
 
-/* The end of every small call: trace it, give its error a name. */
-static int done(struct engine *e, double start, const char *call, size_t n,
+int engine_done(struct engine *e, double start, const char *call, size_t n,
                 int r)
 {
     char detail[40];
@@ -97,17 +74,6 @@ static int done(struct engine *e, double start, const char *call, size_t n,
         trace_call(e, start, call, detail, r);
     }
     return r < 0 ? failed(e, call) : r;
-}
-
-struct engine_call engine_begin(const struct engine *e)
-{
-    return (struct engine_call){e->b.ops, e->dev, trace_begin(e)};
-}
-
-int engine_end(struct engine *e, const struct engine_call *c, const char *what,
-               size_t n, int r)
-{
-    return done(e, c->start, what, n, r);
 }
 
 /* ---- opening */
@@ -137,6 +103,7 @@ int engine_open(struct engine **out, const char *name,
         goto out;
     e->name = e->b.ops->name;
     e->level = config->level;
+    e->no_tapes = config->no_tapes;
     e->opened = clock_s();
     if (e->level != 0 && e->level != 'B' && e->level != 'C') {
         err_set(ERR_USAGE, "engine level %d: B or C is meant", e->level);
@@ -258,12 +225,13 @@ static int check_dtypes(struct engine *e, const struct call *c)
 static int alloc(struct engine *e, bool sums, size_t bytes, void **p)
 {
     const struct engine_ops *ops = e->b.ops;
-    double start = trace_begin(e);
+    double start = engine_begin(e);
     int r;
 
+    *p = NULL;
     sums = sums && ops->alloc_sums;
     r = (sums ? ops->alloc_sums : ops->alloc)(e->dev, bytes ? bytes : 64, p);
-    if (done(e, start, "alloc", bytes, r) < 0) {
+    if (engine_done(e, start, "alloc", bytes, r) < 0) {
         *p = NULL;
         return -1;
     }
@@ -271,7 +239,7 @@ static int alloc(struct engine *e, bool sums, size_t bytes, void **p)
         e->cap_blocks = e->cap_blocks ? 2 * e->cap_blocks : 64;
         e->block = xreallocarray(e->block, e->cap_blocks, sizeof(*e->block));
     }
-    e->block[e->n_blocks++] = (struct block){*p, bytes};
+    e->block[e->n_blocks++] = (struct block){*p, bytes, e->numbers++};
     e->now += bytes;
     e->peak = e->now > e->peak ? e->now : e->peak;
     return 0;
@@ -289,7 +257,7 @@ int engine_alloc_sums(struct engine *e, size_t bytes, void **p)
 
 void engine_free(struct engine *e, void *p)
 {
-    double start = trace_begin(e);
+    double start = engine_begin(e);
     size_t i;
 
     if (!p)
@@ -300,9 +268,10 @@ void engine_free(struct engine *e, void *p)
     if (i == 0)
         BUG("%s: free of memory that is not of this engine", e->name);
     e->now -= e->block[i - 1].bytes;
+    engine_tapes_lose(e, e->block[i - 1].number);
     e->b.ops->free(e->dev, p);
     if (traced(e))
-        done(e, start, "free", e->block[i - 1].bytes, 0);
+        engine_done(e, start, "free", e->block[i - 1].bytes, 0);
     e->block[i - 1] = e->block[--e->n_blocks];
 }
 
@@ -329,13 +298,13 @@ typedef int move_fn(void *dev, void *dst, const void *src, size_t n);
 static int move(struct engine *e, const char *what, move_fn *by, void *dst,
                 const void *src, size_t n)
 {
-    double start = trace_begin(e);
+    double start = engine_begin(e);
 
     if (n == 0)
         return 0;
     if (check_move(e, what, dst, src, n) < 0)
         return -1;
-    return done(e, start, what, n, by(e->dev, dst, src, n));
+    return engine_done(e, start, what, n, by(e->dev, dst, src, n));
 }
 
 int engine_upload(struct engine *e, void *dst, const void *src, size_t n)
@@ -355,13 +324,14 @@ int engine_copy(struct engine *e, void *dst, const void *src, size_t n)
 
 int engine_fill(struct engine *e, void *dst, int byte, size_t n)
 {
-    double start = trace_begin(e);
+    double start = engine_begin(e);
 
     if (n == 0)
         return 0;
     if (check_move(e, "fill", dst, dst, n) < 0)
         return -1;
-    return done(e, start, "fill", n, e->b.ops->fill(e->dev, dst, byte, n));
+    return engine_done(e, start, "fill", n,
+                       e->b.ops->fill(e->dev, dst, byte, n));
 }
 
 /* ---- queue */
@@ -376,11 +346,12 @@ int engine_check_mark(const struct engine *e, int mark)
 
 int engine_mark(struct engine *e, int mark)
 {
-    double start = trace_begin(e);
+    double start = engine_begin(e);
 
     if (engine_check_mark(e, mark) < 0)
         return -1;
-    return done(e, start, "mark", (size_t)mark, e->b.ops->mark(e->dev, mark));
+    return engine_done(e, start, "mark", (size_t)mark,
+                       e->b.ops->mark(e->dev, mark));
 }
 
 /* Polled, so not in the trace. */
@@ -394,11 +365,23 @@ int engine_passed(struct engine *e, int mark)
     return r < 0 ? failed(e, "passed") : r;
 }
 
+int engine_wait(struct engine *e, int mark)
+{
+    double start = engine_begin(e);
+
+    if (engine_check_mark(e, mark) < 0)
+        return -1;
+    if (!e->b.ops->wait)
+        return 0;
+    return engine_done(e, start, "wait", (size_t)mark,
+                       e->b.ops->wait(e->dev, mark));
+}
+
 int engine_finish(struct engine *e)
 {
-    double start = trace_begin(e);
+    double start = engine_begin(e);
 
-    return done(e, start, "finish", 0, e->b.ops->finish(e->dev));
+    return engine_done(e, start, "finish", 0, e->b.ops->finish(e->dev));
 }
 
 uint64_t engine_identity(const struct engine *e)
@@ -484,7 +467,7 @@ int engine_conv_plan_as(struct engine *e, const struct conv_desc *d,
                         const char *form, struct conv_plan **plan,
                         struct conv_needs *needs)
 {
-    double start = trace_begin(e);
+    double start = engine_begin(e);
     struct plan *p;
     struct call c;
     int r;
@@ -514,7 +497,7 @@ int engine_conv_plan_as(struct engine *e, const struct conv_desc *d,
 int engine_conv_pack(struct engine *e, struct conv_plan *plan,
                      const void *weights, void *packed)
 {
-    double start = trace_begin(e);
+    double start = engine_begin(e);
     struct plan *p = plan_of(plan);
     int r;
 
@@ -526,13 +509,13 @@ int engine_conv_pack(struct engine *e, struct conv_plan *plan,
                        "as they are",
                        e->name);
     r = e->b.ops->conv_pack(e->dev, p->inner, weights, packed);
-    return done(e, start, "pack", p->needs.packed_bytes, r);
+    return engine_done(e, start, "pack", p->needs.packed_bytes, r);
 }
 
 int engine_conv_run(struct engine *e, struct conv_plan *plan,
                     const struct conv_args *a)
 {
-    double start = trace_begin(e);
+    double start = engine_begin(e);
     struct plan *p = plan_of(plan);
     struct call c;
     int r;
@@ -553,6 +536,7 @@ void engine_conv_free(struct engine *e, struct conv_plan *plan)
 
     if (!p)
         return;
+    engine_tapes_lose(e, 0);
     e->b.ops->conv_free(e->dev, p->inner);
     free(p);
 }
@@ -578,7 +562,7 @@ static int check_labels(const struct engine *e, const struct kern_softmax_ce *a)
 
 int engine_run(struct engine *e, enum kernel k, const void *args)
 {
-    double start = trace_begin(e);
+    double start = engine_begin(e);
     struct call c;
     int r;
 

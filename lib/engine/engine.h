@@ -56,6 +56,7 @@ struct engine_config {
     bool tf32;             /* cuda: fp32 products rounded to 10 bits, fast */
     int level;             /* 'B', 'C' or 0: richest fused forms to offer */
     enum engine_tune tune; /* who chooses the forms of convolutions */
+    bool no_tapes;         /* engine_records says no */
 };
 
 /* ---- convolution plans (gpu-engine 2.5)
@@ -243,6 +244,7 @@ struct engine_ops {
     /* Queue: a mark is passed when all work enqueued before it is done. */
     int (*mark)(void *dev, int mark);   /* mark 0..63, may be set again */
     int (*passed)(void *dev, int mark); /* 1, 0, -1 */
+    int (*wait)(void *dev, int mark);   /* NULL: memory is the host's */
     int (*finish)(void *dev);
 
     /* Beside the queue, for engines whose memory is not the host's; see
@@ -254,6 +256,12 @@ struct engine_ops {
     int (*fetch)(void *dev, void *host, const void *src, size_t n, int mark);
     int (*send)(void *dev, void *dst, const void *host, size_t n, int mark);
     int (*after)(void *dev, int mark);
+
+    /* Tapes; NULL: none. recorded: keep or drop what was recorded. */
+    int (*record)(void *dev);
+    int (*recorded)(void *dev, bool keep, void **tape);
+    int (*replay)(void *dev, void *tape);
+    void (*tape_free)(void *dev, void *tape);
 
     /* Teams; NULL: none. team_version: of the library, or -1 and why not. */
     int (*team_version)(void *dev);
@@ -334,6 +342,7 @@ int engine_alloc(struct engine *e, size_t bytes, void **p) MUST_CHECK;
 /* For what teams will sum, where config.world says that there may be one. */
 int engine_alloc_sums(struct engine *e, size_t bytes, void **p) MUST_CHECK;
 void engine_free(struct engine *e, void *p);
+/* src may be written over as soon as this returns. */
 int engine_upload(struct engine *e, void *dst, const void *src,
                   size_t n) MUST_CHECK;
 int engine_download(struct engine *e, void *dst, const void *src,
@@ -343,6 +352,8 @@ int engine_copy(struct engine *e, void *dst, const void *src,
 int engine_fill(struct engine *e, void *dst, int byte, size_t n) MUST_CHECK;
 int engine_mark(struct engine *e, int mark) MUST_CHECK;
 int engine_passed(struct engine *e, int mark) MUST_CHECK;
+/* Until it is passed. */
+int engine_wait(struct engine *e, int mark) MUST_CHECK;
 int engine_finish(struct engine *e) MUST_CHECK;
 uint64_t engine_identity(const struct engine *e); /* 0: the host itself */
 
@@ -367,6 +378,27 @@ int engine_fetch(struct engine *e, void *host, const void *src, size_t n,
 int engine_send(struct engine *e, void *dst, const void *host, size_t n,
                 int mark) MUST_CHECK;
 int engine_after(struct engine *e, int mark) MUST_CHECK;
+
+/*
+ * Tapes: between engine_record and engine_recorded what is enqueued (kernels,
+ * convolutions, packing, copies and fills inside the engine's memory) is not done
+ * but noted; engine_replay then enqueues all of it at once, any number of times,
+ * with the addresses and numbers it was noted with. All of it must have run
+ * before; nothing else may be called meanwhile. What goes wrong may show in the
+ * end only; then, and after engine_record_drop, nothing was done. A tape is stale,
+ * and must not be replayed, when memory or a plan that was there is freed.
+ * engine_records: does the engine do that, now? Not while it is traced or watched:
+ * the calls would not be seen.
+ */
+struct engine_tape;
+bool engine_records(const struct engine *e);
+int engine_record(struct engine *e) MUST_CHECK;
+int engine_recorded(struct engine *e, struct engine_tape **t) MUST_CHECK;
+void engine_record_drop(struct engine *e);
+int engine_replay(struct engine *e, struct engine_tape *t) MUST_CHECK;
+bool engine_tape_stale(const struct engine_tape *t);
+void engine_tape_free(struct engine *e,
+                      struct engine_tape *t); /* NULL allowed */
 
 /* Version of the library for teams, such as 22809; -1 and ERR_UNAVAILABLE where
  * there is none, or it cannot serve. */

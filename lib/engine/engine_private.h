@@ -5,8 +5,8 @@
  * call by its operands (address, bytes, role) and the dtypes it computes in; the
  * rules for all calls are then in one place: an operand that is needed is there
  * and aligned, and a result overlaps nothing, except exactly where table.h
- * allows it. engine.c checks, traces and passes the call on, and so does
- * enginebeside.c. Nobody else includes this.
+ * allows it. engine.c checks, traces and passes the call on; so do enginebeside.c
+ * and enginetape.c. Nobody else includes this.
  *
  *	struct call c;
  *	if (call_kernel(&c, k, args, trace) < 0) return -1;
@@ -16,6 +16,8 @@
 #define ENGINE_ENGINE_PRIVATE_H
 
 #include "engine/engine.h"
+
+#include <stdio.h>
 
 /* A table and where it came from; all zero is none. */
 struct backend {
@@ -29,19 +31,45 @@ int backend_choose(struct backend *b, const char *name,
                    const char *dir) MUST_CHECK;
 void backend_release(struct backend *b);
 
-/*
- * For enginebeside.c: a call as engine.c makes it. c = engine_begin(e); then, if
- * it is made, engine_end(e, &c, what, n, r) traces it and names its error.
- */
-struct engine_call {
-    const struct engine_ops *ops;
-    void *dev;
-    double start;
+/* ---- an open engine */
+
+struct block {
+    void *p;
+    size_t bytes;
+    uint64_t number; /* rising */
 };
-struct engine_call engine_begin(const struct engine *e);
-int engine_end(struct engine *e, const struct engine_call *c, const char *what,
-               size_t n, int r) MUST_CHECK;
+
+struct engine {
+    struct backend b;
+    void *dev;
+    const char *name;
+    int level;
+    FILE *trace;
+    engine_watch_fn *watch;
+    void *watch_arg;
+    double opened; /* clock_s() */
+    struct tune *tune;
+    struct block *block;
+    size_t n_blocks, cap_blocks;
+    size_t now, peak;
+    signed char can[DT_N]; /* answers of precision, -1: not asked */
+    bool warned[DT_N];
+    uint64_t numbers; /* of blocks so far */
+    bool no_tapes;
+    struct engine_tape *tapes;
+};
+
+/* The end of every small call: trace it, give its error a name. start: what
+ * engine_begin said, n: bytes or a number for the trace. */
+double engine_begin(const struct engine *e);
+int engine_done(struct engine *e, double start, const char *call, size_t n,
+                int r);
 int engine_check_mark(const struct engine *e, int mark) MUST_CHECK;
+/* enginetape.c: block `number` is to be freed, or a plan (0): tapes recorded since
+ * it is there are stale. */
+void engine_tapes_lose(struct engine *e, uint64_t number);
+
+/* ---- calls as data */
 
 #define CALL_OPERANDS 16
 

@@ -20,6 +20,7 @@ static const char *const names[KERN_N] = {
     [KERN_AVGPOOL_GRAD] = "avgpool_grad",
     [KERN_SOFTMAX_CE] = "softmax_ce",
     [KERN_GRAD_CHECK] = "grad_check",
+    [KERN_STEP] = "step",
     [KERN_SGD] = "sgd",
     [KERN_EMA] = "ema",
 };
@@ -133,7 +134,21 @@ static void grad_check(struct call *c, const struct kern_grad_check *a)
 
     n_of(c, a->n);
     call_operand(c, "g", a->g, pt, a->n, OP_IN);
-    call_operand(c, "stats", a->stats, DT_F64, 2, OP_OUT);
+    call_operand(c, "stats", a->stats, DT_F64, 3, OP_OUT);
+}
+
+/* In numbers of 8 bytes. */
+#define STATE (sizeof(struct kern_state) / 8)
+
+static void step(struct call *c, const struct kern_step *a)
+{
+    call_dim(c, "shares", a->shares, 1);
+    call_dim(c, "logs", a->logs, a->log ? 1 : 0);
+    call_operand(c, "state", a->state, DT_F64, STATE, OP_OUT);
+    call_operand(c, "check", a->check, DT_F64, 3 * a->shares, OP_IN);
+    call_operand(c, "stats", a->stats, DT_F64, 4, OP_OUT | OP_OPTIONAL);
+    call_operand(c, "log", a->log, DT_F64, a->logs * (int64_t)STATE,
+                 OP_OUT | OP_OPTIONAL);
 }
 
 static void sgd(struct call *c, const struct kern_sgd *a)
@@ -144,6 +159,8 @@ static void sgd(struct call *c, const struct kern_sgd *a)
     call_operand(c, "w", a->w, pt, a->n, OP_OUT);
     call_operand(c, "m", a->m, pt, a->n, OP_OUT);
     call_operand(c, "g", a->g, pt, a->n, OP_IN);
+    call_operand(c, "state", a->state, DT_F64, STATE, OP_OPTIONAL);
+    call_operand(c, "norms", a->norms, DT_F64, 6, OP_OPTIONAL);
 }
 
 static void ema(struct call *c, const struct kern_ema *a)
@@ -402,6 +419,7 @@ static void softmax_ce(struct call *c, const struct kern_softmax_ce *a)
     call_operand(c, "label2", a->label2, DT_I64, a->n, OP_OPTIONAL);
     call_operand(c, "dlogits", a->dlogits, dt, size, OP_OUT | OP_OPTIONAL);
     call_operand(c, "stats", a->stats, DT_F64, 4, OP_OUT);
+    call_operand(c, "scale", a->scale, DT_F64, 1, OP_OPTIONAL);
 }
 
 int call_kernel(struct call *c, enum kernel k, const void *args, bool want_text)
@@ -434,6 +452,7 @@ int call_kernel(struct call *c, enum kernel k, const void *args, bool want_text)
         CASE(KERN_AVGPOOL_GRAD, avgpool_grad);
         CASE(KERN_SOFTMAX_CE, softmax_ce);
         CASE(KERN_GRAD_CHECK, grad_check);
+        CASE(KERN_STEP, step);
         CASE(KERN_SGD, sgd);
         CASE(KERN_EMA, ema);
     case KERN_N:

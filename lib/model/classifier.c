@@ -135,8 +135,6 @@ static int load_labels(struct classifier *m, const struct class_batch *b,
         v[i + n] = turned ? b->label[i] : before;
     }
     r = engine_upload(m->e, m->label, v, 2 * (size_t)n * sizeof *v);
-    if (!r)
-        r = engine_finish(m->e); /* v ends here */
     free(v);
     return r;
 }
@@ -159,36 +157,70 @@ static int load_mix(struct classifier *m, const struct class_batch *b,
     return 0;
 }
 
-int classifier_step(struct classifier *m, const struct class_batch *b,
+int classifier_load(struct classifier *m, const struct class_batch *b,
+                    struct class_pass *p)
+{
+    memset(p, 0, sizeof *p);
+    if (check_batch(m, b->image, b->label) < 0)
+        return -1;
+    p->n = valid_rows(b->label, b->image->shape[0]);
+    if (p->n == 0)
+        return 0;
+    p->mixed = b->mix > 0;
+    p->erased = b->erase != NULL;
+    if (load(m, b->image, b->there, p->n, true, &p->plan) < 0 ||
+        make_room(m, p->n) < 0 || load_labels(m, b, p->n, &p->mix) < 0)
+        return -1;
+    return load_mix(m, b, p->n, p->plan);
+}
+
+int classifier_pass(struct classifier *m, const struct class_pass *p,
                     double smoothing, double gscale,
                     int (*ready)(void *arg, int64_t end), void *arg)
 {
-    struct kern_softmax_ce ce = {.smoothing = smoothing, .gscale = gscale};
+    struct kern_softmax_ce ce = {.smoothing = smoothing,
+                                 .gscale = gscale,
+                                 .label = m->label,
+                                 .stats = m->stats,
+                                 .n = p->n,
+                                 .k = m->classes,
+                                 .mix = p->mix,
+                                 .scale = m->scale};
     struct tensor logits;
-    struct plan *p;
 
-    if (check_batch(m, b->image, b->label) < 0)
-        return -1;
-    ce.n = valid_rows(b->label, b->image->shape[0]);
-    if (ce.n == 0) /* nothing to learn: all gradients are what they are */
+    if (!p->plan) /* all gradients are what they are */
         return ready ? ready(arg, m->params.total) : 0;
     fault_point("forward");
-    if (load(m, b->image, b->there, ce.n, true, &p) < 0 ||
-        make_room(m, ce.n) < 0 || load_labels(m, b, ce.n, &ce.mix) < 0 ||
-        load_mix(m, b, ce.n, p) < 0 || plan_forward(p) < 0)
+    if (plan_launch(p->plan) < 0)
         return -1;
-    logits = plan_output(p, 0);
+    logits = plan_output(p->plan, 0);
     ce.logits = logits.data;
-    ce.label = m->label;
-    ce.label2 = b->mix > 0 ? m->label + ce.n : NULL;
-    ce.dlogits = plan_output_grad(p, 0).data;
-    ce.stats = m->stats;
-    ce.k = m->classes;
+    ce.label2 = p->mixed ? m->label + p->n : NULL;
+    ce.dlogits = plan_output_grad(p->plan, 0).data;
     ce.dt = logits.dtype;
     if (engine_run(m->e, KERN_SOFTMAX_CE, &ce) < 0)
         return err_wrap("loss");
     fault_point("backward");
-    return plan_backward(p, ready, arg);
+    return plan_backward(p->plan, ready, arg);
+}
+
+void classifier_passed(const struct class_pass *p)
+{
+    if (p->plan)
+        plan_count(p->plan);
+}
+
+int classifier_step(struct classifier *m, const struct class_batch *b,
+                    double smoothing, double gscale,
+                    int (*ready)(void *arg, int64_t end), void *arg)
+{
+    struct class_pass p;
+
+    if (classifier_load(m, b, &p) < 0 ||
+        classifier_pass(m, &p, smoothing, gscale, ready, arg) < 0)
+        return -1;
+    classifier_passed(&p);
+    return 0;
 }
 
 int classifier_stats(struct classifier *m, struct class_stats *s)

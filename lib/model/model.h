@@ -53,6 +53,7 @@ struct classifier {
     double *stats;
     int64_t capacity;
     struct tensor logits; /* there too, of classifier_forward */
+    const double *scale;  /* of the loss, in the engine's memory; NULL: 1 */
 };
 
 /*
@@ -86,7 +87,7 @@ int classifier_init(struct classifier *m, const char *name,
 void classifier_release(struct classifier *m);
 /*
  * Forward and backward of one micro-batch. The gradient of sum_i loss_i *
- * gscale is ADDED to params.g. Stats are added to on the device; read and reset
+ * gscale * scale is ADDED to params.g. Stats are added to on the device; read and reset
  * them with classifier_stats; of mixed rows they judge the label of the larger
  * weight, as torchvision's script does. ready as in plan_backward, or NULL.
  */
@@ -94,6 +95,24 @@ int classifier_step(struct classifier *m, const struct class_batch *b,
                     double smoothing, double gscale,
                     int (*ready)(void *arg, int64_t end), void *arg) MUST_CHECK;
 int classifier_stats(struct classifier *m, struct class_stats *s) MUST_CHECK;
+/*
+ * classifier_step in its parts: what comes from the host; the work in the engine,
+ * all of it enqueued, none of it dependent on the values of the batch but as *p
+ * says; what the host notes of a pass (whether it enqueued it, or the engine
+ * repeated an equal one).
+ */
+struct class_pass {
+    struct plan *plan; /* NULL: no row counts, there is nothing to do */
+    int64_t n;         /* rows up to the last one that counts */
+    double mix;
+    bool mixed, erased;
+};
+int classifier_load(struct classifier *m, const struct class_batch *b,
+                    struct class_pass *p) MUST_CHECK;
+int classifier_pass(struct classifier *m, const struct class_pass *p,
+                    double smoothing, double gscale,
+                    int (*ready)(void *arg, int64_t end), void *arg) MUST_CHECK;
+void classifier_passed(const struct class_pass *p);
 /*
  * Prediction, with running statistics: forward enqueues what makes the logits of
  * the images; there is as in struct class_batch. classifier_logits waits for those

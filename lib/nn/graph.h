@@ -144,6 +144,9 @@ struct tensor plan_input_grad(struct plan *p, int i);
 void plan_mix(struct plan *p, int i, const struct kern_image *how);
 
 int plan_forward(struct plan *p) MUST_CHECK;
+/* Its parts: the work of the engine, and what the host notes of a pass. */
+int plan_launch(struct plan *p) MUST_CHECK;
+void plan_count(struct plan *p);
 /*
  * ready(arg, end): gradients of arena elements [0,end) are final (enqueued);
  * end grows. Called in the same order with the same values on every rank. NULL:

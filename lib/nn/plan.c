@@ -203,18 +203,32 @@ static int run(struct plan *p, struct ins *i)
     return 0;
 }
 
-int plan_forward(struct plan *p)
+int plan_launch(struct plan *p)
 {
-    const struct graph *g = p->g;
     int i;
 
     for (i = 0; i < p->n_forward; i++)
         if (run(p, &p->ins[i]) < 0)
             return -1;
     memset(p->seeded, 0, sizeof p->seeded);
+    return 0;
+}
+
+void plan_count(struct plan *p)
+{
+    const struct graph *g = p->g;
+    int i;
+
     for (i = 0; p->key.train && i < g->n; i++)
         if (g->node[i].counter >= 0)
             g->ps->counter[g->node[i].counter].value++;
+}
+
+int plan_forward(struct plan *p)
+{
+    if (plan_launch(p) < 0)
+        return -1;
+    plan_count(p);
     return 0;
 }
 

@@ -207,18 +207,25 @@ static int dev_end(struct comm *c)
     return comm_end(below(c));
 }
 
-/* Where a device saw that a rank was lost, the ring knows or will know which. */
+/* Where a device saw that a rank was lost, the ring knows or will know which, and
+ * its sentence is told; unless that is the end of the one there is. */
 static void give_up(struct comm *b)
 {
     static const struct timespec pause = {0, 1000000};
     int64_t until = clock_ms() + GRACE_MS;
+    struct err_kept seen;
     double none;
 
     if (err_code() == ERR_PEER) {
         while (!comm_failed(b) && clock_ms() < until)
             nanosleep(&pause, NULL);
+        seen = err_keep();
         if (comm_failed(b) && comm_reduce(b, COMM_SUM, &none, 0) == 0)
-            return; /* not reached: it has failed */
+            BUG("a ring that has failed reduces");
+        if (strstr(seen.text, err_text()))
+            err_restore(&seen);
+        else
+            free(seen.text);
     }
     comm_abort(b);
 }

@@ -1,6 +1,5 @@
 #include "train/optim.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,9 +68,9 @@ static void cut_ranges(struct optim *o)
     o->n = n;
 }
 
-static size_t stats_bytes(const struct optim *o)
+static size_t norms_bytes(const struct optim *o)
 {
-    return 4 * (size_t)(o->n + 1) * sizeof *o->stats;
+    return 6 * (size_t)o->n_layers * sizeof *o->norms;
 }
 
 int optim_init(struct optim *o, const struct sharding *s,
@@ -88,10 +87,10 @@ int optim_init(struct optim *o, const struct sharding *s,
     make_ranges(o, r);
     cut_ranges(o);
     if (o->n_layers) {
-        o->factor = xcalloc((size_t)o->n_layers, sizeof *o->factor);
-        if (engine_alloc(o->ps->e, stats_bytes(o), &p) < 0)
+        o->sums = xmalloc(norms_bytes(o));
+        if (engine_alloc(o->ps->e, norms_bytes(o), &p) < 0)
             return err_wrap("optimizer");
-        o->stats = p;
+        o->norms = p;
     }
     return sharding_alloc(s, &o->m);
 }
@@ -100,9 +99,9 @@ void optim_release(struct optim *o)
 {
     if (o->m)
         engine_free(o->ps->e, o->m);
-    if (o->stats)
-        engine_free(o->ps->e, o->stats);
-    free(o->factor);
+    if (o->norms)
+        engine_free(o->ps->e, o->norms);
+    free(o->sums);
     free(o->range);
     memset(o, 0, sizeof *o);
 }
@@ -120,85 +119,57 @@ static int square(struct optim *o, const struct optim_range *g,
     return engine_run(o->ps->e, KERN_GRAD_CHECK, &a);
 }
 
-/* Squares of the norms of weights and gradients, [n_layers][2], of all ranks. */
-static int norms(struct optim *o, double *sum)
+/* Squares of the norms of weights and gradients, of all ranks. */
+static int norms(struct optim *o)
 {
-    size_t bytes = stats_bytes(o);
-    double *v = xmalloc(bytes);
-    int i, r;
+    struct engine *e = o->ps->e;
+    size_t bytes = norms_bytes(o);
+    int i;
 
-    r = engine_fill(o->ps->e, o->stats, 0, bytes);
-    for (i = 0; i < o->n && !r; i++) {
+    if (engine_fill(e, o->norms, 0, bytes) < 0)
+        return -1;
+    for (i = 0; i < o->n; i++) {
         const struct optim_range *g = &o->range[i];
+        double *to = o->norms + 6 * (ptrdiff_t)g->layer;
 
-        if (g->layer < 0)
-            continue;
-        r = square(o, g, o->ps->w, o->stats + (ptrdiff_t)4 * i);
-        if (!r)
-            r = square(o, g, o->ps->sum, o->stats + (ptrdiff_t)4 * i + 2);
+        if (g->layer >= 0 && (square(o, g, o->ps->w, to) < 0 ||
+                              square(o, g, o->ps->sum, to + 3) < 0))
+            return -1;
     }
-    if (!r)
-        r = engine_download(o->ps->e, v, o->stats, bytes);
-    for (i = 0; i < o->n && !r; i++) {
-        int layer = o->range[i].layer;
-
-        if (layer < 0)
-            continue;
-        sum[2 * layer] += v[4 * i];
-        sum[2 * layer + 1] += v[4 * i + 2];
-    }
-    free(v);
-    if (!r && o->shard->on)
-        r = comm_reduce(o->shard->comm, COMM_SUM, sum, 2 * o->n_layers);
-    return r;
+    if (!o->shard->on)
+        return 0;
+    if (engine_download(e, o->sums, o->norms, bytes) < 0 ||
+        comm_reduce(o->shard->comm, COMM_SUM, o->sums, 6 * o->n_layers) < 0)
+        return -1;
+    return engine_upload(e, o->norms, o->sums, bytes);
 }
 
-static int factors(struct optim *o, double gmul)
-{
-    double *sum = xcalloc(2 * (size_t)o->n_layers + 1, sizeof *sum), w, g;
-    int i, r = norms(o, sum);
-
-    for (i = 0; i < o->n && !r; i++) {
-        int layer = o->range[i].layer;
-
-        if (layer < 0)
-            continue;
-        w = sqrt(sum[2 * layer]);
-        g = sqrt(sum[2 * layer + 1]) * gmul;
-        o->factor[layer] = w > 0 && g > 0
-                               ? o->eta * w / (g + o->range[i].decay * w + 1e-8)
-                               : 1;
-    }
-    free(sum);
-    return r;
-}
-
-int optim_step(struct optim *o, double lr, double gmul)
+int optim_step(struct optim *o, const struct kern_state *state)
 {
     struct params *ps = o->ps;
     size_t size = dtype_size(ps->pt);
     int i;
 
-    if (o->n_layers && factors(o, gmul) < 0)
+    if (o->n_layers && norms(o) < 0)
         return err_wrap("optimizer");
     for (i = 0; i < o->n; i++) {
         const struct optim_range *g = &o->range[i];
         size_t at = (size_t)g->begin * size;
-        double factor = g->layer < 0 ? 1 : o->factor[g->layer];
         struct kern_sgd a = {.w = (char *)ps->w + at,
                              .m = (char *)o->m + (size_t)g->at * size,
                              .g = (const char *)ps->sum + at,
                              .n = g->end - g->begin,
-                             .lr = lr,
                              .mu = o->momentum,
-                             .wd = g->decay * factor,
-                             .gmul = gmul * factor,
+                             .wd = g->decay,
                              .nesterov = o->nesterov,
-                             .pt = ps->pt};
+                             .pt = ps->pt,
+                             .state = state,
+                             .eta = o->eta};
 
+        if (g->layer >= 0)
+            a.norms = o->norms + 6 * (ptrdiff_t)g->layer;
         if (engine_run(ps->e, KERN_SGD, &a) < 0)
             return err_wrap("optimizer");
     }
-    ps->version++;
     return 0;
 }

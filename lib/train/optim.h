@@ -10,9 +10,9 @@
  * LARS is SGD whose gradient, decay included, is multiplied in each weight of a
  * convolution or linear layer by
  *	ETA |w| / (|g| + WEIGHT_DECAY |w| + 1e-8)
- * (1 where a norm is 0), so a step moves every layer by like parts. It needs no
- * kernel: the norms are those of KERN_GRAD_CHECK, the factor goes into gmul and
- * wd of KERN_SGD. Each such weight is a range of its own. Source: NVIDIA/apex
+ * (1 where a norm is 0), so a step moves every layer by like parts. The norms are
+ * those of KERN_GRAD_CHECK; KERN_SGD makes the factor of them. Each such weight is
+ * a range of its own. Source: NVIDIA/apex
  * apex/parallel/LARC.py with clip=False.
  */
 #ifndef TRAIN_OPTIM_H
@@ -30,10 +30,10 @@ struct optim {
     void *m; /* state arena of the momentum */
     double momentum;
     bool nesterov;
-    double eta;     /* of LARS; 0: SGD */
-    int n_layers;   /* weights with a factor of their own */
-    double *stats;  /* engine memory [4 n]: KERN_GRAD_CHECK of w, of g */
-    double *factor; /* [n_layers], of this step */
+    double eta;    /* of LARS; 0: SGD */
+    int n_layers;  /* weights with a factor of their own */
+    double *norms; /* engine memory [n_layers,6]: KERN_GRAD_CHECK of w, of g */
+    double *sums;  /* the same, here, where the ranks tell each other */
     int n;
     struct optim_range {
         int64_t begin, end; /* arena elements */
@@ -47,8 +47,8 @@ struct optim {
 int optim_init(struct optim *o, const struct sharding *s,
                const struct recipe *r) MUST_CHECK;
 void optim_release(struct optim *o);
-/* One update of the pieces of this rank: gradients times gmul (1/loss scale and
- * clipping in one), rate lr. Raises the version of the parameters. */
-int optim_step(struct optim *o, double lr, double gmul) MUST_CHECK;
+/* Enqueue one update of the pieces of this rank, as state (in the engine's memory)
+ * says: whether, by which rate, gradients times what. */
+int optim_step(struct optim *o, const struct kern_state *state) MUST_CHECK;
 
 #endif

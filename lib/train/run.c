@@ -1,6 +1,7 @@
 #include "train/run.h"
 
 #include "io/ckpt.h"
+#include "train/agree.h"
 #include "train/ema.h"
 #include "train/metrics.h"
 #include "train/samplelog.h"
@@ -30,43 +31,17 @@ struct run {
     struct ema ema;
     struct metrics log;
     struct profile profile;
-    int64_t steps, samples; /* done so far */
+    int64_t steps, samples; /* begun so far, and done but for the last */
+    int64_t told;           /* steps whose results were heard */
     int64_t attempt, saved_step;
-    double saved_at, saved_epoch;
-    char forms[33]; /* of convolutions, as in struct ckpt_state */
+    struct cadence_moment tried; /* to save */
+    char forms[33];              /* of convolutions, as in struct ckpt_state */
     bool forms_told;
     char *ckpt;    /* DIR/ckpt, or NULL */
     int lock;      /* of DIR, on rank 0; -1: none */
     bool all_have; /* all ranks have the data of the next step */
     const struct input_hello *hello;
 };
-
-int cadence_parse(const char *text, struct cadence *c)
-{
-    char *end;
-    double v = strtod(text, &end);
-
-    memset(c, 0, sizeof *c);
-    if (end == text || !(v >= 0) || v > 1e12)
-        goto bad;
-    if (!strcmp(end, "ep"))
-        c->epochs = v;
-    else if (!strcmp(end, "it") || (!*end && v == 0))
-        c->steps = (int64_t)v;
-    else if (!strcmp(end, "s"))
-        c->seconds = (int64_t)v;
-    else if (!strcmp(end, "m"))
-        c->seconds = (int64_t)(v * 60);
-    else if (!strcmp(end, "h"))
-        c->seconds = (int64_t)(v * 3600);
-    else
-        goto bad;
-    return 0;
-bad:
-    return err_set(ERR_USAGE,
-                   "\"%s\": not a period: give 500it, 2ep, 30m, 90s or 0",
-                   text);
-}
 
 void run_ledger(const struct recipe *r, const struct recipe_batch *b,
                 struct buf *out)
@@ -163,7 +138,8 @@ static int check_state(const struct run *t, const struct ckpt *c)
 
 static struct save saved(struct run *t)
 {
-    return (struct save){&t->m->params, t->comm, &t->step.optim, &t->ema};
+    return (struct save){&t->m->params, t->comm, &t->step.update.optim,
+                         &t->ema};
 }
 
 static int resume(struct run *t, const char *path)
@@ -178,15 +154,16 @@ static int resume(struct run *t, const char *path)
     if (r == 0)
         r = save_restore(&c, &s);
     if (r == 0) {
-        t->steps = c.state.step;
+        t->steps = t->told = c.state.step;
         t->samples = c.state.samples;
         t->attempt = c.state.attempt + 1;
         t->saved_step = t->steps;
         memcpy(t->forms, c.state.forms, sizeof t->forms);
-        if (t->step.scaler.on) {
-            t->step.scaler.scale = c.state.loss_scale;
-            t->step.scaler.good = c.state.scale_good;
-            t->step.scaler.skipped = c.state.skipped;
+        if (t->step.update.scaler.on) {
+            t->step.update.scaler.scale = c.state.loss_scale;
+            t->step.update.scaler.good = c.state.scale_good;
+            t->step.update.scaler.skipped = c.state.skipped;
+            r = update_restore(&t->step.update);
         }
     }
     ckpt_close(&c);
@@ -268,15 +245,23 @@ static struct metrics_place place(const struct run *t)
     struct metrics_place p = {.step = t->steps,
                               .samples = t->samples,
                               .batch = &t->batch,
-                              .loss_scale = t->step.scaler.scale,
-                              .skipped = t->step.scaler.skipped};
+                              .loss_scale = t->step.update.scaler.scale,
+                              .skipped = t->step.update.scaler.skipped};
     return p;
+}
+
+static struct cadence_moment moment(const struct run *t)
+{
+    return (struct cadence_moment){
+        t->steps, (double)t->samples / (double)t->batch.epoch_samples,
+        clock_s()};
 }
 
 /* The last one of a run must be there; any other may fail, as on a full disk: the
  * next is tried when it is due. */
 static int commit(struct run *t, bool last)
 {
+    const struct scaler *scaler = &t->step.update.scaler;
     struct metrics_place p = place(t);
     struct save what = saved(t);
     struct ckpt_state s = {.version = CKPT_VERSION,
@@ -290,10 +275,9 @@ static int commit(struct run *t, bool last)
                            .classes = t->m->classes,
                            .seed = t->o->r->seed,
                            .attempt = t->attempt,
-                           .loss_scale =
-                               t->step.scaler.on ? t->step.scaler.scale : 0,
-                           .scale_good = t->step.scaler.good,
-                           .skipped = t->step.scaler.skipped};
+                           .loss_scale = scaler->on ? scaler->scale : 0,
+                           .scale_good = scaler->good,
+                           .skipped = scaler->skipped};
     int r;
 
     if (!t->ckpt || t->saved_step == t->steps)
@@ -308,8 +292,7 @@ static int commit(struct run *t, bool last)
     r = save_checkpoint(t->ckpt, &what, &s, t->o->keep, t->o->keep_every);
     if (r < 0 || (r > 0 && last))
         return -1;
-    t->saved_at = clock_s();
-    t->saved_epoch = (double)t->samples / (double)t->batch.epoch_samples;
+    t->tried = moment(t);
     if (r == 0) {
         t->saved_step = t->steps;
         return metrics_event(&t->log, &p, "ckpt_commit", NULL);
@@ -320,24 +303,10 @@ static int commit(struct run *t, bool last)
     return metrics_event(&t->log, &p, "ckpt_failed", err_text());
 }
 
-/* Is one due by steps, epochs or this rank's clock? */
-static bool due(const struct run *t)
-{
-    const struct cadence *c = &t->o->save;
-    double epoch = (double)t->samples / (double)t->batch.epoch_samples;
-
-    if (c->steps && t->steps % c->steps == 0)
-        return true;
-    if (c->epochs > 0 &&
-        floor(epoch / c->epochs) > floor(t->saved_epoch / c->epochs))
-        return true;
-    return c->seconds && clock_s() - t->saved_at >= (double)c->seconds;
-}
-
 /* ---- the loop */
 
-/* Sums over the ranks: loss and counts; who wants to stop or to save, and who has
- * the data of the next step. */
+/* Sums over the ranks: loss and counts of a step; who wants to stop or to save, and
+ * who has the data of the next step. */
 enum {
     SUM_LOSS,
     SUM_C1,
@@ -350,28 +319,26 @@ enum {
     SUMS
 };
 
-static int agree(struct run *t, struct input *in, struct step_result *res,
+static int agree(struct run *t, struct input *in, struct class_stats *c,
                  int *flags)
 {
     int f = stop_flags();
-    double v[SUMS] = {[SUM_LOSS] = res->stats.loss,
-                      [SUM_C1] = res->stats.correct1,
-                      [SUM_C5] = res->stats.correct5,
-                      [SUM_N] = res->stats.n,
+    double v[SUMS] = {[SUM_LOSS] = c->loss,
+                      [SUM_C1] = c->correct1,
+                      [SUM_C5] = c->correct5,
+                      [SUM_N] = c->n,
                       [SUM_INT] = f & STOP_INT ? 1 : 0,
                       [SUM_TERM] = f & STOP_TERM ? 1 : 0,
                       [SUM_SAVE] = f & STOP_SAVE ? 1 : 0,
                       [SUM_THERE] = input_next(in) ? 1 : 0};
+    struct cadence_moment now = moment(t);
 
     /* only rank 0's clock decides about saving by time */
-    if (t->comm->rank == 0 && due(t))
+    if (t->comm->rank == 0 && cadence_due(&t->o->save, &t->tried, &now))
         v[SUM_SAVE] = 1;
     if (comm_reduce(t->comm, COMM_SUM, v, SUMS) < 0)
-        return -1;
-    res->stats.loss = v[SUM_LOSS];
-    res->stats.correct1 = v[SUM_C1];
-    res->stats.correct5 = v[SUM_C5];
-    res->stats.n = v[SUM_N];
+        return err_wrap("step %lld", (long long)t->steps);
+    *c = (struct class_stats){v[SUM_LOSS], v[SUM_C1], v[SUM_C5], v[SUM_N]};
     *flags = (v[SUM_INT] > 0 ? STOP_INT : 0) |
              (v[SUM_TERM] > 0 ? STOP_TERM : 0) |
              (v[SUM_SAVE] > 0 ? STOP_SAVE : 0);
@@ -380,51 +347,21 @@ static int agree(struct run *t, struct input *in, struct step_result *res,
     return 0;
 }
 
-/* All ranks must hold equal weights: FNV-1a over the words of the arena, 53
- * bits of it, compared by minimum and maximum. */
-static int same_weights(struct run *t)
-{
-    const struct params *ps = &t->m->params;
-    const char *w = ps->w;
-    uint32_t part[1 << 14];
-    size_t n, bytes = (size_t)ps->total * sizeof *part;
-    uint64_t h = 0xcbf29ce484222325u;
-    double v[2];
-
-    if (t->comm->world == 1)
-        return 0;
-    for (; bytes > 0; w += n, bytes -= n) {
-        n = bytes < sizeof part ? bytes : sizeof part;
-        if (engine_download(t->m->e, part, w, n) < 0)
-            return -1;
-        for (size_t i = 0; i < n / sizeof *part; i++)
-            h = (h ^ part[i]) * 0x100000001b3u;
-    }
-    v[0] = (double)(h >> 11);
-    v[1] = -v[0];
-    if (comm_reduce(t->comm, COMM_MAX, v, 2) < 0)
-        return -1;
-    if (v[0] != -v[1])
-        return err_set(ERR_INTERNAL, "step %lld: ranks: weights differ",
-                       (long long)t->steps);
-    return 0;
-}
-
 static int diverged(struct run *t, const struct step_result *res)
 {
-    const char *name = step_nonfinite(&t->step);
     struct metrics_place p = place(t);
     char *text;
 
+    p.step = t->told;
     text = xstrfmt("loss %g; first gradient that is not finite: %s",
                    res->stats.loss / (double)res->rows,
-                   name ? name : "none on this rank");
+                   res->bad ? res->bad : "none, but their squares overflow");
     if (metrics_event(&t->log, &p, "nan", text) < 0)
         warn("%s", err_text());
     metrics_clear_line(&t->log);
     err_set(ERR_INTERNAL,
             "step %lld: diverged: %s (the newest checkpoint is from before)",
-            (long long)t->steps + 1, text);
+            (long long)t->told + 1, text);
     free(text);
     return -1;
 }
@@ -454,30 +391,71 @@ static int note_forms(struct run *t, const struct step_result *res)
                : metrics_event(&t->log, &p, "forms", t->forms);
 }
 
-/* After the numbers of a step are there: count it, log it, save if asked. */
-static int after_step(struct run *t, struct input *in, struct step_result *res,
+/* The result of the oldest step, if it is due or all are wanted: 1, 0. */
+static int hear(struct run *t, bool all, struct step_result *res)
+{
+    int r = step_result(&t->step, all, res);
+
+    if (r < 0)
+        return err_wrap("step %lld", (long long)t->told + 1);
+    if (r == 1 && !res->skipped && !isfinite(res->grad_norm))
+        return diverged(t, res);
+    return r;
+}
+
+/* Log a step that is done; its stats are those of all ranks. */
+static int tell(struct run *t, const struct step_result *res)
+{
+    struct metrics_place p = place(t);
+
+    p.step = ++t->told;
+    p.samples = res->samples;
+    if (note_forms(t, res) < 0)
+        return -1;
+    return metrics_step(&t->log, &p, res);
+}
+
+/* All steps that were begun are done and told. */
+static int settle(struct run *t)
+{
+    struct step_result res;
+    int r;
+
+    while ((r = hear(t, true, &res)) > 0) {
+        struct class_stats *c = &res.stats;
+        double v[4] = {c->loss, c->correct1, c->correct5, c->n};
+
+        if (comm_reduce(t->comm, COMM_SUM, v, 4) < 0)
+            return -1;
+        *c = (struct class_stats){v[0], v[1], v[2], v[3]};
+        if (tell(t, &res) < 0)
+            return -1;
+    }
+    return r;
+}
+
+/* A step is enqueued, on an engine whose memory is the host's done: count it, tell
+ * of the one whose result is due, save if asked. */
+static int after_step(struct run *t, struct input *in, int64_t samples,
                       int *flags)
 {
-    struct metrics_place p;
+    struct step_result res = {.rows = 0};
     double start = clock_s();
+    int due_now = hear(t, false, &res);
 
-    if (!res->skipped && !isfinite(res->grad_norm))
-        return diverged(t, res);
-    if (ema_step(&t->ema, t->steps) < 0)
+    if (due_now < 0 || ema_step(&t->ema, t->steps) < 0)
         return -1;
     t->steps++;
-    t->samples = res->samples;
+    t->samples = samples;
     t->comm->step = t->steps;
-    if (agree(t, in, res, flags) < 0)
+    if (agree(t, in, &res.stats, flags) < 0 || (due_now && tell(t, &res) < 0))
         return -1;
-    p = place(t);
-    if (note_forms(t, res) < 0 || metrics_step(&t->log, &p, res) < 0)
-        return -1;
-    if (t->steps % AGREE_EVERY == 0 && same_weights(t) < 0)
-        return -1;
+    if (t->steps % AGREE_EVERY == 0 &&
+        agree_weights(&t->m->params, t->comm) < 0)
+        return err_wrap("step %lld", (long long)t->steps);
     profile_phase(&t->profile, "agree", start);
     start = clock_s();
-    if (*flags & STOP_SAVE && commit(t, false) < 0)
+    if (*flags & STOP_SAVE && (settle(t) < 0 || commit(t, false) < 0))
         return -1;
     profile_phase(&t->profile, "checkpoint", start);
     return profile_end(&t->profile, t->steps);
@@ -513,7 +491,7 @@ static int wait_data(struct run *t, struct input *in, int *flags, double *took)
 static int loop(struct run *t, struct input *in)
 {
     int64_t stop = t->o->max_steps ? t->steps + t->o->max_steps : INT64_MAX;
-    struct step_result res;
+    struct step_result *begun;
     struct metrics_place p;
     double waited;
     bool wait;
@@ -532,20 +510,22 @@ static int loop(struct run *t, struct input *in)
         if (flags)
             break;
         r = step_run(&t->step, in, sched_lr(t->o->r, &t->batch, t->samples),
-                     &res);
-        res.data_s += waited;
-        res.waits += wait;
+                     &begun);
         if (r < 0)
             return err_wrap("step %lld", (long long)t->steps + 1);
         if (r == 0)
             return err_set(ERR_DATA, "batches ended at step %lld of %lld",
                            (long long)t->steps,
                            (long long)t->batch.total_steps);
-        if (after_step(t, in, &res, &flags) < 0)
+        begun->data_s += waited;
+        begun->waits += wait;
+        if (after_step(t, in, begun->samples, &flags) < 0)
             return -1;
         if (flags & (STOP_INT | STOP_TERM))
             break;
     }
+    if (settle(t) < 0)
+        return -1;
     p = place(t);
     if (metrics_flush(&t->log, &p) < 0 || commit(t, true) < 0)
         return -1;
@@ -668,10 +648,10 @@ int run_train(const struct run_options *o, struct classifier *m,
         r = 0;
         goto out;
     }
-    t.saved_at = clock_s();
-    t.saved_epoch = (double)t.samples / (double)t.batch.epoch_samples;
+    t.tried = moment(&t);
     comm->step = t.steps;
-    if (check_hello(&t) < 0 || check_room(&t) < 0 || same_weights(&t) < 0 ||
+    if (check_hello(&t) < 0 || check_room(&t) < 0 ||
+        agree_weights(&m->params, comm) < 0 ||
         (o->dir && comm->rank == 0 && write_run_json(&t) < 0))
         goto out;
     upload_share(&t.step.upload, memory, bytes);

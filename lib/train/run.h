@@ -17,6 +17,7 @@
 
 #include "io/recipe.h"
 #include "model/model.h"
+#include "train/cadence.h"
 #include "train/comm.h"
 #include "train/input.h"
 #include "train/profile.h"
@@ -26,20 +27,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* How often a checkpoint is committed, beside the one at the end. */
-struct cadence {
-    int64_t steps;   /* every so many optimizer steps; 0: not */
-    double epochs;   /* every so many epochs; 0: not */
-    int64_t seconds; /* every so many seconds (of rank 0's clock); 0: not */
-};
-/* "0", "500it", "2ep", "30m", "1h", "90s". ERR_USAGE otherwise. */
-int cadence_parse(const char *text, struct cadence *c) MUST_CHECK;
-
 struct run_options {
     const struct recipe *r;
     const char *dir;     /* run directory; NULL: nothing is kept */
     const char *weights; /* model file to begin with, or NULL */
-    struct cadence save;
+    struct cadence
+        save; /* commits, beside the one at the end; rank 0's clock */
     int64_t keep, keep_every;
     int64_t log_every;
     bool log_samples;  /* RUN/samples-RANK.tsv */

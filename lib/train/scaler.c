@@ -1,7 +1,5 @@
 #include "train/scaler.h"
 
-#include <math.h>
-
 void scaler_init(struct scaler *s, const struct recipe *r)
 {
     s->on = r->prec == PREC_FP16;
@@ -11,20 +9,9 @@ void scaler_init(struct scaler *s, const struct recipe *r)
     s->skipped = 0;
 }
 
-bool scaler_update(struct scaler *s, bool finite)
+void scaler_rules(const struct scaler *s, struct kern_step *k)
 {
-    if (!finite) {
-        s->skipped++;
-        s->good = 0;
-        if (s->dynamic)
-            s->scale *= 0.5;
-        return false;
-    }
-    if (s->dynamic && ++s->good == SCALER_INTERVAL) {
-        /* fp32 holds the scale where the reference keeps it */
-        if (isfinite((float)(s->scale * 2)))
-            s->scale *= 2;
-        s->good = 0;
-    }
-    return true;
+    k->scaled = s->on;
+    k->dynamic = s->dynamic;
+    k->interval = SCALER_INTERVAL;
 }

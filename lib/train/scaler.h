@@ -4,12 +4,14 @@
  * A number and a counter, kept in checkpoints. The scale enters as the seed of
  * backward and leaves in the pass that unscales; a step whose gradients are not
  * all finite is skipped and halves the scale, 2000 clean steps in a row double
- * it. Source: pytorch torch/amp/grad_scaler.py. Without loss scaling (fp32,
- * bf16) the scale is 1 and a non-finite gradient ends the run.
+ * it. The engine does that by itself (KERN_STEP); what stands here is what it
+ * began with, then what was last read back. Without loss scaling (fp32, bf16)
+ * the scale is 1 and a non-finite gradient ends the run.
  */
 #ifndef TRAIN_SCALER_H
 #define TRAIN_SCALER_H
 
+#include "engine/engine.h"
 #include "io/recipe.h"
 
 #include <stdbool.h>
@@ -27,7 +29,7 @@ struct scaler {
 };
 
 void scaler_init(struct scaler *s, const struct recipe *r);
-/* After a step: were all gradients finite? Returns true if the step counts. */
-bool scaler_update(struct scaler *s, bool finite);
+/* Its rules, as KERN_STEP takes them. */
+void scaler_rules(const struct scaler *s, struct kern_step *k);
 
 #endif

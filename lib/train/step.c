@@ -4,16 +4,23 @@
 #include "util/fault.h"
 #include "util/fdio.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Ranks hear of a step after equally many. */
+static int agree_late(struct step *s)
+{
+    double late = engine_is_host(s->m->e) ? 0 : 1;
+
+    if (s->comm->world > 1 && comm_reduce(s->comm, COMM_MAX, &late, 1) < 0)
+        return -1;
+    s->late = (int)late;
+    return 0;
+}
 
 int step_init(struct step *s, struct classifier *m, struct comm *comm,
               const struct recipe *r, bool shards)
 {
-    size_t bytes = 2 * (size_t)comm->world * sizeof(double);
-    void *p;
-
     memset(s, 0, sizeof *s);
     if (comm->world > 1 && m->params.pt != DT_F32)
         return err_set(ERR_UNAVAILABLE, "precision fp64: one rank only");
@@ -25,23 +32,18 @@ int step_init(struct step *s, struct classifier *m, struct comm *comm,
         comm->shared.room >= (size_t)m->params.total * sizeof(float))
         params_lend(&m->params, comm->shared.arena, comm->shared.sums);
     sharding_init(&s->shard, &m->params, comm, shards);
-    scaler_init(&s->scaler, r);
     upload_init(&s->upload, m->e);
-    s->sums = xmalloc(bytes);
-    if (optim_init(&s->optim, &s->shard, r) < 0 ||
-        engine_alloc(m->e, bytes, &p) < 0)
+    tapes_init(&s->tapes, &m->params);
+    if (update_init(&s->update, m, comm, &s->shard, r) < 0)
         return -1;
-    s->check = p;
-    return 0;
+    return agree_late(s);
 }
 
 void step_release(struct step *s)
 {
-    if (s->check)
-        engine_free(s->m->e, s->check);
-    free(s->sums);
+    tapes_release(&s->tapes);
     upload_release(&s->upload);
-    optim_release(&s->optim);
+    update_release(&s->update);
     sharding_release(&s->shard);
     if (s->m && s->m->params.lent)
         params_lend(&s->m->params, NULL, NULL);
@@ -94,144 +96,128 @@ static int exchange(struct step *s)
     return 0;
 }
 
-/* ---- the update */
+/* ---- results */
 
-/* Add to out[2] of engine memory the squares of gradients, and how many are not
- * finite. */
-static int check_range(struct step *s, int64_t begin, int64_t n, double *out)
+/* A step is on its way: the record of it. */
+static struct step_result *new_result(struct step *s, double lr)
 {
-    const struct params *ps = &s->m->params;
-    struct kern_grad_check a = {.g = (const char *)ps->sum +
-                                     (size_t)begin * dtype_size(ps->pt),
-                                .stats = out,
-                                .n = n,
-                                .pt = ps->pt};
+    struct step_result *res = &s->result[s->n_results++];
 
-    return engine_run(s->m->e, KERN_GRAD_CHECK, &a);
+    memset(res, 0, sizeof *res);
+    res->lr = lr;
+    return res;
 }
 
-static int clear_check(struct step *s)
+/* The parameter of an element of the arena. */
+static const char *name_at(const struct params *ps, int64_t at)
 {
-    return engine_fill(s->m->e, s->check, 0,
-                       2 * (size_t)s->comm->world * sizeof(double));
-}
-
-static int fetch_check(struct step *s)
-{
-    return engine_download(s->m->e, s->sums, s->check,
-                           2 * (size_t)s->comm->world * sizeof(double));
-}
-
-const char *step_nonfinite(struct step *s)
-{
-    const struct params *ps = &s->m->params;
     int i;
 
-    for (i = 0; i < ps->n; i++) {
-        if (clear_check(s) < 0 ||
-            check_range(s, ps->p[i].offset, ps->p[i].count, s->check) < 0 ||
-            fetch_check(s) < 0)
-            return NULL;
-        if (s->sums[1] > 0)
+    for (i = 0; i < ps->n; i++)
+        if (at >= ps->p[i].offset && at < ps->p[i].offset + ps->p[i].count)
             return ps->p[i].name;
-    }
     return NULL;
 }
 
-/* The squares of a share, bucket after bucket. */
-static int check_share(struct step *s, int share)
+int step_result(struct step *s, bool all, struct step_result *res)
 {
-    int64_t begin, end;
-    int b;
+    double t = clock_s();
+    struct kern_state k;
 
-    for (b = 0; b < s->shard.n_buckets; b++) {
-        sharding_slice(&s->shard, b, share, &begin, &end);
-        if (begin < end &&
-            check_range(s, begin, end - begin, s->check + 2 * share) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-/* c[2]: squares of all gradients, and how many are not finite. */
-static int check_all(struct step *s, double c[2])
-{
-    int i, world = s->comm->world, r = clear_check(s);
-
-    if (r == 0 && world == 1)
-        r = check_range(s, 0, s->m->params.total, s->check);
-    for (i = 0; r == 0 && world > 1 && i < world; i++)
-        if (!s->shard.on || i == s->comm->share)
-            r = check_share(s, i);
-    if (r == 0)
-        r = fetch_check(s);
-    if (r < 0)
-        return err_wrap("gradients");
-    /* zeros of all but one rank are added to each: exact */
-    if (s->shard.on && comm_reduce(s->comm, COMM_SUM, s->sums, 2 * world) < 0)
-        return -1;
-    c[0] = c[1] = 0;
-    for (i = 0; i < world; i++) {
-        c[0] += s->sums[2 * i];
-        c[1] += s->sums[2 * i + 1];
-    }
-    return 0;
-}
-
-int step_update(struct step *s, double lr, struct step_result *res)
-{
-    double c[2] = {0, 0}, unscale = 1 / s->scaler.scale, coef = 1;
-    bool finite;
-
-    if (check_all(s, c) < 0)
-        return -1;
-    finite = c[1] == 0 && isfinite(c[0]);
-    res->grad_norm = finite ? sqrt(c[0]) * unscale : (double)NAN;
-    res->lr = lr;
-    /* the reference's form: min(1, max/(norm + 1e-6)) */
-    if (s->r->clip_norm > 0)
-        coef = fmin(1, s->r->clip_norm / (res->grad_norm + 1e-6));
-    if (!finite && !s->scaler.on)
-        return 0; /* the caller sees the norm and stops */
-    res->skipped = !scaler_update(&s->scaler, finite);
-    if (res->skipped)
+    if (s->n_results <= (all ? 0 : s->late))
         return 0;
-    return optim_step(&s->optim, lr, coef * unscale);
+    if (update_wait(&s->update, &k) < 0)
+        return -1;
+    *res = s->result[0];
+    memmove(s->result, s->result + 1, --s->n_results * sizeof *s->result);
+    res->compute_s += clock_s() - t;
+    res->stats.loss = k.stats[0];
+    res->stats.correct1 = k.stats[1];
+    res->stats.correct5 = k.stats[2];
+    res->stats.n = k.stats[3];
+    res->grad_norm = k.norm;
+    res->skipped = s->update.scaler.on && !k.update;
+    res->loss_scale = k.scale;
+    res->skips = k.skipped;
+    res->bad = k.bad ? name_at(&s->m->params, k.bad - 1) : NULL;
+    return 1;
 }
 
 /* ---- the step */
 
-static int micro(struct step *s, const struct input_batch *b, int64_t rows,
+/* A pass over a micro-batch that is in the engine, and what of the step can go
+ * with it. */
+struct pass {
+    struct step *s;
+    struct class_pass of;
+    int64_t rows; /* of the step */
+    bool first, last, update;
+};
+
+static int enqueue(void *arg)
+{
+    const struct pass *p = arg;
+    struct step *s = p->s;
+    struct params *ps = &s->m->params;
+
+    if (p->first && engine_fill(s->m->e, ps->g, 0,
+                                (size_t)ps->total * dtype_size(ps->pt)) < 0)
+        return -1;
+    if (classifier_pass(s->m, &p->of, s->r->smoothing, 1 / (double)p->rows,
+                        p->last ? ready : NULL, s) < 0)
+        return -1;
+    return p->update ? update_run(&s->update) : 0;
+}
+
+/* Ranks exchange in between, and batches that are mixed differ each time: these
+ * go call by call. */
+static int run_pass(struct step *s, struct pass *p)
+{
+    struct tape_key key = {.plan = p->of.plan,
+                           .n = p->of.n,
+                           .rows = p->rows,
+                           .first = p->first,
+                           .last = p->last,
+                           .erased = p->of.erased};
+
+    if (s->comm->world > 1 || p->of.mixed || !p->of.plan)
+        return enqueue(p);
+    p->update = p->last && engine_records(s->m->e);
+    s->updated = p->update;
+    return tapes_run(&s->tapes, &key, enqueue, p);
+}
+
+static int micro(struct step *s, const struct input_batch *b, bool first,
                  bool last)
 {
-    double gscale = s->scaler.scale / (double)rows;
     struct class_batch c = {.image = &b->image,
                             .label = b->label,
                             .erase = b->erase,
                             .mix = b->mix,
                             .cut = b->cut};
+    struct pass p = {.s = s, .rows = b->rows, .first = first, .last = last};
 
     if (upload_take(&s->upload, b, &c.there) < 0)
         return -1;
-    if (b->n == 0)
-        return 0; /* nothing here; the exchange still takes place */
     memcpy(c.box, b->box, sizeof c.box);
-    if (classifier_step(s->m, &c, s->r->smoothing, gscale, last ? ready : NULL,
-                        s) < 0)
+    /* without rows here the exchange still takes place */
+    if (b->n > 0 &&
+        (classifier_load(s->m, &c, &p.of) < 0 || upload_read(&s->upload) < 0))
         return -1;
-    return upload_read(&s->upload);
+    if (run_pass(s, &p) < 0)
+        return -1;
+    classifier_passed(&p.of);
+    return 0;
 }
 
-static int begin(struct step *s)
+static int begin(struct step *s, double lr)
 {
-    struct params *ps = &s->m->params;
-
     s->posted = 0;
-    return engine_fill(s->m->e, ps->g, 0,
-                       (size_t)ps->total * dtype_size(ps->pt));
+    s->updated = false;
+    return update_begin(&s->update, lr);
 }
 
-static int finish(struct step *s, double lr, struct step_result *res)
+static int finish(struct step *s, struct step_result *res)
 {
     double t = clock_s(), u;
 
@@ -242,43 +228,54 @@ static int finish(struct step *s, double lr, struct step_result *res)
     u = clock_s();
     res->comm_s = u - t;
     fault_point("step");
-    if (step_update(s, lr, res) < 0)
+    if ((!s->updated && update_run(&s->update) < 0) ||
+        update_post(&s->update) < 0)
         return -1;
     profile_phase(s->profile, "update", u);
     t = clock_s();
     res->update_s = t - u;
-    if (!res->skipped && sharding_weights(&s->shard) < 0)
+    if (sharding_weights(&s->shard) < 0)
         return -1;
     if (s->shard.on)
         profile_phase(s->profile, "gather", t);
     res->comm_s += clock_s() - t;
-    return classifier_stats(s->m, &res->stats);
+    return 0;
 }
 
-int step_batch(struct step *s, const struct input_batch *b, double lr,
-               struct step_result *res)
+int step_update(struct step *s, double lr)
 {
+    new_result(s, lr);
+    if (update_begin(&s->update, lr) < 0 || update_run(&s->update) < 0)
+        return -1;
+    return update_post(&s->update);
+}
+
+int step_batch(struct step *s, const struct input_batch *b, double lr)
+{
+    struct step_result *res = new_result(s, lr);
     double t = clock_s();
 
-    memset(res, 0, sizeof *res);
     res->rows = b->rows;
-    if (begin(s) < 0 || micro(s, b, b->rows, true) < 0 ||
-        engine_finish(s->m->e) < 0)
+    if (begin(s, lr) < 0 || micro(s, b, true, true) < 0)
+        return -1;
+    /* as in a run: the next batch travels while this one is computed */
+    if (upload_ahead(&s->upload, b) < 0)
         return -1;
     res->compute_s = clock_s() - t;
-    return finish(s, lr, res);
+    return finish(s, res);
 }
 
 int step_run(struct step *s, struct input *in, double lr,
-             struct step_result *res)
+             struct step_result **begun)
 {
+    struct step_result *res = new_result(s, lr);
     const struct input_batch *next;
     struct input_batch *b;
     bool last = false;
     double t;
     int r, m, e;
 
-    memset(res, 0, sizeof *res);
+    *begun = res;
     for (m = 0; !last; m++) {
         t = clock_s();
         fault_point("data");
@@ -286,8 +283,10 @@ int step_run(struct step *s, struct input *in, double lr,
         r = input_get(in, &b);
         if (r < 0)
             return -1;
-        if (m == 0 && r != 1)
+        if (m == 0 && r != 1) {
+            s->n_results--;
             return r;
+        }
         if (r == 0)
             return err_set(ERR_DATA,
                            "batches ended inside a step, after %d "
@@ -303,13 +302,13 @@ int step_run(struct step *s, struct input *in, double lr,
                         "was expected",
                         (long long)b->micro, m);
         else
-            e = m == 0 ? begin(s) : 0;
+            e = m == 0 ? begin(s, lr) : 0;
         if (!e && s->sample_log)
             e = samplelog_add(s->sample_log, s->comm->step + 1, b);
         res->rows = b->rows;
         res->samples = b->samples;
         if (!e)
-            e = micro(s, b, b->rows, last);
+            e = micro(s, b, m == 0, last);
         /* the device computes: the next batch, if it is there, can go to it */
         next = input_next(in);
         if (!e && next)
@@ -322,5 +321,5 @@ int step_run(struct step *s, struct input *in, double lr,
         profile_phase(s->profile, "compute", t);
         res->compute_s += clock_s() - t;
     }
-    return finish(s, lr, res) < 0 ? -1 : 1;
+    return finish(s, res) < 0 ? -1 : 1;
 }

@@ -1,328 +1,48 @@
 /*
  * cudart.c - the few calls of the CUDA runtime that the cuda engine makes, on the
- * host, for tests.
- *
- * The device's memory is one range. New memory begins as 0xff, which is NaN.
- * With HOSTGPU_GUARD nobody may touch it outside of a launch or a copy: a host
- * that follows a device's address dies of it (slow: two system calls each).
+ * host, for tests: here streams, events, graphs and copies; cards.c and cumemory.c
+ * have the rest.
  *
  * HOSTGPU names what is to be met: nodriver, olddriver, nogpu, oldgpu (sm 70),
- * turing (sm 75), nomemory. Without it there is a card of sm 90, or HOSTGPU_GPUS.
+ * turing (sm 75), nomemory, nograph. Without it there is a card of sm 90, or
+ * HOSTGPU_GPUS. HOSTGPU_COUNTS names a file that gets, at the end, how often the
+ * host waited for the device, and how many graphs were made and launched.
  *
  * HOSTGPU_FAIL=CALL:N:ERROR[:FILE] lets the Nth call of that name answer so; with a
  * FILE only if there is none yet, and makes it. "launch" is a kernel's. An error
  * after which a card has lost the program's memory stays: every later call answers
- * the same. HOSTGPU_PEAK names a file for the most bytes that were in use.
+ * the same.
  */
 /* What others call, in spite of the flags. */
 #pragma GCC visibility push(default)
-#include "hostgpu.h"
+#include "cudart.h"
 
-#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
-#define RANGE ((size_t)8 << 30)
-#define LINE 256
-#define POISON ((size_t)4 << 20) /* bytes of it, for the time it takes */
-#define PAGE 4096
-#define BLOCKS 4096
-
-/* Every answer but success is kept, for each thread, until somebody asks. */
-static _Thread_local cudaError_t last_error;
-
-cudaError_t hostgpu_answer(cudaError_t e)
-{
-    if (e != cudaSuccess)
-        last_error = e;
-    return e;
-}
-
-/* ---- errors that are asked for */
-
-static cudaError_t lost; /* for good */
-
-/* Does an error take the device from the program? */
-static bool lasting(cudaError_t e)
-{
-    return e == cudaErrorECCUncorrectable || e == cudaErrorUnknown ||
-           (e >= cudaErrorIllegalAddress && e <= cudaErrorLaunchFailure);
-}
-
-static bool first_time(const char *path)
-{
-    int fd = -1;
-
-    if (path[0])
-        fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
-    if (fd >= 0)
-        close(fd);
-    return !path[0] || fd >= 0;
-}
-
-/* What this call is to answer. */
-int hostgpu_fails(const char *call)
-{
-    static char name[60], path[300];
-    static long left, error;
-    const char *e = getenv("HOSTGPU_FAIL");
-
-    if (lost || !e)
-        return (int)lost;
-    if (!name[0] &&
-        sscanf(e, "%59[^:]:%ld:%ld:%299s", name, &left, &error, path) < 3)
-        abort();
-    if (strcmp(call, name) != 0 || --left != 0 || !first_time(path))
-        return 0;
-    if (lasting((cudaError_t)error))
-        lost = (cudaError_t)error;
-    return (int)error;
-}
+/* The stream that notes what it gets, and the thread that said so: what has no
+ * place in a graph, and what looks at the device, is forbidden to that thread (mode
+ * ThreadLocal); the recording is broken by it. */
+static cudaStream_t capturing;
+static pthread_t capturer;
 
 static struct {
-    char *base;
-    size_t held, peak;
-    size_t used; /* accessible, a whole number of pages */
-    int depth;
-    bool guard;
-    struct {
-        size_t at, bytes;
-    } block[BLOCKS]; /* by place */
-    int n;
-} memory;
+    long waits, graphs, launches;
+} counts;
 
-static bool met(const char *what)
+__attribute__((destructor)) static void tell_counts(void)
 {
-    const char *e = getenv("HOSTGPU");
-
-    return e && strcmp(e, what) == 0;
-}
-
-/* ---- memory */
-
-void hostgpu_enter(void);
-void hostgpu_leave(void);
-
-static void protect(int how)
-{
-    if (memory.guard && memory.used > 0 &&
-        mprotect(memory.base, memory.used, how) < 0)
-        abort();
-}
-
-void hostgpu_enter(void)
-{
-    if (memory.depth++ == 0)
-        protect(PROT_READ | PROT_WRITE);
-}
-
-/* The made-up device's clock, microseconds: a launch or copy takes one, and what
- * is spent. */
-static double device_us;
-void hostgpu_spend(double us);
-
-void hostgpu_spend(double us)
-{
-    device_us += us;
-}
-
-void hostgpu_leave(void)
-{
-    if (--memory.depth == 0) {
-        protect(PROT_NONE);
-        hostgpu_spend(1);
-    }
-}
-
-cudaError_t cudaMalloc(void **p, size_t bytes)
-{
-    size_t at = 0, end;
-    int i, j;
-
-    MAY_FAIL;
-    if (!memory.base) {
-        memory.guard = getenv("HOSTGPU_GUARD") != NULL;
-        memory.base =
-            mmap(NULL, RANGE, memory.guard ? PROT_NONE : PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (memory.base == MAP_FAILED)
-            abort();
-    }
-    bytes = (bytes + LINE - 1) / LINE * LINE + LINE; /* a gap */
-    for (i = 0; i < memory.n && memory.block[i].at - at < bytes; i++)
-        at = memory.block[i].at + memory.block[i].bytes;
-    if (memory.n == BLOCKS || bytes > RANGE || at > RANGE - bytes ||
-        met("nomemory"))
-        return hostgpu_answer(cudaErrorMemoryAllocation);
-    for (j = memory.n++; j > i; j--)
-        memory.block[j] = memory.block[j - 1];
-    memory.block[i].at = at;
-    memory.block[i].bytes = bytes;
-    end = (at + bytes + PAGE - 1) / PAGE * PAGE;
-    if (end > memory.used)
-        memory.used = end;
-    *p = memory.base + at;
-    memory.held += bytes - LINE;
-    if (memory.held > memory.peak)
-        memory.peak = memory.held;
-    hostgpu_enter();
-    memset(*p, 255, bytes < POISON ? bytes : POISON);
-    hostgpu_leave();
-    return cudaSuccess;
-}
-
-cudaError_t cudaFree(void *p)
-{
-    int i;
-
-    MAY_FAIL;
-    for (i = 0; i < memory.n; i++)
-        if (memory.base + memory.block[i].at == (char *)p)
-            break;
-    if (i == memory.n)
-        return hostgpu_answer(p ? cudaErrorInvalidValue : cudaSuccess);
-    memory.n--;
-    memory.held -= memory.block[i].bytes - LINE;
-    for (; i < memory.n; i++)
-        memory.block[i] = memory.block[i + 1];
-    return cudaSuccess;
-}
-
-cudaError_t cudaMemGetInfo(size_t *left, size_t *all)
-{
-    MAY_FAIL;
-    *left = RANGE - memory.used;
-    *all = RANGE;
-    return cudaSuccess;
-}
-
-__attribute__((destructor)) static void tell_peak(void)
-{
-    const char *path = getenv("HOSTGPU_PEAK");
-    FILE *f = path && memory.peak > 0 ? fopen(path, "we") : NULL;
+    const char *path = getenv("HOSTGPU_COUNTS");
+    FILE *f = path ? fopen(path, "w") : NULL;
 
     if (!f)
         return;
-    fprintf(f, "%zu\n", memory.peak);
+    fprintf(f, "%ld %ld %ld\n", counts.waits, counts.graphs, counts.launches);
     fclose(f);
-}
-
-/* Is this inside one block? */
-static bool inside(const void *p, size_t n)
-{
-    size_t at = (size_t)((const char *)p - memory.base);
-    int i;
-
-    for (i = 0; i < memory.n; i++)
-        if (at >= memory.block[i].at &&
-            at + n <= memory.block[i].at + memory.block[i].bytes - LINE)
-            return true;
-    return n == 0;
-}
-
-/* ---- devices */
-
-/* HOSTGPU_GPUS of them. */
-static int devices(void)
-{
-    const char *n = getenv("HOSTGPU_GPUS");
-
-    return n ? (int)strtol(n, NULL, 10) : 1;
-}
-
-cudaError_t cudaGetDeviceCount(int *n)
-{
-    *n = 0;
-    if (met("nodriver") || met("olddriver"))
-        return hostgpu_answer(cudaErrorInsufficientDriver);
-    if (met("nogpu"))
-        return hostgpu_answer(cudaErrorNoDevice);
-    *n = devices();
-    return cudaSuccess;
-}
-
-cudaError_t cudaDriverGetVersion(int *v)
-{
-    *v = met("nodriver") ? 0 : met("olddriver") ? 11080 : CUDART_VERSION;
-    return cudaSuccess;
-}
-
-static int device_now;
-
-cudaError_t cudaSetDevice(int device)
-{
-    MAY_FAIL;
-    if (device < 0 || device >= devices())
-        return hostgpu_answer(cudaErrorInvalidDevice);
-    device_now = device;
-    return cudaSuccess;
-}
-
-cudaError_t cudaGetDevice(int *device)
-{
-    MAY_FAIL;
-    *device = device_now;
-    return cudaSuccess;
-}
-
-cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
-{
-    MAY_FAIL;
-    memset(p, 0, sizeof *p);
-    p->uuid.bytes[0] = (char)(device + 1);
-    snprintf(p->name, sizeof p->name, "the host itself");
-    return cudaSuccess;
-}
-
-cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int device)
-{
-    int sm = met("oldgpu") ? 70 : met("turing") ? 75 : 90;
-
-    MAY_FAIL;
-    (void)device;
-    *v = a == cudaDevAttrComputeCapabilityMajor   ? sm / 10
-         : a == cudaDevAttrComputeCapabilityMinor ? sm % 10
-                                                  : 0;
-    return cudaSuccess;
-}
-
-const char *cudaGetErrorString(cudaError_t e)
-{
-    switch (e) {
-    case cudaErrorInvalidValue:
-        return "invalid argument";
-    case cudaErrorMemoryAllocation:
-        return "out of memory";
-    case cudaErrorECCUncorrectable:
-        return "uncorrectable ECC error encountered";
-    case cudaErrorIllegalAddress:
-        return "an illegal memory access was encountered";
-    case cudaErrorLaunchFailure:
-        return "unspecified launch failure";
-    default:
-        return "an error";
-    }
-}
-
-cudaError_t cudaGetLastError(void)
-{
-    cudaError_t e = last_error;
-
-    last_error = cudaSuccess;
-    return e;
-}
-
-int hostgpu_last_error(void);
-
-int hostgpu_last_error(void)
-{
-    int e = hostgpu_fails("launch"), was = (int)cudaGetLastError();
-
-    return e ? e : was;
 }
 
 /* ---- streams
@@ -351,24 +71,32 @@ struct item {
 };
 
 struct CUstream_st {
+    cudaStream_t next; /* of all there are */
     struct item *head, *tail;
     bool lazy, busy;
-    cudaStream_t next;
+    cudaGraph_t noted; /* while it is recording */
+    bool broken;       /* the recording */
+};
+
+/* WORK in its order. */
+struct CUgraph_st {
+    struct item *head, *tail;
+    int users; /* itself, executables, launches that are not done */
 };
 
 struct CUevent_st {
     unsigned long recorded, done;
     double at; /* device_us when it was done */
+    bool captured;
     cudaStream_t stream;
     cudaEvent_t next; /* of those destroyed */
 };
 static cudaEvent_t destroyed;
 
-static cudaStream_t first_stream, streams; /* all of them */
+static cudaStream_t first_stream, streams;
 
 bool hostgpu_ready(void *stream);
 void hostgpu_enqueue(void *stream, bool (*run)(void *arg), void *arg);
-void hostgpu_drain(void);
 
 static void progress(cudaStream_t s, cudaEvent_t e, unsigned long number);
 
@@ -413,10 +141,28 @@ static void progress(cudaStream_t s, cudaEvent_t e, unsigned long number)
     s->busy = false;
 }
 
-static void append(cudaStream_t s, const struct item *what)
+static void note(cudaGraph_t g, const struct item *what)
 {
     struct item *i = malloc(sizeof *i);
 
+    *i = *what;
+    i->next = NULL;
+    if (g->tail)
+        g->tail->next = i;
+    else
+        g->head = i;
+    g->tail = i;
+}
+
+static void append(cudaStream_t s, const struct item *what)
+{
+    struct item *i;
+
+    if (s->noted) {
+        note(s->noted, what);
+        return;
+    }
+    i = malloc(sizeof *i);
     *i = *what;
     i->next = NULL;
     if (s->tail)
@@ -433,6 +179,8 @@ bool hostgpu_ready(void *stream)
 {
     cudaStream_t s = stream;
 
+    if (s->noted)
+        return false;
     if (!s->lazy)
         progress(s, NULL, 0);
     return !s->lazy && !s->head;
@@ -453,16 +201,12 @@ static void settle(cudaStream_t s)
         nanosleep(&pause, NULL);
 }
 
-void hostgpu_settle(void)
+void settle_all(void)
 {
-    for (cudaStream_t s = streams; s; s = s->next)
-        settle(s);
-}
+    cudaStream_t s;
 
-void hostgpu_drain(void)
-{
-    if (first_stream)
-        settle(first_stream);
+    for (s = streams; s; s = s->next)
+        settle(s);
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
@@ -474,10 +218,10 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
     *s = calloc(1, sizeof **s);
     (*s)->lazy = (late && strcmp(late, "all") == 0) ||
                  (first_stream != NULL) != (late != NULL);
-    if (!first_stream)
-        first_stream = *s;
     (*s)->next = streams;
     streams = *s;
+    if (!first_stream)
+        first_stream = *s;
     return cudaSuccess;
 }
 
@@ -497,23 +241,33 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest)
 
 cudaError_t cudaStreamDestroy(cudaStream_t s)
 {
-    cudaStream_t *p;
+    cudaStream_t *at = &streams;
 
     if (s->head)
-        return hostgpu_answer(
-            cudaErrorInvalidValue); /* it would not be on a card */
+        return answer(cudaErrorInvalidValue); /* it would not be on a card */
     if (s == first_stream)
         first_stream = NULL;
-    for (p = &streams; *p != s; p = &(*p)->next)
-        ;
-    *p = s->next;
+    while (*at != s)
+        at = &(*at)->next;
+    *at = s->next;
     free(s);
     return cudaSuccess;
+}
+
+bool forbidden(void)
+{
+    if (!capturing || !pthread_equal(capturer, pthread_self()))
+        return false;
+    capturing->broken = true;
+    return true;
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
     MAY_FAIL;
+    if (forbidden())
+        return answer(cudaErrorStreamCaptureUnsupported);
+    counts.waits++;
     settle(s);
     return cudaSuccess;
 }
@@ -521,8 +275,10 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
 cudaError_t cudaStreamQuery(cudaStream_t s)
 {
     MAY_FAIL;
+    if (forbidden())
+        return answer(cudaErrorStreamCaptureUnsupported);
     progress(s, NULL, 0);
-    return hostgpu_answer(s->head ? cudaErrorNotReady : cudaSuccess);
+    return answer(s->head ? cudaErrorNotReady : cudaSuccess);
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
@@ -532,6 +288,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
 
     MAY_FAIL;
     (void)flags;
+    if (s->noted && forbidden())
+        return answer(cudaErrorStreamCaptureIsolation);
     append(s, &i);
     return cudaSuccess;
 }
@@ -554,9 +312,13 @@ cudaError_t cudaEventDestroy(cudaEvent_t e)
 
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
-    struct item i = {.kind = RECORD, .event = e, .number = ++e->recorded};
+    struct item i = {.kind = RECORD, .event = e};
 
     MAY_FAIL;
+    e->captured = s->noted != NULL;
+    if (e->captured)
+        return cudaSuccess; /* nobody can ask for it */
+    i.number = ++e->recorded;
     e->stream = s;
     append(s, &i);
     return cudaSuccess;
@@ -565,15 +327,20 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 cudaError_t cudaEventQuery(cudaEvent_t e)
 {
     MAY_FAIL;
-    return hostgpu_answer(
-        passed(e->stream, e, e->recorded) ? cudaSuccess : cudaErrorNotReady);
+    if (forbidden())
+        return answer(e->captured ? cudaErrorCapturedEvent
+                                  : cudaErrorStreamCaptureUnsupported);
+    if (e->captured)
+        return answer(cudaErrorCapturedEvent);
+    return answer(passed(e->stream, e, e->recorded) ? cudaSuccess
+                                                    : cudaErrorNotReady);
 }
 
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
 {
     MAY_FAIL;
     if (from->done < from->recorded || to->done < to->recorded)
-        return hostgpu_answer(cudaErrorNotReady);
+        return answer(cudaErrorNotReady);
     *ms = (float)((to->at - from->at) * 1e-3);
     return cudaSuccess;
 }
@@ -581,10 +348,129 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
     static const struct timespec pause = {0, 50000};
+    cudaError_t r;
 
     MAY_FAIL;
-    while (cudaEventQuery(e) == cudaErrorNotReady)
+    counts.waits += e->done < e->recorded;
+    while ((r = cudaEventQuery(e)) == cudaErrorNotReady) {
+        cudaGetLastError();
         nanosleep(&pause, NULL);
+    }
+    return r;
+}
+
+/* ---- graphs */
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t s,
+                                   enum cudaStreamCaptureMode mode)
+{
+    MAY_FAIL;
+    if (capturing || mode != cudaStreamCaptureModeThreadLocal)
+        return answer(cudaErrorIllegalState);
+    if (!s) /* everybody's */
+        return answer(cudaErrorStreamCaptureUnsupported);
+    s->noted = calloc(1, sizeof *s->noted);
+    s->noted->users = 1;
+    s->broken = false;
+    capturing = s;
+    capturer = pthread_self();
+    return cudaSuccess;
+}
+
+static void leave_graph(cudaGraph_t g)
+{
+    struct item *i;
+
+    if (--g->users > 0)
+        return;
+    while ((i = g->head)) {
+        g->head = i->next;
+        free(i->arg);
+        free(i);
+    }
+    free(g);
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g)
+{
+    *g = NULL;
+    if (!s->noted)
+        return answer(cudaErrorIllegalState);
+    if (!pthread_equal(capturer, pthread_self()))
+        return answer(cudaErrorStreamCaptureWrongThread);
+    capturing = NULL;
+    if (s->broken)
+        leave_graph(s->noted);
+    else
+        *g = s->noted;
+    s->noted = NULL;
+    return answer(*g ? cudaSuccess : cudaErrorStreamCaptureInvalidated);
+}
+
+struct CUgraphExec_st {
+    cudaGraph_t graph;
+    int pending;
+};
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t g,
+                                 unsigned long long flags)
+{
+    MAY_FAIL;
+    (void)flags;
+    if (met("nograph"))
+        return answer(cudaErrorNotSupported);
+    *exec = calloc(1, sizeof **exec);
+    (*exec)->graph = g;
+    g->users++;
+    counts.graphs++;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t g)
+{
+    leave_graph(g);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
+{
+    if (exec->pending > 0) {
+        fprintf(stderr, "cudart: a graph is destroyed while it runs\n");
+        abort();
+    }
+    leave_graph(exec->graph);
+    free(exec);
+    return cudaSuccess;
+}
+
+struct launch {
+    cudaGraphExec_t exec;
+};
+
+static bool run_graph(void *arg)
+{
+    cudaGraphExec_t exec = ((struct launch *)arg)->exec;
+    struct item *i;
+
+    for (i = exec->graph->head; i; i = i->next)
+        if (!i->run(i->arg))
+            abort(); /* nothing in it waits */
+    exec->pending--;
+    return true;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s)
+{
+    struct launch *l;
+
+    MAY_FAIL;
+    if (s->noted && forbidden()) /* a card would make it a part of the other */
+        return answer(cudaErrorStreamCaptureUnsupported);
+    l = malloc(sizeof *l);
+    l->exec = exec;
+    exec->pending++;
+    counts.launches++;
+    hostgpu_enqueue(s, run_graph, l);
     return cudaSuccess;
 }
 
@@ -594,7 +480,7 @@ struct copy {
     void *dst;
     const void *src; /* NULL: bytes of value byte */
     void *kept;
-    struct hostgpu_pin *pin; /* that it reads, or NULL */
+    struct pin *pin; /* that it reads, or NULL */
     size_t n;
     int byte;
 };
@@ -633,19 +519,23 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n,
     struct copy c = {.dst = dst, .src = src, .n = n};
 
     MAY_FAIL;
-    if ((to && !inside(dst, n)) || (from && !inside(src, n)))
-        return hostgpu_answer(cudaErrorInvalidValue);
-    if (!from) {
-        c.pin = hostgpu_pin(src, n);
-        hostgpu_count(c.pin, n);
+    if (hostgpu_inside(dst, n) != to || hostgpu_inside(src, n) != from)
+        return answer(cudaErrorInvalidValue);
+    if (s->noted && !(to && from) && !pin_of(to ? src : dst, n) && forbidden())
+        return answer(cudaErrorStreamCaptureUnsupported);
+    if (!from && !s->noted) { /* what is noted may run often */
+        c.pin = pin_of(src, n);
+        count_sent(c.pin, n);
     }
-    if (!from && !c.pin && !hostgpu_ready(s)) {
+    if (!from && !pin_of(src, n) && !hostgpu_ready(s)) {
         c.src = c.kept = malloc(n);
         memcpy(c.kept, src, n);
     }
     copy_on(s, &c);
-    if (!to && !hostgpu_pin(dst, n))
+    if (!to && !pin_of(dst, n)) {
+        counts.waits++;
         settle(s);
+    }
     return cudaSuccess;
 }
 
@@ -654,8 +544,8 @@ cudaError_t cudaMemsetAsync(void *dst, int byte, size_t n, cudaStream_t s)
     struct copy c = {.dst = dst, .n = n, .byte = byte};
 
     MAY_FAIL;
-    if (!inside(dst, n))
-        return hostgpu_answer(cudaErrorInvalidValue);
+    if (!hostgpu_inside(dst, n))
+        return answer(cudaErrorInvalidValue);
     copy_on(s, &c);
     return cudaSuccess;
 }

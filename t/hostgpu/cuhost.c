@@ -6,7 +6,7 @@
  */
 /* What others call, in spite of the flags. */
 #pragma GCC visibility push(default)
-#include "hostgpu.h"
+#include "cudart.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 #define PINS 512
 
 /* Memory of the host that the device knows. */
-static struct hostgpu_pin pins[PINS];
+static struct pin pins[PINS];
 
 /* Bytes to the device, from memory that is neither, pinned or registered. */
 static size_t sent[3];
@@ -33,10 +33,10 @@ __attribute__((destructor)) static void tell_sent(void)
 }
 
 /* The pin that has all of it, or NULL. */
-struct hostgpu_pin *hostgpu_pin(const void *p, size_t n)
+struct pin *pin_of(const void *p, size_t n)
 {
     const char *at = p;
-    struct hostgpu_pin *i;
+    struct pin *i;
 
     for (i = pins; i < pins + PINS; i++)
         if (i->p && at >= i->p && at < i->p + i->bytes &&
@@ -45,7 +45,7 @@ struct hostgpu_pin *hostgpu_pin(const void *p, size_t n)
     return NULL;
 }
 
-void hostgpu_count(struct hostgpu_pin *pin, size_t n)
+void count_sent(struct pin *pin, size_t n)
 {
     sent[!pin ? 0 : pin->registered ? 2 : 1] += n;
     if (pin)
@@ -55,7 +55,7 @@ void hostgpu_count(struct hostgpu_pin *pin, size_t n)
 /* Is a part of it pinned? */
 static bool touches_pin(const char *p, size_t n)
 {
-    struct hostgpu_pin *i;
+    struct pin *i;
 
     for (i = pins; i < pins + PINS; i++)
         if (i->p && p < i->p + i->bytes && i->p < p + n)
@@ -65,24 +65,24 @@ static bool touches_pin(const char *p, size_t n)
 
 static bool add_pin(void *p, size_t bytes, bool registered)
 {
-    struct hostgpu_pin *i = pins;
+    struct pin *i = pins;
 
     while (i < pins + PINS && i->p)
         i++;
     if (i == pins + PINS || !p)
         return false;
-    *i = (struct hostgpu_pin){p, bytes, registered, 0};
+    *i = (struct pin){p, bytes, registered, 0};
     return true;
 }
 
 /* A copy of what is gone reads anything, on a card. */
 static cudaError_t remove_pin(void *p, bool registered)
 {
-    struct hostgpu_pin *i = p ? hostgpu_pin(p, 0) : NULL;
+    struct pin *i = p ? pin_of(p, 0) : NULL;
 
     if (!i || i->p != p || i->registered != registered)
-        return hostgpu_answer(registered ? cudaErrorHostMemoryNotRegistered
-                                         : cudaErrorInvalidValue);
+        return answer(registered ? cudaErrorHostMemoryNotRegistered
+                                 : cudaErrorInvalidValue);
     if (i->copies > 0) {
         fprintf(stderr, "hostgpu: memory is unpinned under a copy of it\n");
         abort();
@@ -94,11 +94,13 @@ static cudaError_t remove_pin(void *p, bool registered)
 cudaError_t cudaMallocHost(void **p, size_t bytes)
 {
     MAY_FAIL;
+    if (forbidden())
+        return answer(cudaErrorStreamCaptureUnsupported);
     *p = malloc(bytes);
     if (add_pin(*p, bytes, false))
         return cudaSuccess;
     free(*p);
-    return hostgpu_answer(cudaErrorMemoryAllocation);
+    return answer(cudaErrorMemoryAllocation);
 }
 
 /* It waits for the device. */
@@ -106,7 +108,9 @@ cudaError_t cudaFreeHost(void *p)
 {
     cudaError_t e;
 
-    hostgpu_settle();
+    if (forbidden())
+        return answer(cudaErrorStreamCaptureUnsupported);
+    settle_all();
     e = p ? remove_pin(p, false) : cudaSuccess;
     if (e == cudaSuccess)
         free(p);
@@ -116,17 +120,21 @@ cudaError_t cudaFreeHost(void *p)
 cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned flags)
 {
     MAY_FAIL;
+    if (forbidden())
+        return answer(cudaErrorStreamCaptureUnsupported);
     (void)flags;
     if (!p || !bytes)
-        return hostgpu_answer(cudaErrorInvalidValue);
+        return answer(cudaErrorInvalidValue);
     if (touches_pin(p, bytes))
-        return hostgpu_answer(cudaErrorHostMemoryAlreadyRegistered);
-    return hostgpu_answer(add_pin(p, bytes, true) ? cudaSuccess
-                                                  : cudaErrorMemoryAllocation);
+        return answer(cudaErrorHostMemoryAlreadyRegistered);
+    return answer(add_pin(p, bytes, true) ? cudaSuccess
+                                          : cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaHostUnregister(void *p)
 {
     MAY_FAIL;
+    if (forbidden())
+        return answer(cudaErrorStreamCaptureUnsupported);
     return remove_pin(p, true);
 }

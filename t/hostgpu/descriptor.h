@@ -1,16 +1,13 @@
-/*
- * descriptor.h - descriptors of the made-up cuDNN: they hold what they are given.
- */
+/* descriptor.h - what the files of the made-up cuDNN share. */
 #ifndef T_HOSTGPU_DESCRIPTOR_H
 #define T_HOSTGPU_DESCRIPTOR_H
 
 #include <cudnn.h>
+
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
+#define HIDDEN __attribute__((visibility("hidden")))
 #define ATTRIBUTES 16
 
 struct attribute {
@@ -29,39 +26,23 @@ struct descriptor {
     struct attribute a[ATTRIBUTES];
 };
 
-static inline const struct attribute *find(const struct descriptor *d,
-                                           cudnnBackendAttributeName_t name)
-{
-    int i;
+/* An attribute, or NULL. */
+HIDDEN const struct attribute *find(const struct descriptor *d,
+                                    cudnnBackendAttributeName_t name);
+/* Its n values (0: however many); a descriptor that lacks it ends the program: it
+ * is an error of ours. */
+HIDDEN const void *get(const struct descriptor *d,
+                       cudnnBackendAttributeName_t name, int64_t n);
+/* The descriptor that it holds, which is complete. */
+HIDDEN const struct descriptor *of(const struct descriptor *d,
+                                   cudnnBackendAttributeName_t name);
+/* By kind of convolution: its windows, x, w, y. */
+extern HIDDEN const cudnnBackendAttributeName_t conv_parts[3][4];
 
-    for (i = 0; d && i < d->n; i++)
-        if (d->a[i].name == name)
-            return &d->a[i];
-    return NULL;
-}
+/* cudnncompute.c: do what a graph says with the memory that a pack says. */
+HIDDEN void compute(const struct descriptor *graph,
+                    const struct descriptor *pack);
 
-/* The attribute, or an end: a descriptor that lacks it is an error of ours. */
-static inline const void *get(const struct descriptor *d,
-                              cudnnBackendAttributeName_t name, int64_t n)
-{
-    const struct attribute *a = find(d, name);
-
-    if (a && (a->n == n || n == 0))
-        return a->v;
-    fprintf(stderr, "cudnn: attribute %d of descriptor %d is missing\n",
-            (int)name, d ? (int)d->type : -1);
-    abort();
-}
-
-static inline const struct descriptor *of(const struct descriptor *d,
-                                          cudnnBackendAttributeName_t name)
-{
-    const struct descriptor *v;
-
-    memcpy(&v, get(d, name, 1), sizeof v);
-    if (!v->finalized)
-        abort();
-    return v;
-}
+bool hostgpu_inside(const void *p, size_t n);
 
 #endif

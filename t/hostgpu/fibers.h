@@ -180,6 +180,17 @@ template <class F> static void hostgpu_call(void *f)
     (*(F *)f)();
 }
 
+/* As many blocks as a card takes, and not none. */
+static inline void hostgpu_check(dim3 grid)
+{
+    if (grid.x && grid.y && grid.z && grid.x < 1u << 31 && grid.y < 65536 &&
+        grid.z < 65536)
+        return;
+    fprintf(stderr, "hostgpu: a launch of %u x %u x %u blocks\n", grid.x,
+            grid.y, grid.z);
+    abort();
+}
+
 template <class F> static void hostgpu_run(dim3 grid, bool barriers, F f)
 {
     if (!hostgpu.ready)
@@ -225,6 +236,7 @@ static void hostgpu_launch(void *stream, dim3 grid, bool barriers, K k, A... a)
     auto f = [=] { k(a...); };
     typedef hostgpu_job<decltype(f)> job;
 
+    hostgpu_check(grid);
     if (hostgpu_ready(stream))
         hostgpu_run(grid, barriers, f);
     else

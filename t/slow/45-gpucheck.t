@@ -7,7 +7,7 @@
 make -s -C "$TOP" "${BIN#"$TOP/"}/gpu/layers" > log 2>&1
 is $? 0 "the programs"
 
-checks='sentences kernels choices layers descent memory fed'
+checks='sentences kernels choices layers descent graph memory fed'
 # shellcheck disable=SC2086
 GPU_FAKE=1 OUT=$PWD/rows "$TOP/bench/gpu/check.sh" $checks > lines 2> err
 is $? 0 "all pass" || tap_comment "$(cat lines)"

@@ -394,10 +394,11 @@ static bool c_softmax_ce(struct run *r, int v)
     int64_t rc[2];
     int opt;
 
-    if (!shape(r, v, 8, rc, &opt))
+    if (!shape(r, v, 16, rc, &opt))
         return false;
     a.n = rc[0];
     a.k = rc[1];
+    a.scale = opt & 8 ? numbers(r, (double[]){8}, 1) : NULL;
     a.smoothing = opt & 1 ? 0.1 : 0;
     a.logits = in(r, ACT, a.n * a.k);
     a.label = labels(r, a.n, a.k);
@@ -419,9 +420,17 @@ static bool c_grad_check(struct run *r, int v)
         return false;
     a.n = rc[0] * rc[1] * rc[0];
     a.g = in(r, PAR, a.n);
-    a.stats = inout(r, "stats", STAT, 2);
+    a.stats = inout(r, "stats", STAT, 3);
     go(r, KERN_GRAD_CHECK, &a);
     return true;
+}
+
+static const struct kern_state *state(struct run *r, double lr, double gmul,
+                                      bool update)
+{
+    struct kern_state s = {.lr = lr, .gmul = gmul, .update = update};
+
+    return numbers(r, (double *)&s, sizeof s / sizeof(double));
 }
 
 static bool c_sgd(struct run *r, int v)
@@ -430,10 +439,15 @@ static bool c_sgd(struct run *r, int v)
     int64_t rc[2];
     int opt;
 
-    if (!shape(r, v, 4, rc, &opt))
+    if (!shape(r, v, 16, rc, &opt))
         return false;
     if (r->whole)
         a.lr = 2, a.mu = 3, a.wd = 1, a.gmul = 2;
+    a.eta = a.gmul + a.wd * 2 + 1e-8; /* for a factor of 2 */
+    a.state = opt & 4 ? state(r, a.lr, a.gmul, opt & 1) : NULL;
+    if (a.state)
+        a.lr = a.gmul = NAN; /* not looked at */
+    a.norms = opt & 8 ? numbers(r, (double[]){4, 0, 0, 1, 0, 0}, 6) : NULL;
     a.pt = r->pt;
     a.n = rc[0] * rc[1];
     a.first = opt & 1;

@@ -190,6 +190,15 @@ static void *labels(struct run *r, int64_t n, int64_t k)
     return dev;
 }
 
+static void *numbers(struct run *r, const double *v, int64_t n)
+{
+    void *dev = array(r, n, sizeof(*v));
+
+    if (engine_upload(r->e, dev, v, (size_t)n * sizeof(*v)) < 0)
+        die();
+    return dev;
+}
+
 static const int32_t *rectangles(struct run *r, int64_t n, int64_t h, int64_t w)
 {
     int32_t *v = xcalloc((size_t)n * 4, sizeof(*v));
@@ -504,7 +513,7 @@ static void special_sums(struct engine *e)
     const float g[6] = {3, NAN, INFINITY, -4, -INFINITY, 0};
     const float z[6] = {NAN, 0, 1, INFINITY, 0, 1};
     const int64_t label[2] = {1, 2};
-    struct kern_grad_check a = {.n = 6, .pt = DT_F32};
+    struct kern_grad_check a = {.n = 6, .pt = DT_F32, .base = 10};
     struct kern_softmax_ce c = {.n = 2, .k = 3, .gscale = 1, .dt = DT_F32};
     void *px, *ps, *pl;
     double stats[4];
@@ -517,9 +526,10 @@ static void special_sums(struct engine *e)
     a.stats = ps;
     if (engine_run(e, KERN_GRAD_CHECK, &a) < 0)
         die();
-    get(e, stats, ps, 2 * sizeof(*stats));
+    get(e, stats, ps, 3 * sizeof(*stats));
     engine_free(e, px);
-    ok(stats[0] == 25 && stats[1] == 3, "%s grad_check: 3 of 6 are no numbers",
+    ok(stats[0] == 25 && stats[1] == 3 && stats[2] == 15,
+       "%s grad_check: 3 of 6 are no numbers, the last one the 15th",
        engine_name(e));
 
     put(e, &px, z, 6);
@@ -541,8 +551,65 @@ static void special_sums(struct engine *e)
     engine_free(e, pl);
 }
 
+/* KERN_STEP again and again: overflows, a scale that moves, one that cannot grow;
+ * the states after each, where steps leaves it. */
+static void steps(struct engine *e, struct kern_state log[8])
+{
+    static const double check[8][6] = {
+        {9, 0, 0, 16, 0, 0},  {9, 1, 3, 16, 2, 17},      {1e-3, 0, 0, 0, 0, 0},
+        {2, 0, 0, 5, 0, 0},   {INFINITY, 0, 0, 5, 0, 0}, {1, 0, 0, 1e-9, 0, 0},
+        {1e9, 0, 0, 3, 0, 0}, {7, 0, 0, 7, 0, 0}};
+    static const double stats[4] = {1.5, 2, 3, 4};
+    struct kern_state s = {.lr = 0.1, .scale = 0x1p127};
+    struct kern_step a = {.shares = 2,
+                          .logs = 8,
+                          .interval = 2,
+                          .clip = 0.7,
+                          .scaled = true,
+                          .dynamic = true};
+    void *p, *check_at, *stats_at;
+    int i;
+
+    if (engine_alloc(e, 9 * sizeof(s), &p) < 0 ||
+        engine_alloc(e, sizeof(check[0]), &check_at) < 0 ||
+        engine_alloc(e, sizeof(stats), &stats_at) < 0 ||
+        engine_upload(e, p, &s, sizeof(s)) < 0)
+        die();
+    a.state = p;
+    a.log = a.state + 1;
+    a.check = check_at;
+    a.stats = stats_at;
+    for (i = 0; i < 8; i++)
+        if (engine_upload(e, check_at, check[i], sizeof(check[i])) < 0 ||
+            (i < 5 && engine_upload(e, stats_at, stats, sizeof(stats)) < 0) ||
+            engine_run(e, KERN_STEP, &a) < 0)
+            die();
+    if (engine_download(e, log, a.state + 1, 8 * sizeof(*log)) < 0)
+        die();
+    engine_free(e, p);
+    engine_free(e, check_at);
+    engine_free(e, stats_at);
+}
+
+static void special_step(struct engine *e)
+{
+    struct kern_state want[8], got[8];
+
+    steps(oracle, want);
+    steps(e, got);
+    ok(memcmp(want, got, sizeof(want)) == 0, "%s step: the bits of %s",
+       engine_name(e), engine_name(oracle));
+    ok(got[1].bad == 17 && !got[1].update && got[1].skipped == 1 &&
+           !got[4].update && got[4].bad == 0 && got[7].skipped == 2 &&
+           got[7].scale == 0x1p127,
+       "%s step: skips and scales", engine_name(e));
+    ok(got[4].stats[0] == 1.5 && got[5].stats[0] == 0,
+       "%s step: takes the sums of the loss away", engine_name(e));
+}
+
 static void special(struct engine *e)
 {
+    special_step(e);
     special_relu(e);
     special_maxpool(e);
     special_sums(e);

@@ -62,7 +62,7 @@ static void cross_entropy(void)
     double z[8] = {2, 1, 0, -1, 2, 1, 0, -1}, dz[8], stats[4] = {0}, sum = 0;
     int64_t label[2] = {0, -1};
     struct kern_softmax_ce a = {z, label, dz,     stats, 2, 4,
-                                0, 1,     DT_F64, NULL,  0};
+                                0, 1,     DT_F64, NULL,  0, NULL};
     int i;
 
     go(KERN_SOFTMAX_CE, &a);
@@ -105,8 +105,8 @@ static void sgd(bool nesterov)
 
 static void clip(void)
 {
-    double g[2] = {3, 4}, stats[2] = {0}, coef;
-    struct kern_grad_check a = {g, stats, 2, DT_F64};
+    double g[2] = {3, 4}, stats[3] = {0}, coef;
+    struct kern_grad_check a = {g, stats, 2, DT_F64, 0};
 
     go(KERN_GRAD_CHECK, &a);
     coef = 1 / (sqrt(stats[0]) + 1e-6);

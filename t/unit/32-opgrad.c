@@ -351,9 +351,9 @@ static void tail_case(const int s[7], double smoothing, double mix)
     t.pool =
         (struct kern_maxpool){x, y, index, n, h, w, c, r, stride, pad, DT_F64};
     t.mean = (struct kern_avgpool){y, zeros(n * c), n, p * q, c, DT_F64};
-    t.ce =
-        (struct kern_softmax_ce){t.mean.y,  label, zeros(n * c), zeros(4), n, c,
-                                 smoothing, 0.5,   DT_F64,       NULL,     0};
+    t.ce = (struct kern_softmax_ce){
+        t.mean.y,  label, zeros(n * c), zeros(4), n, c,
+        smoothing, 0.5,   DT_F64,       NULL,     0, NULL};
     if (mix > 0) {
         t.ce.label2 = label + n;
         t.ce.mix = mix;

@@ -123,6 +123,14 @@ static void make_batch(struct input_batch *b, int64_t *label)
     b->last = true;
 }
 
+static void go(struct step *s, const struct input_batch *b)
+{
+    struct step_result res;
+
+    must(step_batch(s, b, 0.01));
+    must(step_result(s, true, &res));
+}
+
 static void steady(struct engine *e, const char *name, enum dtype compute)
 {
     static const struct recipe r = {.momentum = 0.9, .weight_decay = 1e-4};
@@ -134,7 +142,6 @@ static void steady(struct engine *e, const char *name, enum dtype compute)
     struct classifier m;
     struct comm *comm = comm_null();
     struct step s;
-    struct step_result res;
     struct input_batch b;
     int64_t label[IMAGES];
     size_t before, after, peak;
@@ -146,12 +153,12 @@ static void steady(struct engine *e, const char *name, enum dtype compute)
     must(step_init(&s, &m, comm, &r, false));
     make_batch(&b, label);
     for (i = 0; i < WARM; i++)
-        must(step_batch(&s, &b, 0.01, &res));
+        go(&s, &b);
     engine_memory(e, &before, &peak);
     asked = allocations();
     touched = faults();
     for (i = 0; i < STEPS; i++)
-        must(step_batch(&s, &b, 0.01, &res));
+        go(&s, &b);
     touched = faults() - touched;
     asked = allocations() - asked;
     engine_memory(e, &after, &peak);
@@ -167,7 +174,7 @@ static void steady(struct engine *e, const char *name, enum dtype compute)
            name, dtype_name(compute));
     packs = 0;
     engine_watch(e, watch, NULL);
-    must(step_batch(&s, &b, 0.01, &res));
+    go(&s, &b);
     engine_watch(e, NULL, NULL);
     ok(packs > 0 && packs <= m.params.n_packed,
        "%s %s: %d of %d copies of weights packed", name, dtype_name(compute),

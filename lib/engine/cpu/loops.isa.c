@@ -424,16 +424,19 @@ static int cast(const struct kern_cast *a)
 
 static int sgd(const struct kern_sgd *args)
 {
-    const struct kern_sgd a = *args; /* its address stays unknown: registers */
-    int64_t b, i, blocks = flat_blocks(a.n);
-    const float *g = a.g;
-    float *w = a.w, *m = a.m;
+    int64_t b, i, blocks = flat_blocks(args->n);
+    const float *g = args->g;
+    float *w = args->w, *m = args->m;
+    struct kern_sgd a;
 
-    if (a.pt != DT_F32)
+    if (args->pt != DT_F32)
         return 0;
+    if (!kern_sgd_begin(args, &a))
+        return 1;
 #pragma omp parallel for private(i) schedule(static) if (blocks > 1)
     for (b = 0; b < blocks; b++) {
-        const struct kern_sgd own = a;
+        const struct kern_sgd own =
+            a; /* its address stays unknown: registers */
 
 #pragma omp simd
         for (i = b * FLAT; i < at_most((b + 1) * FLAT, own.n); i++) {
@@ -496,11 +499,14 @@ static void check_block(const float *g, int64_t n, double *out)
             bad[j] += (int32_t)(keep + 1);
         }
     }
-    out[0] = out[1] = 0;
+    out[0] = out[1] = out[2] = 0;
     for (j = 0; j < SUM_LANES; j++) {
         out[0] += sum[j];
         out[1] += (double)bad[j];
     }
+    for (i = n; out[1] > 0 && out[2] == 0; i--)
+        if (!kern_finite(g[i - 1]))
+            out[2] = (double)i;
 }
 
 static int grad_check(struct cpu *dev, const struct kern_grad_check *a)
@@ -511,15 +517,19 @@ static int grad_check(struct cpu *dev, const struct kern_grad_check *a)
 
     if (a->pt != DT_F32)
         return 0;
-    part = cpu_work(dev, 2 * (size_t)blocks * sizeof(*part));
+    part = cpu_work(dev, 3 * (size_t)blocks * sizeof(*part));
     if (!part)
         return -1;
 #pragma omp parallel for schedule(static) if (blocks > 1)
     for (b = 0; b < blocks; b++)
-        check_block(g + b * FLAT, at_most(FLAT, a->n - b * FLAT), part + 2 * b);
+        check_block(g + b * FLAT, at_most(FLAT, a->n - b * FLAT), part + 3 * b);
     for (b = 0; b < blocks; b++) {
-        a->stats[0] += part[2 * b];
-        a->stats[1] += part[2 * b + 1];
+        double last = part[3 * b + 2] + (double)(a->base + b * FLAT);
+
+        a->stats[0] += part[3 * b];
+        a->stats[1] += part[3 * b + 1];
+        if (part[3 * b + 1] > 0 && last > a->stats[2])
+            a->stats[2] = last;
     }
     return 1;
 }

@@ -271,9 +271,10 @@ int cuda_conv_run(void *dev, struct conv_plan *p, const struct conv_args *a)
 
 void cuda_conv_free(void *dev, struct conv_plan *plan)
 {
-    (void)dev;
     if (!plan)
         return;
+    if (cuda_wait(dev, NULL, "plan") < 0) /* what it compiled may be running */
+        err_clear();
     cuplan_release(&plan->plan);
     cugraph_release(&plan->graph);
     free(plan);

@@ -7,8 +7,8 @@
  * cutime.c how long they take; the .cu files run the kernels (cuk.h).
  * What is offered is level B of gpu-engine, single convolutions and everything
  * else by our kernels, and in fp16 the forms of level C that cuDNN has for this
- * card. A graph of the whole step would stand beside the stream in struct cuda.
- * cuside.c copies beside the queue, and cuteam.c (nccllib.h) adds over ranks.
+ * card. cutape.c makes graphs of what goes into the stream. cuside.c copies beside
+ * the queue, and cuteam.c (nccllib.h) adds over ranks.
  *
  * Errors of the runtime become err_set sentences by cuda_check.
  */
@@ -62,6 +62,7 @@ struct cuda {
     int n_forms;
     char **form_name; /* of forms (cuforms.c) */
     int n_names;
+    bool recording; /* cutape.c: the stream notes what it gets */
 };
 
 /* 0, or -1 and "what: the runtime's words". ERR_PEER: the device is lost to this
@@ -99,6 +100,14 @@ void cuda_host_unregister(void *dev, void *p);
 int cuda_fetch(void *dev, void *host, const void *src, size_t n, int mark);
 int cuda_send(void *dev, void *dst, const void *host, size_t n, int mark);
 int cuda_after(void *dev, int mark);
+
+/* cutape.c: entries of the table. */
+int cuda_record(void *dev);
+int cuda_recorded(void *dev, bool keep, void **tape);
+int cuda_replay(void *dev, void *tape);
+void cuda_tape_free(void *dev, void *tape);
+/* ERR_INTERNAL where the stream is recording. */
+int cuda_outside(const struct cuda *c, const char *what) MUST_CHECK;
 
 /* cuconv.c: entries of the table. */
 int cuda_conv_available(void *dev, const struct conv_desc *d);

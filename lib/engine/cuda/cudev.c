@@ -93,9 +93,10 @@ static int make_queue(struct cuda *c)
                    "stream") < 0)
         return -1;
     for (i = 0; i < CUDA_MARKS; i++)
-        if (cuda_check(
-                cudaEventCreateWithFlags(&c->mark[i], cudaEventDisableTiming),
-                "event") < 0)
+        if (cuda_check(cudaEventCreateWithFlags(&c->mark[i],
+                                                cudaEventDisableTiming |
+                                                    cudaEventBlockingSync),
+                       "event") < 0)
             return -1;
     for (i = 0; i < CUDA_STAGES; i++)
         if (cuda_check(cudaEventCreateWithFlags(&c->stage[i].sent,
@@ -229,6 +230,8 @@ static int dev_upload(void *dev, void *dst, const void *src, size_t n)
     size_t at, len;
     int i;
 
+    if (cuda_outside(c, "upload") < 0)
+        return -1;
     for (at = 0; at < n; at += len) {
         i = c->next_stage;
         len = n - at < CUDA_STAGE ? n - at : CUDA_STAGE;
@@ -283,6 +286,8 @@ static int dev_mark(void *dev, int mark)
 {
     struct cuda *c = dev;
 
+    if (cuda_outside(c, "mark") < 0)
+        return -1;
     return cuda_check(cudaEventRecord(c->mark[mark], c->stream), "mark");
 }
 
@@ -298,6 +303,13 @@ static int dev_passed(void *dev, int mark)
     return cuda_check(e, "mark") < 0 ? -1 : 1;
 }
 
+static int dev_wait(void *dev, int mark)
+{
+    struct cuda *c = dev;
+
+    return cuda_wait(c, c->mark[mark], "wait");
+}
+
 static int dev_finish(void *dev)
 {
     struct cuda *c = dev;
@@ -311,11 +323,11 @@ static int dev_run(void *dev, enum kernel k, const void *args)
 {
     static int (*const file[])(const struct cuk *, enum kernel,
                                const void *) = {cuk_norm, cuk_elem, cuk_pool,
-                                                cuk_loss};
+                                                cuk_loss, cuk_step};
     struct cuda *c = dev;
     int i, r = -1;
 
-    for (i = 0; i < 4 && r < 0; i++)
+    for (i = 0; i < 5 && r < 0; i++)
         r = file[i](&c->kernels, k, args);
     if (r < 0)
         return err_set(ERR_INTERNAL, "kernel %d: not there", (int)k);
@@ -349,6 +361,7 @@ static const struct engine_ops ops = {
     .fill = dev_fill,
     .mark = dev_mark,
     .passed = dev_passed,
+    .wait = dev_wait,
     .finish = dev_finish,
     .host_alloc = cuda_host_alloc,
     .host_free = cuda_host_free,
@@ -357,6 +370,10 @@ static const struct engine_ops ops = {
     .fetch = cuda_fetch,
     .send = cuda_send,
     .after = cuda_after,
+    .record = cuda_record,
+    .recorded = cuda_recorded,
+    .replay = cuda_replay,
+    .tape_free = cuda_tape_free,
     .team_version = cuda_team_version,
     .team_id = cuda_team_id,
     .team_join = cuda_team_join,

@@ -30,6 +30,7 @@ int cuk_elem(const struct cuk *l, enum kernel k, const void *args);
 int cuk_norm(const struct cuk *l, enum kernel k, const void *args);
 int cuk_pool(const struct cuk *l, enum kernel k, const void *args);
 int cuk_loss(const struct cuk *l, enum kernel k, const void *args);
+int cuk_step(const struct cuk *l, enum kernel k, const void *args);
 
 /* dw fp32 [n / pitch, c] (+)= the numbers of dt in x [n / pitch, pitch]. */
 struct cuk_gather {

@@ -82,6 +82,8 @@ int cuda_fetch(void *dev, void *host, const void *src, size_t n, int mark)
 {
     struct cuda *c = dev;
 
+    if (cuda_outside(c, "fetch") < 0)
+        return -1;
     if (side_stream(&c->out) < 0 ||
         cuda_check(cudaEventRecord(c->mark[mark], c->stream), "fetch") < 0 ||
         cuda_check(cudaStreamWaitEvent(c->out, c->mark[mark], 0), "fetch") <
@@ -97,6 +99,8 @@ int cuda_send(void *dev, void *dst, const void *host, size_t n, int mark)
 {
     struct cuda *c = dev;
 
+    if (cuda_outside(c, "send") < 0)
+        return -1;
     if (side_stream(&c->in) < 0 ||
         cuda_check(cudaMemcpyAsync(dst, host, n, cudaMemcpyHostToDevice, c->in),
                    "send") < 0)
@@ -108,6 +112,8 @@ int cuda_after(void *dev, int mark)
 {
     struct cuda *c = dev;
 
+    if (cuda_outside(c, "after") < 0)
+        return -1;
     return cuda_check(cudaStreamWaitEvent(c->stream, c->mark[mark], 0),
                       "after");
 }

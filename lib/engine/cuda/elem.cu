@@ -1,7 +1,6 @@
 /* Kernels that work element by element. */
 #include "engine/cuda/gpu.h"
 #include "engine/kern/elem.h"
-#include "engine/kern/sgd.h"
 
 #define MOST 4096 /* blocks: more than run at once on any card */
 
@@ -230,26 +229,6 @@ static void image(const struct cuk *l, const struct kern_image *given)
 
 /* ---- parameters */
 
-__global__ void __launch_bounds__(GPU_BLOCK) k_sgd(struct kern_sgd a)
-{
-    float *w = (float *)a.w, *m = (float *)a.m;
-    const float *g = (const float *)a.g;
-    int64_t i;
-
-    for (i = gpu_thread(); i < a.n; i += gpu_threads())
-        kern_sgd_at(&a, g[i], &w[i], &m[i]);
-}
-
-__global__ void __launch_bounds__(GPU_BLOCK) k_ema(struct kern_ema a)
-{
-    float *avg = (float *)a.avg;
-    const float *w = (const float *)a.w;
-    int64_t i;
-
-    for (i = gpu_thread(); i < a.n; i += gpu_threads())
-        avg[i] = kern_ema_at(&a, avg[i], w[i]);
-}
-
 template <class T>
 __global__ void __launch_bounds__(GPU_BLOCK) k_gather(struct cuk_gather a)
 {
@@ -318,9 +297,6 @@ extern "C" int cuk_vectors(const struct cuk *l, const struct cuk_vectors *a)
 
 extern "C" int cuk_elem(const struct cuk *l, enum kernel k, const void *args)
 {
-    const struct kern_sgd *sgd = (const struct kern_sgd *)args;
-    const struct kern_ema *ema = (const struct kern_ema *)args;
-
     switch (k) {
     case KERN_IMAGE:
         image(l, (const struct kern_image *)args);
@@ -336,12 +312,6 @@ extern "C" int cuk_elem(const struct cuk *l, enum kernel k, const void *args)
         break;
     case KERN_RELU_GRAD:
         relu_grad(l, (const struct kern_relu_grad *)args);
-        break;
-    case KERN_SGD:
-        GPU_LAUNCH_FLAT(k_sgd, gpu_blocks(sgd->n, MOST), l, *sgd);
-        break;
-    case KERN_EMA:
-        GPU_LAUNCH_FLAT(k_ema, gpu_blocks(ema->n, MOST), l, *ema);
         break;
     default:
         return -1;

@@ -1,7 +1,6 @@
-/* Softmax cross-entropy, a block for each row, and the check of gradients. */
+/* Softmax cross-entropy, a block for each row. */
 #include "engine/cuda/gpu.h"
 #include "engine/kern/loss.h"
-#include "engine/kern/sgd.h"
 
 /* ---- softmax cross-entropy */
 
@@ -71,6 +70,7 @@ __global__ void __launch_bounds__(GPU_BLOCK)
                   (!a.label2 || kern_label_ok(label[1], a.k));
     const T *z = (const T *)a.logits + r * a.k;
     float mix = a.label2 ? (float)a.mix : 0.0f;
+    float gscale = (float)kern_ce_gscale(&a);
     ce_sums s = {0, 1, 0, 0};
 
     if (counts)
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(GPU_BLOCK)
             g = kern_ce_grad(gpu_of(z[i]) - s.max, s.sumexp,
                              kern_ce_target(i, label, mix, (float)a.smoothing,
                                             (float)a.k),
-                             (float)a.gscale);
+                             gscale);
         gpu_to(&((T *)a.dlogits)[r * a.k + i], g);
     }
 }
@@ -133,76 +133,11 @@ static void softmax_ce(const struct cuk *l, const struct kern_softmax_ce *a)
     }
 }
 
-/* ---- gradients */
-
-#define CHECK_BLOCKS 528
-
-struct check_part {
-    double sum, bad;
-};
-
-__global__ void __launch_bounds__(GPU_BLOCK)
-    k_check(const float *g, int64_t n, check_part *part)
-{
-    int bad = 0;
-    double all = 0;
-    int64_t i = gpu_thread(), step = gpu_threads();
-
-    while (i < n) { /* a few in fp32, which is faster, then in fp64 */
-        float sum = 0;
-
-        for (int u = 0; u < 8 && i < n; u++, i += step) {
-            float v = g[i];
-
-            if (kern_finite(v))
-                sum += v * v;
-            else
-                bad++;
-        }
-        all += (double)sum;
-    }
-    all = gpu_block(all, gpu_plus());
-    bad = gpu_block(bad, gpu_plus());
-    if (threadIdx.x == 0) {
-        part[blockIdx.x].sum = all;
-        part[blockIdx.x].bad = (double)bad;
-    }
-}
-
-__global__ void __launch_bounds__(GPU_BLOCK)
-    k_check_sum(double *stats, const check_part *part, int n)
-{
-    double sum = 0, bad = 0;
-
-    for (int i = (int)threadIdx.x; i < n; i += GPU_BLOCK) {
-        sum += part[i].sum;
-        bad += part[i].bad;
-    }
-    sum = gpu_block(sum, gpu_plus());
-    bad = gpu_block(bad, gpu_plus());
-    if (threadIdx.x == 0) {
-        stats[0] += sum;
-        stats[1] += bad;
-    }
-}
-
-static void grad_check(const struct cuk *l, const struct kern_grad_check *a)
-{
-    dim3 grid = gpu_blocks(a->n, CHECK_BLOCKS);
-    check_part *part = (check_part *)l->work;
-
-    GPU_LAUNCH(k_check, grid, l, (const float *)a->g, a->n, part);
-    GPU_LAUNCH(k_check_sum, dim3(1), l, a->stats, part, (int)grid.x);
-}
-
 extern "C" int cuk_loss(const struct cuk *l, enum kernel k, const void *args)
 {
     switch (k) {
     case KERN_SOFTMAX_CE:
         softmax_ce(l, (const struct kern_softmax_ce *)args);
-        break;
-    case KERN_GRAD_CHECK:
-        grad_check(l, (const struct kern_grad_check *)args);
         break;
     default:
         return -1;

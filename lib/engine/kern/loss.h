@@ -9,6 +9,12 @@
 
 #include "engine/kern/kern.h"
 
+/* What gradients are multiplied by. */
+KERN_FN double kern_ce_gscale(const struct kern_softmax_ce *a)
+{
+    return a->scale ? a->gscale * *a->scale : a->gscale;
+}
+
 /* Is a label one that counts? */
 KERN_FN int kern_label_ok(int64_t label, int64_t k)
 {

@@ -39,6 +39,7 @@ enum kernel {
     KERN_AVGPOOL_GRAD,
     KERN_SOFTMAX_CE,
     KERN_GRAD_CHECK,
+    KERN_STEP,
     KERN_SGD,
     KERN_EMA,
     KERN_N
@@ -240,7 +241,8 @@ struct kern_avgpool_grad {
  * top class, [2] += rows whose label is among the top 5, [3] += rows counted.
  * Rank of a label = classes with a larger logit, plus equal ones of lower index.
  * With label2 the onehot is (1-mix) onehot(label) + mix onehot(label2); rows
- * without label2 count for nothing either; stats look at label alone.
+ * without label2 count for nothing either; stats look at label alone. gscale is
+ * multiplied by *scale.
  */
 struct kern_softmax_ce {
     const void *logits;
@@ -252,19 +254,63 @@ struct kern_softmax_ce {
     enum dtype dt;
     const int64_t *label2; /* in the engine's memory, or NULL */
     double mix;
+    const double *scale; /* in the engine's memory, or NULL: 1 */
 };
 
-/* stats[0] += sum g[i]^2 over the finite ones, stats[1] += number of others */
+/* stats[0] += sum g[i]^2 over the finite ones, stats[1] += number of others,
+ * stats[2] = the larger of itself and 1 + base + i of the last of the others. */
 struct kern_grad_check {
     const void *g;
-    double *stats; /* [2] */
+    double *stats; /* [3] */
     int64_t n;
     enum dtype pt;
+    int64_t base;
+};
+
+/*
+ * What a step leaves to the next one, in the engine's memory. The host gives lr
+ * before a step and reads the rest when it likes: nothing of it is needed there.
+ */
+struct kern_state {
+    double lr;
+    double scale;          /* of the loss */
+    int64_t good, skipped; /* steps since it moved; steps without update */
+    int64_t steps;         /* KERN_STEPs so far */
+    /* of the last of them */
+    double norm;     /* of the gradients, unscaled; NaN if one is not finite */
+    double gmul;     /* what they are to be multiplied by */
+    int64_t update;  /* 0: the weights are to stay */
+    int64_t bad;     /* 1 + place of the last gradient not finite, or 0 */
+    double stats[4]; /* of kern_softmax_ce */
+};
+
+/*
+ * The verdict on the gradients of a step, between KERN_GRAD_CHECK and KERN_SGD.
+ * Squares and counts of check [shares,3] are added in order. update = all are
+ * finite and so is the sum; norm = sqrt(sum)/scale; gmul = 1/scale times, with
+ * clip > 0, min(1, clip/(norm + 1e-6)). With scaled, a step that is not to
+ * update is counted, and with dynamic halves the scale; `interval` updates in a
+ * row double it, as far as fp32 goes. stats are moved into the state (0 stays),
+ * and a copy of that becomes log[steps before % logs].
+ * Sources: pytorch torch/amp/grad_scaler.py, torch/nn/utils/clip_grad.py.
+ */
+struct kern_step {
+    struct kern_state *state;
+    const double *check;
+    double *stats;          /* [4], or NULL */
+    struct kern_state *log; /* [logs], or NULL */
+    int64_t shares, logs, interval;
+    double clip;
+    bool scaled, dynamic;
 };
 
 /*
  * g' = g*gmul + wd*w; m = first ? g' : mu*m + g'; u = nesterov ? g' + mu*m : m;
  * w -= lr*u. Source: pytorch torch/optim/sgd.py.
+ * With a state (or NULL), lr and gmul are those of it, and nothing happens unless
+ * it says update. With norms (or NULL), two KERN_GRAD_CHECKs of w and of g, gmul
+ * and wd are then both multiplied by eta |w|/(|g| gmul + wd |w| + 1e-8), or by 1
+ * where a norm is 0. Source: NVIDIA/apex apex/parallel/LARC.py.
  */
 struct kern_sgd {
     void *w, *m;
@@ -273,6 +319,9 @@ struct kern_sgd {
     double lr, mu, wd, gmul;
     bool nesterov, first;
     enum dtype pt;
+    const struct kern_state *state;
+    const double *norms; /* [6], in the engine's memory like the state */
+    double eta;
 };
 
 /*

@@ -160,6 +160,7 @@ static ref_kernel *const kernels[KERN_N] = {
     [KERN_AVGPOOL_GRAD] = ref_avgpool_grad,
     [KERN_SOFTMAX_CE] = ref_softmax_ce,
     [KERN_GRAD_CHECK] = ref_grad_check,
+    [KERN_STEP] = ref_step,
     [KERN_SGD] = ref_sgd,
     [KERN_EMA] = ref_ema,
 };

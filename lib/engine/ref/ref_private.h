@@ -44,7 +44,7 @@ typedef void ref_kernel(const void *args);
 ref_kernel ref_image, ref_cast, ref_add, ref_relu, ref_relu_grad, ref_colsum,
     ref_norm_stats, ref_norm_final, ref_norm_apply, ref_norm_grad_sums,
     ref_norm_grad_final, ref_norm_grad_apply, ref_maxpool, ref_maxpool_grad,
-    ref_avgpool, ref_avgpool_grad, ref_softmax_ce, ref_grad_check, ref_sgd,
-    ref_ema;
+    ref_avgpool, ref_avgpool_grad, ref_softmax_ce, ref_grad_check, ref_step,
+    ref_sgd, ref_ema;
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "engine/kern/elem.h"
 #include "engine/kern/sgd.h"
+#include "engine/kern/verdict.h"
 
 #define CHUNKS(n) (((n) + REF_WIDE - 1) / REF_WIDE)
 
@@ -157,15 +158,17 @@ static void check_block(const struct kern_grad_check *a, int64_t i, int64_t end,
     double g[REF_WIDE];
     int64_t n, j;
 
-    part[0] = part[1] = 0;
+    part[0] = part[1] = part[2] = 0;
     for (; i < end; i += n) {
         n = end - i < REF_WIDE ? end - i : REF_WIDE;
         ref_load(a->pt, a->g, i, n, g);
         for (j = 0; j < n; j++) {
-            if (kern_finite(g[j]))
+            if (kern_finite(g[j])) {
                 part[0] += g[j] * g[j];
-            else
+            } else {
                 part[1] += 1;
+                part[2] = (double)(1 + a->base + i + j);
+            }
         }
     }
 }
@@ -174,7 +177,7 @@ void ref_grad_check(const void *args)
 {
     const struct kern_grad_check *a = args;
     int64_t b, block = CHUNKS(CHUNKS(a->n)) * REF_WIDE;
-    double part[REF_WIDE][2];
+    double part[REF_WIDE][3];
     int64_t blocks;
 
     /* At most REF_WIDE blocks, cut by n alone. */
@@ -188,6 +191,8 @@ void ref_grad_check(const void *args)
     for (b = 0; b < blocks; b++) {
         a->stats[0] += part[b][0];
         a->stats[1] += part[b][1];
+        if (part[b][1] > 0 && part[b][2] > a->stats[2])
+            a->stats[2] = part[b][2];
     }
 }
 
@@ -208,7 +213,15 @@ static void sgd_chunk(const void *args, int64_t i, int n)
 
 void ref_sgd(const void *args)
 {
-    each_chunk(args, ((const struct kern_sgd *)args)->n, sgd_chunk);
+    struct kern_sgd own;
+
+    if (kern_sgd_begin(args, &own))
+        each_chunk(&own, own.n, sgd_chunk);
+}
+
+void ref_step(const void *args)
+{
+    kern_step_at(args);
 }
 
 static void ema_chunk(const void *args, int64_t i, int n)

@@ -198,7 +198,7 @@ static void ce_sums(const struct kern_softmax_ce *a, int64_t row, double at,
     }
 }
 
-static void ce_row(const struct kern_softmax_ce *a, int64_t row,
+static void ce_row(const struct kern_softmax_ce *a, int64_t row, double gscale,
                    struct ce_row *r)
 {
     int64_t i, label[2] = {a->label[row], a->label2 ? a->label2[row] : -1};
@@ -229,7 +229,7 @@ static void ce_row(const struct kern_softmax_ce *a, int64_t row,
                        : kern_ce_grad(
                              z[j] - s.max, s.sumexp,
                              kern_ce_target(i + j, label, mix, a->smoothing, k),
-                             a->gscale);
+                             gscale);
         ref_store(a->dt, a->dlogits, row * a->k + i, n, z);
     }
 }
@@ -238,13 +238,14 @@ void ref_softmax_ce(const void *args)
 {
     const struct kern_softmax_ce *a = args;
     struct ce_row r[CE_ROWS];
+    double gscale = kern_ce_gscale(a);
     int64_t first, i, n;
 
     for (first = 0; first < a->n; first += n) {
         n = a->n - first < CE_ROWS ? a->n - first : CE_ROWS;
         REF_PARALLEL
         for (i = 0; i < n; i++)
-            ce_row(a, first + i, &r[i]);
+            ce_row(a, first + i, gscale, &r[i]);
         /* In the order of the rows, so the sum does not depend on threads. */
         for (i = 0; i < n; i++) {
             if (r[i].before < 0)
