@@ -246,13 +246,11 @@ int pixels_emit(void *arg, struct batch_frame *f)
 /* Send the error that is set downstream, and keep it. */
 static void send_error(void)
 {
-    enum err_class class = err_code();
-    char *text = xstrdup(err_text());
+    struct err_kept first = err_keep();
 
     if (written(frame_write_error(&pixels.out)) < 0)
-        note("%s", err_text()); /* the first failure is the one that counts */
-    err_give(class, text);
-    free(text);
+        note("%s", err_text());
+    err_restore(&first);
 }
 
 int pixels_end(int rc)

@@ -249,15 +249,14 @@ static json_t *state_json(const struct ckpt_state *s,
 
 void ckpt_abandon(const char *dir, int64_t step)
 {
-    char *path = hidden_path(dir, step), *why = xstrdup(err_text());
-    enum err_class class = err_code();
+    char *path = hidden_path(dir, step);
+    struct err_kept why = err_keep();
 
     if (remove_tree(path) < 0)
         warn("%s", err_text());
     tmp_forget(path);
-    err_give(class, why);
+    err_restore(&why);
     free(path);
-    free(why);
 }
 
 int ckpt_commit(const char *dir, const struct ckpt_state *s,

@@ -204,16 +204,15 @@ static int sum_up(void *arg)
 /* Wait for it and forget it; the caller's error, if there is one, stays. */
 static void drop_sum(struct shard_sum *m)
 {
-    enum err_class class = err_code();
-    char *why = xstrdup(err_text());
+    struct err_kept why = err_keep();
 
     pthread_mutex_lock(&m->lock);
     m->closed = m->dropped = true;
     pthread_cond_signal(&m->more);
     pthread_mutex_unlock(&m->lock);
-    if (m->task && work_join(m->task) < 0)
-        err_give(class, why);
-    free(why);
+    if (m->task)
+        (void)!work_join(m->task);
+    err_restore(&why);
     sum_free(m);
 }
 

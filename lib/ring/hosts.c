@@ -87,13 +87,11 @@ static void say(struct channel *c, const struct msg *m)
 /* Tell a channel the error that is set, and keep it set. */
 static void refuse(struct channel *c)
 {
-    char *text = xstrdup(err_text());
-    enum err_class class = err_code();
+    struct err_kept why = err_keep();
 
     say_abort(c);
     (void)!channel_send_all(c, clock_ms() + 1000);
-    err_give(class, text);
-    free(text);
+    err_restore(&why);
 }
 
 static void turn_away(struct lobby *l, const struct guest *g)

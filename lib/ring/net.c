@@ -303,11 +303,3 @@ double net_round_trip(int fd)
         return 1e-3;
     return i.tcpi_min_rtt * 1e-6;
 }
-
-void net_reset(int fd)
-{
-    struct linger l = {1, 0};
-
-    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
-    close(fd);
-}

@@ -54,7 +54,5 @@ int net_connected(int fd) MUST_CHECK;
 /* Seconds of the shortest round trip that a connection has seen; 1 ms if nobody
  * knows. */
 double net_round_trip(int fd);
-/* Close so that the peer learns it at once, whatever is on its way. */
-void net_reset(int fd);
 
 #endif

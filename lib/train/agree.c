@@ -1,6 +1,5 @@
 #include "train/agree.h"
 
-
 /* FNV-1a over the words of the arena, of which a double holds 53 bits. */
 static int digest(const struct params *ps, double *v)
 {

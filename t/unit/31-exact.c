@@ -3,6 +3,7 @@
  * (root of mean squares) of long sums, of which a network's error is made. A
  * number rounded once is 2.5e-8 away; one chain of additions, 2e-7 and more.
  */
+#include "lib/must.h"
 #include "lib/tap.h"
 
 #include "engine/engine.h"
@@ -16,14 +17,6 @@ static double number(void)
 {
     state = state * 6364136223846793005u + 1442695040888963407u;
     return (double)(int64_t)state / 9223372036854775808.0;
-}
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
 }
 
 /* Zeros in the memory of a host engine. */

@@ -2,18 +2,11 @@
  * Convolutions on vector registers beside engine ref. The numbers are small
  * integers, whose sums fp32 holds: every bit must be equal, whatever the order.
  */
+#include "lib/must.h"
 #include "lib/tap.h"
 
 #include "engine/engine.h"
 #include "util/isa.h"
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
-}
 
 static uint32_t state = 1;
 

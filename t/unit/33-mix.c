@@ -3,6 +3,7 @@
  * PyTorch's values (t/golden/mix.txt) on every engine, and a classifier that is
  * given mixed batches.
  */
+#include "lib/must.h"
 #include "lib/tap.h"
 
 #include "model/model.h"
@@ -28,12 +29,6 @@ static const struct {
              {1, {0}, false, true}};
 
 static struct engine *e;
-
-static void must(int r)
-{
-    if (r < 0)
-        die();
-}
 
 static void *upload(const void *p, size_t n)
 {

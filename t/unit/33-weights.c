@@ -3,6 +3,7 @@
  * good time: of some weights, against sums in double; and whether they depend on
  * the number of threads.
  */
+#include "lib/must.h"
 #include "lib/tap.h"
 
 #include "engine/engine.h"
@@ -12,14 +13,6 @@
 enum {
     SEEN = 200 /* weights that are looked at */
 };
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
-}
 
 static struct engine *open_engine(int threads)
 {

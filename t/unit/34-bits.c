@@ -3,6 +3,7 @@
  * precision, however often and on whatever memory; and packed weights that two
  * plans share because they name the same layout.
  */
+#include "lib/must.h"
 #include "lib/tap.h"
 
 #include "model/model.h"
@@ -13,14 +14,6 @@ enum {
     CLASSES = 10,
     STEPS = 2
 };
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
-}
 
 static struct engine *open_engine(const char *name, int threads)
 {

@@ -2,6 +2,8 @@
  * Which form a convolution takes: by rule, by a trial, from a file; and that
  * file, whatever is in it and however many write to it.
  */
+#include "lib/must.h"
+#include "lib/plancache.h"
 #include "lib/tap.h"
 
 #include "engine/engine.h"
@@ -9,20 +11,11 @@
 #include "util/buf.h"
 #include "util/fdio.h"
 
-#include <dirent.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static char top[] = "/tmp/millrace-forms.XXXXXX";
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
-}
 
 /* A folder of its own for each test. */
 static void use_folder(const char *name)
@@ -58,43 +51,6 @@ static char *end_catch(void)
     must(buf_read_file(&b, path, 1 << 20));
     buf_addstr(&b, "");
     free(path);
-    return buf_detach(&b);
-}
-
-static int lines_of(const char *text)
-{
-    int n = 0;
-
-    for (; text && *text; text++)
-        n += *text == '\n';
-    return n;
-}
-
-/* The only file of the folder. */
-static char *only_file(void)
-{
-    const char *dir = getenv("MILLRACE_CACHE");
-    DIR *d = opendir(dir);
-    struct dirent *each;
-    char *found = NULL;
-
-    while (d && (each = readdir(d)))
-        if (each->d_name[0] != '.') {
-            free(found);
-            found = xstrfmt("%s/%s", dir, each->d_name);
-        }
-    if (d)
-        closedir(d);
-    return found ? found : xstrdup("none");
-}
-
-static char *contents(const char *path)
-{
-    struct buf b = BUF_INIT;
-
-    buf_addstr(&b, "");
-    if (buf_read_file(&b, path, 1 << 20) < 0)
-        err_clear();
     return buf_detach(&b);
 }
 

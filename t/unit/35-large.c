@@ -3,20 +3,13 @@
  * past it: each row is what it is in a small array.
  */
 #include "engine/engine.h"
+#include "lib/must.h"
 #include "lib/tap.h"
 
 enum {
     CHANNELS = 96,
     PARTS = 7
 };
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
-}
 
 /* What all kernels here share. */
 struct arrays {

@@ -4,6 +4,7 @@
  *
  * usage: 40-graph.t [ENGINE]    only that engine, its plugin in BIN
  */
+#include "lib/must.h"
 #include "lib/tap.h"
 
 #include "nn/lower.h"
@@ -30,14 +31,6 @@ static struct engine *open_engine(const char *name, int level)
 
     c.dir = tap_env("BIN", NULL);
     return engine_open(&e, name, &c) < 0 ? NULL : e;
-}
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
 }
 
 #include "40-graph-nets.h"

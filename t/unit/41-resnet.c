@@ -2,6 +2,7 @@
  * ResNets: counts, names and initial values against torchvision's
  * (imagenet-recipe 1.1 to 1.3), the classifier's step.
  */
+#include "lib/must.h"
 #include "lib/tap.h"
 
 #include "model/model.h"
@@ -15,14 +16,6 @@ static const struct model_config config = {.classes = 1000,
                                            .bn_momentum = 0.1,
                                            .mean = {0.485f, 0.456f, 0.406f},
                                            .std = {0.229f, 0.224f, 0.225f}};
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
-}
 
 static struct engine *ref(void)
 {

@@ -1,15 +1,8 @@
 /* Parameters: order on disk and in memory, files that do not fit, layouts. */
+#include "lib/must.h"
 #include "lib/tap.h"
 
 #include "model/model.h"
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
-}
 
 static struct engine *engine;
 

@@ -10,6 +10,7 @@
  * rates. SCALE: of the loss, for halves; what is written and stepped with is
  * divided by it. LEVEL: B or C, of an engine's fused forms.
  */
+#include "lib/must.h"
 #include "lib/tap.h"
 
 #include "io/frame.h"
@@ -23,14 +24,6 @@ enum {
     SIZE = 64,
     STEPS = 3
 };
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
-}
 
 static double scale = 1; /* of the loss */
 static char level;

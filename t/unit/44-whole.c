@@ -3,6 +3,7 @@
  * (batch norm in training, smoothing, mixed pictures and labels) along a random
  * direction in each tensor, in all of them, and in single weights.
  */
+#include "lib/must.h"
 #include "lib/tap.h"
 
 #include "model/model.h"
@@ -26,14 +27,6 @@ struct whole {
     double *d; /* a direction in it */
     double *w; /* the weights themselves */
 };
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
-}
 
 static size_t total(const struct whole *t)
 {

@@ -3,6 +3,7 @@
  * for no memory of the C library or of the engine, and packs each weight once.
  * (What oneDNN and the C++ library ask for within a call is not ours.)
  */
+#include "lib/must.h"
 #include "lib/tap.h"
 
 #include "train/step.h"
@@ -83,14 +84,6 @@ static long faults(void)
 
     getrusage(RUSAGE_SELF, &u);
     return u.ru_minflt;
-}
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
 }
 
 static int packs;

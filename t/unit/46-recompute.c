@@ -3,6 +3,7 @@
  * a run that keeps them, on every engine, in fewer bytes; what is computed again is
  * the insides of blocks and nothing else.
  */
+#include "lib/must.h"
 #include "lib/tap.h"
 
 #include "model/model.h"
@@ -16,14 +17,6 @@ enum {
     SIZE = 64,
     MICROS = 2
 };
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
-}
 
 struct run {
     struct classifier m;

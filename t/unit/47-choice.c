@@ -3,64 +3,18 @@
  * what level C has in one pass with it: on the made-up device (t/hostgpu), whose
  * clock goes as FAKECUDNN_US says.
  */
+#include "lib/must.h"
+#include "lib/plancache.h"
 #include "lib/tap.h"
 
 #include "engine/engine.h"
 #include "util/buf.h"
 #include "util/fdio.h"
 
-#include <dirent.h>
 #include <unistd.h>
 
 static char top[] = "/tmp/millrace-choice.XXXXXX";
 static char *host;
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
-}
-
-static char *contents(const char *path)
-{
-    struct buf b = BUF_INIT;
-
-    buf_addstr(&b, "");
-    if (buf_read_file(&b, path, 1 << 20) < 0)
-        err_clear();
-    return buf_detach(&b);
-}
-
-/* What is in the only file of the folder of this test, or "". */
-static char *kept(void)
-{
-    const char *dir = getenv("MILLRACE_CACHE");
-    DIR *d = opendir(dir);
-    struct dirent *each;
-    char *path = NULL, *text;
-
-    while (d && (each = readdir(d)))
-        if (each->d_name[0] != '.') {
-            free(path);
-            path = xstrfmt("%s/%s", dir, each->d_name);
-        }
-    if (d)
-        closedir(d);
-    text = path ? contents(path) : xstrdup("");
-    free(path);
-    return text;
-}
-
-static int lines_of(const char *text)
-{
-    int n = 0;
-
-    for (; *text; text++)
-        n += *text == '\n';
-    return n;
-}
 
 /* A folder of its own for each test; how cuDNN is, or NULL; its times. */
 static void begin(const char *folder, const char *cudnn, const char *us)

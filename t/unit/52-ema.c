@@ -1,5 +1,6 @@
 /* The average of weights beside that of torchvision's script (t/golden/ema.txt),
  * on every engine; what it does with the recipe. */
+#include "lib/must.h"
 #include "lib/tap.h"
 
 #include "train/ema.h"
@@ -16,14 +17,6 @@ enum {
 static const struct recipe made_up = {
     .ema = true, .ema_decay = 0.9998, .ema_steps = 4, .epochs = 5, .warmup = 1};
 static const struct recipe_batch cut = {.global = 64, .epoch_steps = 10};
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
-}
 
 static float value(int i, int64_t step)
 {

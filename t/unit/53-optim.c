@@ -4,6 +4,7 @@
  * with smoothing and mixed targets. Beside PyTorch's in float64 (GOLDEN, else
  * t/golden/optim.txt), on every engine.
  */
+#include "lib/must.h"
 #include "lib/tap.h"
 
 #include "train/sched.h"
@@ -72,14 +73,6 @@ static const struct optim_case {
                .lars_eta = 0.01,
                .sched = SCHED_POLY,
                .poly_power = 2}}};
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
-}
 
 static float value(uint32_t which, uint32_t i, uint32_t step)
 {

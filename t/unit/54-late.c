@@ -4,6 +4,7 @@
  *
  * usage: 54-late.t [ENGINE DIR]    ref, or that engine of that directory
  */
+#include "lib/must.h"
 #include "lib/tap.h"
 
 #include "train/step.h"
@@ -21,14 +22,6 @@ enum {
     CLASSES = 4
 };
 #define SCALE 0x1p15 /* far too much for halves */
-
-static void must(int r)
-{
-    if (r < 0) {
-        printf("Bail out! %s\n", err_text());
-        exit(1);
-    }
-}
 
 static struct engine *open_engine(const char *name, const char *dir, bool tapes)
 {

@@ -2,6 +2,7 @@
  * Images on their way to a device whose copies are as late as a card's may be
  * (t/hostgpu): out of memory that is registered, and out of any other.
  */
+#include "lib/must.h"
 #include "lib/tap.h"
 
 #include "train/upload.h"
@@ -14,12 +15,6 @@
 
 static struct engine *e;
 static char *shared; /* [4][SLOT] */
-
-static void must(int r)
-{
-    if (r < 0)
-        die();
-}
 
 /* A batch whose images are all of that value, at p. */
 static struct input_batch batch(char *p, int value)

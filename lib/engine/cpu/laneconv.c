@@ -555,17 +555,16 @@ static void run_lane(const struct laneconv *l, const struct conv_args *a,
 {
     struct own o = own_of(l, a->scratch, lane);
     float *sums = sums_of(l, a, lane), *part = part_of(l, a, lane);
-    int64_t n = l->d.k * l->taps * l->in, chunk = lane, end, j;
+    int64_t n = l->d.k * l->taps * l->in, begin, end, chunk, j;
 
-    for (; chunk < l->places.chunks; chunk = end) {
-        bool first = chunk == lane;
-        float *to = first ? sums : part;
+    for (begin = lane; begin < l->places.chunks; begin = end) {
+        float *to = begin == lane ? sums : part;
 
-        end = chunk + CHUNKS * (int64_t)l->lanes;
-        for (; chunk < least(end, l->places.chunks); chunk += l->lanes)
-            add_chunk(l, a, chunk, &o, to,
-                      chunk != end - CHUNKS * (int64_t)l->lanes);
-        for (j = 0; j < n && !first; j++)
+        end = begin + CHUNKS * (int64_t)l->lanes;
+        for (chunk = begin; chunk < least(end, l->places.chunks);
+             chunk += l->lanes)
+            add_chunk(l, a, chunk, &o, to, chunk != begin);
+        for (j = 0; j < n && to == part; j++)
             sums[j] += part[j];
     }
 }
