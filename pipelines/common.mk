@@ -44,6 +44,7 @@ SETTINGS = $(strip $(call set,MODEL,MODEL.NAME) $(call set,SIZE,INPUT.SIZE) \
 	$(cut) $(call set,ACCUM,SOLVER.ACCUM) \
 	$(call set,LR,SOLVER.BASE_LR) $(call set,PREC,SOLVER.PRECISION) \
 	$(call set,SEED,SEED) $(SET))
+UNFITTED = $(filter-out $(if $(FITTED),$(cut)),$(SETTINGS))
 
 # One rank: batches through a pipe into the worker. $(1) the manifest.
 FEED = $(BIN)/imgshard feed $(1) -c $(abspath $(CONFIG)) \
@@ -59,8 +60,12 @@ AVERAGE = $$($(BIN)/accel-worker train -c $(abspath $(CONFIG)) $(SETTINGS) --pri
 DEVICES = $(if $(GPUS),CUDA_VISIBLE_DEVICES=$(GPUS) )
 
 $(O)/micro: $(O)/settings | programs
-	$(BIN)/accel-worker fit -c $(abspath $(CONFIG)) -e $(ENGINE) --world $(NGPU) --here $(NGPU) $(filter --recompute,$(WORKER)) $(filter-out $(cut),$(SETTINGS)) > $@.tmp
+	$(BIN)/accel-worker fit -c $(abspath $(CONFIG)) -e $(ENGINE) --world $(NGPU) --here $(NGPU) $(filter --recompute,$(WORKER)) $(UNFITTED) > $@.tmp
 	mv $@.tmp $@
+
+# A recipe that no rank would take is refused once, before anything is made.
+recipe: | programs
+	@$(BIN)/accel-worker train --print-lr --samples 1 --world '$(NGPU)' -c $(abspath $(CONFIG)) $(UNFITTED) > /dev/null
 
 # Held in a variable, so that `make -n` shows this line and not what is below it.
 BUILD = $(if $(SOURCE),$(MAKE) -s -C $(abspath ..) all,:)
@@ -70,7 +75,7 @@ clean: # what a run leaves, and nothing else that may lie in OUT
 	rm -rf $(addprefix $(O)/,made-up shards ckpt log settings micro metrics.jsonl \
 	    run.json model.safetensors best.safetensors predictions.sft score.json stats.svg sheet.jpg)
 	@rmdir $(O) 2>/dev/null || :
-.PHONY: programs clean FORCE
+.PHONY: programs recipe clean FORCE
 FORCE:
 
 # The settings of a run, rewritten only when they change, so that a stage made

@@ -34,7 +34,7 @@ imagenet-best: $(O)/shards/val.json $(O)/settings $(FITTED) | programs
 	imagenet-predict imagenet-score imagenet-best
 
 # What the shards were made of: others are not taken for them.
-$(O)/shards/source: FORCE
+$(O)/shards/source: FORCE | recipe
 	@mkdir -p $(@D)
 	@[ -e $@ ] || echo '$(IMAGES)' > $@
 	@[ "$$(cat $@)" = '$(IMAGES)' ] || { echo "$(@D): made of $$(cat $@), not of $(IMAGES): take another OUT, or remove that folder" >&2; exit 78; }

@@ -105,7 +105,7 @@ missing=$(cat "$TOP"/pipelines/*.mk "$TOP/pipelines/Makefile" |
     sed 's/\\$//' | awk '/^\.PHONY:/ { on = 1 }
         on { for (i = 1; i <= NF; i++) print $i }
         on && !/imagenet/ { on = 0 } /^$/ { on = 0 }' |
-    grep -E '^[a-z]' | grep -vxE 'help|programs' | sort -u |
+    grep -E '^[a-z]' | grep -vxE 'help|programs|recipe' | sort -u |
     while read -r goal; do
         grep -qE "(^|[ ,])$goal([ ,]|\$)" goals || echo "$goal"
     done)

@@ -6,9 +6,9 @@
 
 # The programs are there: the pipeline is not to build while others test.
 pipeline() {
-    make --no-print-directory -C "$TOP/pipelines" "$@" BIN="$BIN" BUILD=: \
+    make --no-print-directory -C "$TOP/pipelines" BIN="$BIN" BUILD=: \
         OUT="$PWD/out-dir" IMAGENET="$PWD/made-up" EPOCHS=3 \
-        CONFIG="$CONFIG" \
+        CONFIG="$CONFIG" "$@" \
         > out 2> err
 }
 
@@ -50,6 +50,13 @@ like "$(cat err)" "out-dir/shards: made of $PWD/made-up, not of $PWD/other: take
     "are not taken for those that are packed"
 mistake OUT="$PWD/two words"
 like "$(cat err)" 'OUT="[^"]*two words": a path with blanks' "a path with blanks"
+mistake NGPU=3 BATCH=16 OUT="$PWD/odd"
+is "$(grep -cv '^make' err)" 1 "a batch that ranks do not divide: one line"
+like "$(cat err)" 'global batch 16 does not divide by 3 ranks x accum 1: nearest that does: 15 or 18' "says so"
+[ ! -e odd ]
+ok $? "before anything is made"
+mistake SET='SOLVER.MOMENTUM much' OUT="$PWD/odd"
+like "$(cat err)" 'SOLVER.MOMENTUM' "so with a setting that is wrong"
 (unset MAKELEVEL MAKEFLAGS && mistake EPOCS=3)
 like "$(cat err)" 'EPOCS: no variable of a pipeline' "a variable that is none"
 
@@ -64,8 +71,10 @@ isnt=$?
 ok $? "a score that is required and not reached fails"
 like "$(cat err)" 'top1' "and says which"
 
+rm -rf out-dir/ckpt
 pipeline imagenet-train KEEP=3 SAVE_EVERY=1ep EPOCHS=5
 is $? 0 "longer, with checkpoints"
+is "$(checkpoints out-dir | wc -w)" 3 "of which three stay"
 pipeline imagenet-best EPOCHS=5
 is $? 0 "the best one of them" || sed 's/^/# /' err | tail -n 20
 is "$(jq -c .score.top1 out-dir/ckpt/best/score.json)" \
@@ -120,5 +129,16 @@ expect_status 0 "the average is the model" \
     "$BIN/ckpt-merge" diff ema.sft out-dir/model.safetensors
 expect_status 1 "the weights are not" \
     "$BIN/ckpt-merge" diff -q weights.sft out-dir/model.safetensors
+
+# a model of others is scored as it is
+mv out-dir/model.safetensors given.sft
+for n in 1 2; do
+    rm -rf out-dir
+    pipeline imagenet EPOCHS=0 NGPU=$n WEIGHTS="$PWD/given.sft"
+    is $? 0 "EPOCHS=0 NGPU=$n" || sed 's/^/# /' err | tail -n 20
+    expect_status 0 "the model is what was given" \
+        "$BIN/ckpt-merge" diff -q given.sft out-dir/model.safetensors
+    is "$(jq .n out-dir/score.json)" 16 "and is scored"
+done
 
 done_testing

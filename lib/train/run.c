@@ -645,7 +645,7 @@ int run_train(const struct run_options *o, struct classifier *m,
     open_profile(&t);
     announce(&t);
     if (t.steps >= t.batch.total_steps) {
-        r = 0;
+        r = commit(&t, true); /* of a run without steps: what it began with */
         goto out;
     }
     t.tried = moment(&t);

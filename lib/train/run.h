@@ -10,7 +10,8 @@
  *	RUN/profile-RANK.json      where the time of some steps went, if asked
  *
  * What a start does is said in one line: "fresh", "resuming from step N of M",
- * or "already complete" (status 0, nothing done).
+ * or "already complete" (status 0, nothing done; where the recipe has no steps at
+ * all, what it begins with is committed).
  */
 #ifndef TRAIN_RUN_H
 #define TRAIN_RUN_H
