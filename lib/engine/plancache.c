@@ -34,9 +34,11 @@ struct plancache {
 
 /* ---- where */
 
+/* A home that is not there, as of a daemon's user, is not made. */
 static char *directory(void)
 {
     const char *of = getenv("MILLRACE_CACHE");
+    struct stat st;
 
     if (of && of[0])
         return xstrdup(of);
@@ -44,7 +46,7 @@ static char *directory(void)
     if (of && of[0] == '/')
         return xstrfmt("%s/millrace", of);
     of = getenv("HOME");
-    if (of && of[0] == '/')
+    if (of && of[0] == '/' && stat(of, &st) == 0 && S_ISDIR(st.st_mode))
         return xstrfmt("%s/.cache/millrace", of);
     return NULL;
 }

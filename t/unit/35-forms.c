@@ -164,12 +164,13 @@ static void test_damaged(void)
 /* Places where nothing can be kept: remembered all the same. */
 static void test_unkept(void)
 {
-    static const char *const place[] = {"/dev/null/here", "/proc/here", NULL};
+    char *absent = xstrfmt("%s/absent", top);
+    const char *place[] = {"/dev/null/here", "/proc", absent, NULL};
     struct plancache *c;
     char *home = xstrdup(getenv("HOME") ? getenv("HOME") : "/"), *text;
     int i;
 
-    for (i = 0; i < 3; i++) {
+    for (i = 0; i < 4; i++) {
         unsetenv("MILLRACE_CACHE");
         unsetenv("XDG_CACHE_HOME");
         unsetenv("HOME");
@@ -187,8 +188,10 @@ static void test_unkept(void)
         free(text);
         plancache_free(c);
     }
+    ok(access(absent, F_OK) < 0, "a home that is not there is not made");
     setenv("HOME", home, 1);
     free(home);
+    free(absent);
 }
 
 /* Put in for each of 200 keys, unless somebody has, one's own number. */
