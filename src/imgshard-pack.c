@@ -324,7 +324,7 @@ static int pack(struct pack *p, char **dirs, int n)
 
 int imgshard_pack(const struct command *c, int argc, char **argv)
 {
-    struct pack p = {.out = {.fd = -1}};
+    struct pack p = {.out = SHARD_OUT_INIT};
     int r;
 
     (void)c;

@@ -169,27 +169,38 @@ static int clear_way(const char *dir)
     return remove_tree(dir);
 }
 
+/* Make a hidden directory beside dir, and fill it. */
+static int make_beside(const char *dir, struct tmp_dir *tmp,
+                       int (*make)(const char *tmp))
+{
+    const char *slash = strrchr(dir, '/'), *name = slash ? slash + 1 : dir;
+    char *parent = slash ? xstrfmt("%.*s", (int)(name - dir), dir) : NULL;
+    int rc = parent ? make_dirs(parent) : 0;
+
+    if (rc == 0)
+        rc = tmp_dir_open(tmp, parent ? parent : ".", name);
+    free(parent);
+    return rc == 0 ? make(tmp->path) : -1;
+}
+
 int synth_make(const char *where, int (*make)(const char *tmp))
 {
-    char *dir = xstrdup(where), *tmp;
+    struct tmp_dir tmp = TMP_DIR_INIT;
+    char *dir = xstrdup(where);
     size_t n = strlen(dir);
     int rc;
 
     while (n > 1 && dir[n - 1] == '/')
         dir[--n] = 0;
-    tmp = xstrfmt("%s.%ld.tmp", dir, (long)getpid());
-    tmp_register(tmp);
     if (synth_set.size_min > synth_set.size_max)
         rc = err_set(ERR_USAGE, "--size-min is over --size-max");
     else
         rc = clear_way(dir);
     if (rc == 0)
-        rc = make(tmp);
-    if (rc == 0 && rename(tmp, dir) < 0)
+        rc = make_beside(dir, &tmp, make);
+    if (rc == 0 && rename(tmp.path, dir) < 0)
         rc = err_sys(ERR_CANTCREAT, "%s: rename", dir);
-    if (rc == 0)
-        tmp_forget(tmp);
-    free(tmp);
+    tmp_dir_close(&tmp);
     free(dir);
     return rc;
 }

@@ -1,7 +1,6 @@
 #include "io/shardout.h"
 
 #include "io/digest.h"
-#include "util/fdio.h"
 #include "util/work.h"
 
 #include <errno.h>
@@ -219,21 +218,14 @@ static void drop_sum(struct shard_sum *m)
 int shard_out_init(struct shard_out *o, struct shard_set *set, const char *dir,
                    uint64_t max_bytes, uint64_t max_samples)
 {
-    memset(o, 0, sizeof(*o));
-    o->fd = -1;
+    *o = (struct shard_out)SHARD_OUT_INIT;
     o->set = set;
     o->max_bytes = max_bytes;
     o->max_samples = max_samples;
     o->dir = xstrdup(dir);
     if (make_dirs(dir) < 0)
         return -1;
-    o->tmp = xstrfmt("%s/.%s.%ld.tmp", dir, set->split, (long)getpid());
-    tmp_register(o->tmp);
-    if (remove_tree(o->tmp) < 0)
-        return -1;
-    if (mkdir(o->tmp, 0777) < 0)
-        return err_sys(ERR_CANTCREAT, "%s: make directory", o->tmp);
-    return 0;
+    return tmp_dir_open(&o->tmp, dir, set->split);
 }
 
 void shard_out_release(struct shard_out *o)
@@ -243,17 +235,11 @@ void shard_out_release(struct shard_out *o)
     for (int i = 0; i < SHARD_OUT_TASKS; i++)
         if (o->sum[i])
             drop_sum(o->sum[i]);
-    if (o->tmp) {
-        if (remove_tree(o->tmp) < 0)
-            warn("%s", err_text());
-        tmp_forget(o->tmp);
-    }
+    tmp_dir_close(&o->tmp);
     free(o->dir);
-    free(o->tmp);
     shard_idx_release(&o->idx);
     buf_release(&o->out);
-    memset(o, 0, sizeof(*o));
-    o->fd = -1;
+    *o = (struct shard_out)SHARD_OUT_INIT;
 }
 
 static char *shard_name(const struct shard_set *s, uint32_t n, const char *ext)
@@ -303,7 +289,7 @@ static int open_next(struct shard_out *o)
 {
     uint32_t number = o->set->n_shards;
     char *name = shard_name(o->set, number, "tar");
-    char *path = xstrfmt("%s/%s", o->tmp, name);
+    char *path = xstrfmt("%s/%s", o->tmp.path, name);
     struct shard_sum *m;
     int result = -1;
 
@@ -329,7 +315,7 @@ static int close_shard(struct shard_out *o)
     uint32_t number = o->set->n_shards;
     char *tar = shard_name(o->set, number, "tar");
     char *idx = shard_name(o->set, number, "idx");
-    char *path = xstrfmt("%s/%s", o->tmp, idx);
+    char *path = xstrfmt("%s/%s", o->tmp.path, idx);
     struct shard sh = {.file = tar};
     int fd = o->fd, result = -1;
 
@@ -382,7 +368,7 @@ int shard_out_add(struct shard_out *o, const struct shard_row *row,
 static int move(const struct shard_out *o, uint32_t i, const char *ext)
 {
     char *name = shard_name(o->set, i, ext);
-    char *from = xstrfmt("%s/%s", o->tmp, name);
+    char *from = xstrfmt("%s/%s", o->tmp.path, name);
     char *to = xstrfmt("%s/%s", o->dir, name);
     int r = 0;
 

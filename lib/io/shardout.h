@@ -21,6 +21,7 @@
 #include "io/shard.h"
 #include "io/tar.h"
 #include "util/buf.h"
+#include "util/fdio.h"
 
 /* ---- DALI's index of one shard */
 
@@ -55,7 +56,8 @@ struct shard_sum; /* one of them */
 
 struct shard_out {
     struct shard_set *set; /* lent: rows and shards are added to it */
-    char *dir, *tmp;
+    char *dir;
+    struct tmp_dir tmp;
     uint64_t max_bytes, max_samples;
     int fd; /* of the shard being written, or -1 */
     uint64_t bytes, samples;
@@ -63,6 +65,10 @@ struct shard_out {
     struct shard_idx idx;
     struct buf out; /* not written yet */
 };
+#define SHARD_OUT_INIT                                                         \
+    {                                                                          \
+        .tmp = TMP_DIR_INIT, .fd = -1                                          \
+    }
 
 /* Make the directory and the hidden one. set->split is given. */
 int shard_out_init(struct shard_out *o, struct shard_set *set, const char *dir,

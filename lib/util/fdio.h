@@ -74,6 +74,24 @@ void atomic_abort(struct atomic_file *f);
 /* A whole small file by the same way. */
 int atomic_write(const char *path, const void *p, size_t n) MUST_CHECK;
 
+/*
+ * A directory in which something is made until it is renamed: "PARENT/.NAME.N.tmp",
+ * new, registered as temporaries are, and locked while it is open. What was left of
+ * such directories by processes that were killed, and so lock nothing, is removed
+ * first. Closing it removes what is still there of it.
+ */
+struct tmp_dir {
+    int fd;     /* holds the lock; -1: not open */
+    char *path; /* NULL: none was made */
+};
+#define TMP_DIR_INIT                                                           \
+    {                                                                          \
+        -1, NULL                                                               \
+    }
+int tmp_dir_open(struct tmp_dir *d, const char *parent,
+                 const char *name) MUST_CHECK;
+void tmp_dir_close(struct tmp_dir *d);
+
 /* mkdir -p. */
 int make_dirs(const char *path) MUST_CHECK;
 /* fsync of the directory itself, so that a rename in it lasts. */

@@ -23,6 +23,7 @@
 
 #define TMP_SLOTS 256
 #define TREE_DEPTH 64
+#define PID_MOST (1 << 22) /* Linux gives no process a larger number */
 
 /* One entry as getdents64(2) returns it. */
 struct dirent_raw {
@@ -221,14 +222,19 @@ static void remove_stale(const char *dir, const char *name)
 {
     DIR *d = opendir(dir[0] ? dir : ".");
     struct dirent *e;
+    struct stat st;
     int fd;
 
     while (d && (e = readdir(d))) {
         if (!is_temporary(e->d_name, name))
             continue;
+        /* a pipe would wait for who writes to it */
+        if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+            !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
+            continue;
         fd = openat(dirfd(d), e->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-            unlinkat(dirfd(d), e->d_name, 0);
+            (void)!remove_at(dirfd(d), e->d_name, 0);
         if (fd >= 0)
             close(fd);
     }
@@ -343,6 +349,81 @@ int atomic_write(const char *path, const void *p, size_t n)
         return -1;
     }
     return atomic_commit(&f);
+}
+
+/* ---- directories that are made */
+
+/* The lock of a new directory, which another process may have taken for a stale
+ * one meanwhile: 1, 0 where it is gone, -1. */
+static int lock_new(struct tmp_dir *d)
+{
+    struct stat st;
+    int r;
+
+    d->fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (d->fd < 0 && errno != ENOENT) {
+        err_sys(ERR_CANTCREAT, "%s: open", d->path);
+        rmdir(d->path);
+        return -1;
+    }
+    if (d->fd < 0)
+        return 0;
+    do /* a file system without locks removes nothing */
+        r = flock(d->fd, LOCK_EX);
+    while (r < 0 && errno == EINTR);
+    if (stat(d->path, &st) == 0)
+        return 1;
+    close(d->fd);
+    d->fd = -1;
+    return 0;
+}
+
+int tmp_dir_open(struct tmp_dir *d, const char *parent, const char *name)
+{
+    int tries, made = 0;
+
+    *d = (struct tmp_dir)TMP_DIR_INIT;
+    remove_stale(parent, name);
+    /* in another container a process may have our number, and live */
+    for (tries = 0; tries < 100 && made == 0; tries++) {
+        free(d->path);
+        d->path = xstrfmt("%s/.%s.%lld.tmp", parent, name,
+                          (long long)getpid() + tries * (long long)PID_MOST);
+        if (mkdir(d->path, 0777) == 0)
+            made = lock_new(d);
+        else
+            made = err_sys(ERR_CANTCREAT, "%s: make directory", d->path);
+        if (made < 0 && errno == EEXIST) {
+            err_clear();
+            made = 0;
+        }
+    }
+    if (made == 0)
+        err_set(ERR_CANTCREAT, "%s: make directory: there is one already",
+                d->path);
+    if (made <= 0) {
+        free(d->path);
+        d->path = NULL;
+        return -1;
+    }
+    tmp_register(d->path);
+    return 0;
+}
+
+void tmp_dir_close(struct tmp_dir *d)
+{
+    struct err_kept why = err_keep();
+
+    if (d->path) {
+        if (remove_tree(d->path) < 0)
+            warn("%s", err_text());
+        tmp_forget(d->path);
+    }
+    if (d->fd >= 0)
+        close(d->fd);
+    free(d->path);
+    *d = (struct tmp_dir)TMP_DIR_INIT;
+    err_restore(&why);
 }
 
 /* ---- directories */

@@ -79,6 +79,10 @@ static void test_err(void)
     err_wrap("front");
     is_int((long long)strlen(err_text()), 4095, "long sentences are cut");
     ok(strncmp(err_text(), "front: aaa", 10) == 0, "and wrapped");
+    errno = ENAMETOOLONG;
+    err_sys(ERR_NOINPUT, "%s: open", big);
+    ok(strstr(err_text(), ": open: File name too long") != NULL,
+       "in the middle: the reason stays");
     err_give(ERR_PEER, "100%s");
     is_str(err_text(), "100%s", "err_give takes no format");
 }
@@ -415,6 +419,31 @@ static void test_stale(void)
     free(path);
 }
 
+/* The same of directories. */
+static void test_tmp_dir(void)
+{
+    struct tmp_dir a, b;
+    char *dead = in_dir(".set.999999999.tmp/inner");
+
+    is_int(make_dirs(dead), 0, "a directory of a dead process");
+    is_int(tmp_dir_open(&a, dir, "set"), 0, "a directory to make a set in");
+    ok(!there(".set.999999999.tmp"), "the dead one's is gone");
+    is_int(tmp_dir_open(&b, dir, "set"), 0, "another of the same process");
+    ok(strcmp(a.path, b.path) != 0 && access(a.path, F_OK) == 0 &&
+           access(b.path, F_OK) == 0,
+       "has a name of its own");
+    free(dead);
+    dead = xstrdup(a.path);
+    tmp_dir_close(&a);
+    ok(access(dead, F_OK) < 0 && access(b.path, F_OK) == 0, "closed, it goes");
+    tmp_dir_close(&b);
+    tmp_dir_close(&b);
+    is_int(tmp_dir_open(&a, "/proc/self", "set"), -1, "where nothing can be");
+    is_int(err_code(), ERR_CANTCREAT, "says so");
+    tmp_dir_close(&a);
+    free(dead);
+}
+
 static void child_exits(void)
 {
     char *p = in_dir("shared");
@@ -461,6 +490,7 @@ int main(void)
     test_files();
     test_tree();
     test_stale();
+    test_tmp_dir();
     test_tmp();
     return done_testing();
 }
