@@ -261,9 +261,10 @@ static void foreign_model(struct source *s, bool ema)
         }
     if (ema && !found)
         s->n = 0;
-    for (i = 0; i < s->n; i++)
-        wrapped &= strncmp(s->tensor[i].name, "module.", 7) == 0 &&
-                   s->tensor[i].name[7];
+    for (i = 0; i < s->n; i++) /* an AveragedModel has a counter beside it */
+        wrapped &= strncmp(s->tensor[i].name, "module.", 7) == 0
+                       ? s->tensor[i].name[7] != 0
+                       : strcmp(s->tensor[i].name, "n_averaged") == 0;
     if (wrapped)
         keep_under(s, "module.", 7);
 }

@@ -49,6 +49,11 @@ is "$(data tar.st | tail -c +17 | od -An -tf4 | tr -s ' ')" ' 3.5 4.5' \
     'a view of a part of a storage'
 expect_status 65 'no average' "$C" --ema -o x "$F/zip.pth"
 like "$(cat err)" 'no average of the weights in it' 'is there'
+expect_status 0 'an average' "$C" --ema -o ema.st "$F/ema.pth"
+is "$("$C" ls ema.st)" 'w	F32 [2]' 'without its counter'
+is "$(data ema.st | od -An -tf4 | tr -s ' ')" ' 1.5 2.5' 'is not the weights'
+expect_status 0 'which are there, too' "$C" -o ema.st "$F/ema.pth"
+is "$(data ema.st | od -An -tf4 | tr -s ' ')" ' 0.5 1' 'beside it'
 expect_status 64 'two of them' "$C" -o x "$F/zip.pth" "$F/stream.pth"
 like "$(cat err)" 'a file of torch.save stands alone' 'are not joined'
 one_line err 'one line'

@@ -36,6 +36,8 @@ whole = {"epoch": 3, "arch": "resnet50", "state_dict": model,
 torch.save(whole, "zip.pth")
 torch.save(whole, "stream.pth", _use_new_zipfile_serialization=False)
 torch.save(layer.state_dict(), "bare.pth")
+torch.save({"model": layer.state_dict(), "model_ema":
+            torch.optim.swa_utils.AveragedModel(layer).state_dict()}, "ema.pth")
 save_file({k[7:]: v.detach().contiguous().clone() for k, v in model.items()},
           "model.st")
 save_file({k: v.detach().clone() for k, v in layer.state_dict().items()}, "bare.st")
@@ -68,6 +70,8 @@ for f in zip stream; do
     expect_status 0 "$f: the same" "$C" diff out.st whole.st
 done
 expect_status 0 'a state_dict by itself' "$C" diff bare.pth bare.st
+expect_status 0 'the average of a model' "$C" --ema -o out.st ema.pth
+expect_status 0 'is a model' "$C" diff out.st bare.st
 for p in 2 3 4 5; do
     expect_status 0 "arrays, protocol $p" "$C" diff arrays$p.pkl arrays.st
 done
