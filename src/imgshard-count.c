@@ -123,10 +123,8 @@ static int count_annot(void *arg, size_t i, int t)
     if (r < 0)
         return -1;
     r = annot_parse(a, c->text[t].data, c->text[t].len);
-    for (size_t k = 0; r == 0 && k < a->n; k++)
-        if ((uint32_t)a->object[k].cat >= set->n_classes)
-            r = err_set(ERR_DATA, "annotation: class %ld: there are %lu",
-                        (long)a->object[k].cat, (unsigned long)set->n_classes);
+    if (r == 0)
+        r = annot_check(a, set->n_classes);
     if (r < 0) {
         shard_describe(set, (uint32_t)i, &name);
         err_wrap("%s", name.data);

@@ -211,6 +211,13 @@ static int make_index(struct indexing *x, int argc, char **argv)
     if (shard_check_names(set.split ? set.split : "any", set.name) < 0)
         goto out;
     x->shards.split = set.split ? xstrdup(set.split) : split_of(argv[0]);
+    if (!*x->shards.split) {
+        err_set(ERR_USAGE,
+                "%s: no name to take for the split: --split gives "
+                "one",
+                argv[0]);
+        goto out;
+    }
     manifest = xstrfmt("%s%s.json", dir_len ? dir : "", x->shards.split);
     if (!set.dali && check_dirs(argc, argv) < 0)
         goto out;

@@ -147,6 +147,8 @@ static int take_header(struct stream *d)
               : !strcmp(text, "drop") ? TAIL_DROP
                                       : TAIL_WRAP;
     b.epoch_samples = epoch_samples(&b, d->tail);
+    if (b.epoch_samples && d->epoch > INT64_MAX / 4 / b.epoch_samples)
+        return err_set(ERR_DATA, "stdin: global header: out of range");
     if (record(d, "order", d->order, sizeof(d->order)) < 0)
         return err_set(ERR_DATA, "stdin: global header: no order");
     if (record(d, "dataset", d->dataset, sizeof(d->dataset)) < 0)

@@ -194,8 +194,12 @@ static int tell_detected(struct told *t, struct showing *s,
     struct buf b = BUF_INIT;
     int r = reader_fetch_annot(&s->f.reader, (uint32_t)s->sample, &b);
 
-    if (r == 0)
-        r = annot_parse(&a, b.data, b.len);
+    if (r == 0 && (annot_parse(&a, b.data, b.len) < 0 ||
+                   annot_check(&a, set_of->n_classes) < 0)) {
+        buf_reset(&b);
+        shard_describe(set_of, (uint32_t)s->sample, &b);
+        r = err_wrap("%s", b.data);
+    }
     tell_int(t, "resized_width", plan.w);
     tell_int(t, "resized_height", plan.h);
     tell_text(t, "flip", plan.flip ? "yes" : "no");

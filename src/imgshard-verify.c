@@ -129,10 +129,8 @@ static int check_annot(const struct verifying *v, uint32_t i, struct buf *b)
     if (r == 0 && (a.w != s->width[i] || a.h != s->height[i] ||
                    annot_usable(&a) != !(s->flags[i] & SHARD_EMPTY)))
         r = err_set(ERR_DATA, "annotation: not what the index says of it");
-    for (size_t k = 0; k < a.n && r == 0; k++)
-        if ((uint32_t)a.object[k].cat >= s->n_classes)
-            r = err_set(ERR_DATA, "annotation: class %ld: there are %lu",
-                        (long)a.object[k].cat, (unsigned long)s->n_classes);
+    if (r == 0)
+        r = annot_check(&a, s->n_classes);
     if (r < 0) {
         shard_describe(s, i, &name);
         err_wrap("%s", name.data);

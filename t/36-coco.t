@@ -196,6 +196,22 @@ refused 'another size' 65 '[0-9]+ x [0-9]+ pixels, its annotation says 7 x' \
 	'.images[0].width=7'
 refused 'a file that is not there' 65 'made/train2017/gone.jpg: not there' \
 	'.images[0].file_name="gone.jpg"'
+mkdir made/train2017/folder.jpg && mkfifo made/train2017/pipe.jpg
+refused 'a folder' 65 'made/train2017/folder.jpg: not there, or no file' \
+	'.images[0].file_name="folder.jpg"'
+refused 'a pipe' 65 'made/train2017/pipe.jpg: not there, or no file' \
+	'.images[0].file_name="pipe.jpg"'
+rm -r made/train2017/folder.jpg made/train2017/pipe.jpg
+jq -c '.classes |= .[:1]' sh/train.json >sh/few.json
+"$I" ls --json sh/few.json | jq -r .key >few.keys
+shown=0
+while read -r key; do
+	"$I" show sh/few.json "$key" >few.out 2>few.err || shown=$?
+	[ $shown -eq 0 ] || break
+done <few.keys
+is $shown 65 'an annotation of a class that is none'
+like "$(cat few.err)" 'annotation: class [0-9]+: there are 1$' 'is not shown'
+rm sh/few.json
 refused 'no file there' 66 'none of the 40 images' \
 	'.images[].file_name|="no/"+.'
 refused 'a file elsewhere' 65 'leaves its folder' \

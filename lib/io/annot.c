@@ -127,6 +127,15 @@ void annot_release(struct annot *a)
     memset(a, 0, sizeof(*a));
 }
 
+int annot_check(const struct annot *a, uint32_t classes)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if ((uint32_t)a->object[i].cat >= classes)
+            return err_set(ERR_DATA, "annotation: class %ld: there are %lu",
+                           (long)a->object[i].cat, (unsigned long)classes);
+    return 0;
+}
+
 bool annot_usable(const struct annot *a)
 {
     for (size_t i = 0; i < a->n; i++)

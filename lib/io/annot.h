@@ -54,6 +54,8 @@ void annot_text(const struct annot *a, struct buf *b);
 int annot_parse(struct annot *a, const char *text, size_t n) MUST_CHECK;
 /* What annot_parse took. */
 void annot_release(struct annot *a);
+/* Are the classes of all objects among so many? ERR_DATA. */
+int annot_check(const struct annot *a, uint32_t classes) MUST_CHECK;
 /* Has an object that is no crowd: it can be trained on. */
 bool annot_usable(const struct annot *a);
 

@@ -199,8 +199,11 @@ void shard_set_shard(struct shard_set *s, const struct shard *sh)
 
 int shard_check_names(const char *split, const char *name)
 {
-    if (!*split || strchr(split, '/') || *split == '.' ||
-        split[strcspn(split, " \t\n")] || !utf8_valid(split))
+    const char *p = split;
+
+    while ((unsigned char)*p > ' ' && *p != 0x7f && *p != '/')
+        p++;
+    if (!*split || *p || *split == '.' || !utf8_valid(split))
         return err_set(ERR_USAGE, "--split \"%s\": not a file name", split);
     if (name && !utf8_valid(name))
         return err_set(ERR_USAGE, "--name \"%s\": not UTF-8", name);

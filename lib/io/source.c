@@ -71,7 +71,7 @@ bool is_split(const char *folder, size_t n, const char *split)
 enum kind {
     KIND_FILE,
     KIND_FOLDER,
-    KIND_NEITHER /* a link to nothing, a pipe */
+    KIND_NEITHER /* a link to nothing or to itself, a pipe */
 };
 
 /* What an entry of a folder is, links followed, or -1. */
@@ -81,7 +81,8 @@ static int kind_in(int dir, const char *folder, const char *name,
     struct stat st;
 
     if (fstatat(dir, name, &st, 0) < 0)
-        return errno == ENOENT && !fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW)
+        return (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) &&
+                       !fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW)
                    ? KIND_NEITHER
                    : err_sys(ERR_NOINPUT, "%s%s", folder, name);
     *size = (uint64_t)st.st_size;
@@ -520,7 +521,7 @@ int source_read(struct source *src, size_t i, struct buf *image,
     if (p && p->missing)
         return source_bad(
             src, i,
-            p->annot ? "not there"
+            p->annot ? "not there, or no file"
                      : "neither a file nor a folder, nor a link to one");
     if (p && p->archive >= 0 && !size)
         return source_bad(src, i, "empty, or a sample without an image");

@@ -78,7 +78,7 @@ static bool add_image(struct source *src, uint32_t folder, size_t i,
         }
     } else {
         source_path(src, src->n - 1, &path);
-        p->missing = stat(path.data, &st) < 0;
+        p->missing = stat(path.data, &st) < 0 || !S_ISREG(st.st_mode);
         p->size = p->missing ? 0 : (uint64_t)st.st_size;
         buf_release(&path);
     }

@@ -45,6 +45,8 @@ static bool next_line(char **at, struct line *l, unsigned *number)
             p[--n] = 0;
         /* names may have blanks where tabs divide */
         cut = strchr(p, '\t') ? "\t" : " ,";
+        if (*cut == ' ') /* numbers may be aligned at their right */
+            p += strspn(p, " ");
         for (l->n = 0; *p && l->n < FIELDS; l->n++) {
             l->field[l->n] = p;
             p += strcspn(p, cut);
