@@ -21,17 +21,25 @@ SAVE_EVERY = 1ep
 KEEP = 2
 RETRY = 1#           how often a failed run is started again from its checkpoint
 SET =#               more KEY VALUE pairs, such as MODEL.WIDTH 32
+PACK =#              more options of imgshard pack, such as --on-bad drop
 WORKER =#            more options of accel-worker train, such as --recompute
 REQUIRE =#           such as top1=0.75: the score must reach it
-
-# Make cannot have blanks in names of files.
-$(foreach v,OUT IMAGENET CONFIG WEIGHTS,$(if $(word 2,$($(v))),\
-    $(error $(v)="$($(v))": a path with blanks: make a link to it)))
 
 # In the source tree the programs are built first; installed, they are there.
 SOURCE := $(wildcard ../Makefile)
 BIN = $(abspath $(if $(SOURCE),../bin,../../../bin))
 O = $(abspath $(OUT))
+
+# An empty OUT would be the root. Make cannot have blanks in names of files, and
+# some characters mean something to it or to the shell.
+open = (
+close = )
+special = $(open) $(close) ' " ` ; & < > | * ? [ ] { } ~ \ $$
+$(foreach v,NAME OUT NGPU ENGINE SAVE_EVERY KEEP RETRY,$(if $(strip $($(v))),,$(error $(v)="": empty)))
+$(foreach v,OUT IMAGENET CONFIG WEIGHTS,$(if $(word 2,$($(v))),\
+    $(error $(v)="$($(v))": a path with blanks: make a link to it))\
+    $(foreach c,$(special) : %,$(if $(findstring $(c),$($(v))),\
+    $(error $(v)="$($(v))": a path with $(c): make a link to it))))
 
 # MICRO=auto is looked up once, before the first step, and kept in a file.
 FITTED = $(if $(filter auto,$(MICRO)),$(O)/micro)
@@ -73,14 +81,23 @@ programs:
 	@$(BUILD)
 clean: # what a run leaves, and nothing else that may lie in OUT
 	rm -rf $(addprefix $(O)/,made-up shards ckpt log settings micro metrics.jsonl \
-	    run.json model.safetensors best.safetensors predictions.sft score.json stats.svg sheet.jpg)
+	    run.json model.safetensors best.safetensors predictions.sft score.json stats.svg sheet.jpg \
+	    settings.tmp settings.new micro.tmp predictions.sft.tmp score.json.tmp \
+	    samples-*.tsv profile-*.json .*.[0-9]*.tmp)
 	@rmdir $(O) 2>/dev/null || :
 .PHONY: programs recipe clean FORCE
 FORCE:
 
-# The settings of a run, rewritten only when they change, so that a stage made
-# with other settings is made again.
-$(O)/settings: FORCE
+# The settings of a run and what its recipe says, rewritten only when they change,
+# so that a stage made with other settings is made again. All come after it: what
+# cannot be is told before hours of packing.
+CHECK = $(TRAIN) $(if $(FITTED),$(filter-out $(cut),$(SETTINGS)),$(SETTINGS))
+$(O)/settings: FORCE | programs
+	@$(if $(WEIGHTS),[ -r $(abspath $(WEIGHTS)) ] || { echo 'WEIGHTS="$(WEIGHTS)": not there' >&2; exit 66; })
+	@$(CHECK) --print-lr --samples 1 --world $(NGPU) SOLVER.TAIL wrap > /dev/null
 	@mkdir -p $(@D)
-	@echo 'CONFIG=$(CONFIG) WEIGHTS=$(WEIGHTS) $(SETTINGS)' > $@.tmp
-	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
+	@$(CHECK) --print-config > $@.tmp
+	@{ echo 'CONFIG=$(CONFIG) WEIGHTS=$(WEIGHTS) $(SETTINGS)' && \
+	    cut -f 1,2 $@.tmp | grep -v ^--; } > $@.new
+	@cmp -s $@.new $@ || mv $@.new $@
+	@rm -f $@.new $@.tmp

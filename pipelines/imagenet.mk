@@ -16,22 +16,33 @@ endif
 VAL = $(or $(wildcard $(IMAGES)/val),$(wildcard $(IMAGES)/validation),$(IMAGES)/val)
 
 imagenet: imagenet-score
-imagenet-pack: $(O)/shards/train.json $(O)/shards/val.json
+imagenet-pack: VAL_THERE $(O)/shards/train.json $(O)/shards/val.json
 imagenet-look: $(O)/stats.svg $(O)/sheet.jpg
 imagenet-merge: $(O)/model.safetensors
-imagenet-predict: $(O)/predictions.sft
-imagenet-score: $(O)/score.json
+imagenet-predict: VAL_THERE $(O)/predictions.sft
+imagenet-score: VAL_THERE $(O)/score.json
 	@$(if $(MADE_UP),echo 'made-up data (imgsynth): this score says that the pipeline works and nothing more' >&2)
 	@cat $(O)/score.json
 	$(if $(REQUIRE),$(BIN)/evalacc top --require $(REQUIRE) $(O)/predictions.sft >/dev/null)
 
+# Predictions come of as many images at once as a rank trains on, not of the batch of
+# all ranks.
+EACH = SOLVER.ACCUM 0 SOLVER.MICRO 0 SOLVER.BATCH $(if $(FITTED),$$(cat $(FITTED)),$$(awk \
+	'{ v[$$1] = $$2 } END { m = v["SOLVER.MICRO"]; a = v["SOLVER.ACCUM"]; print m ? m : v["SOLVER.BATCH"] / $(NGPU) / (a ? a : 1) }' $(O)/settings))
+PREDICT = $(call FEED,$(O)/shards/val.json) --eval $(SETTINGS) $(EACH) | $(BIN)/accel-worker predict -c $(abspath $(CONFIG)) -e $(ENGINE) -w $(1) $(SETTINGS)
+
 # Every checkpoint that is there is scored; the best one so far stays in ckpt/best.
+# A run that goes on may remove one meanwhile.
 imagenet-best: $(O)/shards/val.json $(O)/settings $(FITTED) | programs
-	for step in $(O)/ckpt/step-*; do \
-	$(call FEED,$(O)/shards/val.json) --eval $(SETTINGS) | $(BIN)/accel-worker predict -c $(abspath $(CONFIG)) -e $(ENGINE) -w $$step $(SETTINGS) | $(BIN)/evalacc top - | $(BIN)/ckpt-merge best $$step || exit; done
+	for step in $(O)/ckpt/step-*; do [ -d $$step ] || continue; \
+	$(call PREDICT,$$step) | $(BIN)/evalacc top - | $(BIN)/ckpt-merge best $$step || { s=$$?; [ ! -d $$step ] || exit $$s; }; done
 	$(BIN)/ckpt-merge -o $(O)/best.safetensors $(O)/ckpt/best
 .PHONY: imagenet imagenet-pack imagenet-look imagenet-train imagenet-merge \
-	imagenet-predict imagenet-score imagenet-best
+	imagenet-predict imagenet-score imagenet-best VAL_THERE
+
+# Told before hours of packing and training.
+VAL_THERE:
+	@$(if $(MADE_UP),:,[ -e $(O)/shards/val.json ] || [ -e $(VAL) ] || { echo '$(VAL): not there' >&2; exit 66; })
 
 # What the shards were made of: others are not taken for them.
 $(O)/shards/source: FORCE | recipe
@@ -39,16 +50,16 @@ $(O)/shards/source: FORCE | recipe
 	@[ -e $@ ] || echo '$(IMAGES)' > $@
 	@[ "$$(cat $@)" = '$(IMAGES)' ] || { echo "$(@D): made of $$(cat $@), not of $(IMAGES): take another OUT, or remove that folder" >&2; exit 78; }
 
-$(O)/made-up/README: | programs $(O)/shards/source
+$(O)/made-up/README: | programs $(O)/settings $(O)/shards/source
 	@echo 'no IMAGENET=DIR given: drawing made-up images into $(@D)' >&2
 	@rm -rf $(@D)
 	@mkdir -p $(O)
 	$(BIN)/imgsynth imagenet $(@D)
 
-$(O)/shards/train.json: $(MADE_UP) | programs $(O)/shards/source
-	$(BIN)/imgshard pack -f --split train -o $(@D) $(IMAGES)/train
-$(O)/shards/val.json: $(MADE_UP) $(O)/shards/train.json | programs $(O)/shards/source
-	$(BIN)/imgshard pack -f --split val --classes $(O)/shards/train.json -o $(@D) $(VAL)
+$(O)/shards/train.json: $(MADE_UP) | programs $(O)/settings $(O)/shards/source
+	$(BIN)/imgshard pack -f --split train -o $(@D) $(PACK) $(IMAGES)/train
+$(O)/shards/val.json: $(MADE_UP) $(O)/shards/train.json | programs $(O)/settings $(O)/shards/source
+	$(BIN)/imgshard pack -f --split val --classes $(O)/shards/train.json -o $(@D) $(PACK) $(VAL)
 
 $(O)/stats.svg: $(O)/shards/train.json
 	$(BIN)/imgshard stats --svg $@ $<
@@ -63,7 +74,7 @@ $(O)/model.safetensors: $(O)/shards/train.json $(O)/settings $(FITTED) | program
 	$(BIN)/ckpt-merge $(AVERAGE) -o $@ $(O)
 
 $(O)/predictions.sft: $(O)/model.safetensors $(O)/shards/val.json
-	$(call FEED,$(O)/shards/val.json) --eval $(SETTINGS) | $(BIN)/accel-worker predict -c $(abspath $(CONFIG)) -e $(ENGINE) -w $< $(SETTINGS) > $@.tmp
+	$(call PREDICT,$<) > $@.tmp
 	mv $@.tmp $@
 
 $(O)/score.json: $(O)/predictions.sft

@@ -3,6 +3,7 @@
 
 #include "io/ctl.h"
 #include "io/recipe.h"
+#include "model/model.h"
 #include "train/run.h"
 #include "train/save.h"
 #include "train/sched.h"
@@ -132,7 +133,7 @@ static int print_lr(void)
     if (recipe_divide(&recipe, o.samples, o.world, &b) < 0)
         return -1;
     puts("step\tsamples\tepoch\tlr");
-    for (i = 0; i < b.total_steps; i++) {
+    for (i = 0; i < b.total_steps && !ferror(stdout); i++) {
         /* the last step of an "exact" epoch is short */
         epoch = i / b.epoch_steps;
         pos = i % b.epoch_steps * b.global;
@@ -239,20 +240,23 @@ int worker_train(const struct command *c, int argc, char **argv)
                             .progress = o.progress,
                             .shard_optim = o.shard_optim,
                             .program = WORKER_PROGRAM};
+    const struct model_kind *kind;
     int status;
 
     (void)argc;
     (void)argv;
-    if (stop_install((int)o.grace) < 0 || recipe_check(&recipe) < 0)
+    if (recipe_check(&recipe) < 0 || model_find(recipe.model, &kind) < 0)
         return -1;
-    if (o.print_lr)
-        return print_lr();
     if (cadence_parse(o.save_every, &r.save) < 0)
         return err_wrap("--save-every");
     if (o.profile && profile_parse(o.profile, &r.profile) < 0)
         return err_wrap("--profile");
     if (o.profile && !o.out)
         return err_set(ERR_USAGE, "--profile: --out is not given: where to?");
+    if (o.print_lr)
+        return print_lr();
+    if (stop_install((int)o.grace) < 0)
+        return -1;
     if (isatty(STDIN_FILENO))
         return err_set(ERR_USAGE, "stdin: a terminal: batches come from "
                                   "imgshard feed");

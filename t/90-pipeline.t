@@ -60,6 +60,59 @@ like "$(cat err)" 'SOLVER.MOMENTUM' "so with a setting that is wrong"
 (unset MAKELEVEL MAKEFLAGS && mistake EPOCS=3)
 like "$(cat err)" 'EPOCS: no variable of a pipeline' "a variable that is none"
 
+mistake OUT=
+like "$(cat err)" 'OUT="": empty' "an empty OUT is not the root"
+mistake OUT="$PWD/a;b"
+like "$(cat err)" 'a path with ;' "a path that the shell would cut"
+mistake SET="INPUT.RATIO (0.7,1.3)"
+like "$(cat err)" 'SET="INPUT.RATIO \(0.7,1.3\)": a value with \(' "a value that it would, too"
+
+# told before anything is packed
+early() {
+    early_name=$1 early_like=$2
+    shift 2
+    mistake OUT="$PWD/early" "$@"
+    like "$(cat err)" "$early_like" "$early_name: told"
+    [ ! -e early/shards/train.json ]
+    ok $? "$early_name: before anything is packed"
+}
+early "a key that is none" 'unknown key "SOLVER.EPOCS" \(nearest' SET='SOLVER.EPOCS 3'
+early "a value that is none" 'SOLVER.PRECISION: value "fp8"' PREC=fp8
+early "a batch that cannot be cut" 'does not divide by 3 ranks' NGPU=3
+early "no ranks" 'world: value "0"' NGPU=0
+early "a network that is none" 'unknown model "resnet999"' MODEL=resnet999
+early "a period that is none" 'save-every: "5"' SAVE_EVERY=5
+early "an empty variable" 'NGPU="": empty' NGPU=
+early "no recipe" 'none.yaml: open: No such file' CONFIG=none.yaml
+early "no weights" 'WEIGHTS="none": not there' WEIGHTS=none
+mkdir half
+ln -s "$PWD/made-up/train" half/train
+early "no val" "$PWD/half/val: not there" IMAGENET="$PWD/half"
+
+# what is no image
+mkdir -p spoilt/val
+cp -r made-up/train spoilt/train
+cp -r made-up/val spoilt
+echo x > "$(find spoilt/train/* -type d | head -n 1)/Thumbs.db"
+mistake OUT="$PWD/spoilt-out" IMAGENET="$PWD/spoilt"
+like "$(cat err)" 'Thumbs.db: neither JPEG nor PNG' "a file that is no image"
+mistake OUT="$PWD/spoilt-out" IMAGENET="$PWD/spoilt" PACK='--on-bad drop'
+is $? 0 "can be left out"
+is "$(jq .samples spoilt-out/shards/train.json)" 64 "and the others are there"
+
+# another recipe in the same file
+cp "$CONFIG" kept.yaml
+echo 'SOLVER.MOMENTUM: 0.8' >> "$CONFIG"
+pipeline imagenet
+isnt=$?
+[ $isnt -ne 0 ]
+ok $? "a recipe that was changed is not passed over"
+like "$(cat err)" 'made with SOLVER.MOMENTUM 0.9, here it is 0.8' "and is told"
+cp kept.yaml "$CONFIG"
+pipeline imagenet
+is $? 0 "the old one goes on"
+is "$(cksum out-dir/model.safetensors)" "$before" "with the same model"
+
 rm -rf out-dir/score.json out-dir/predictions.sft out-dir/model.safetensors
 pipeline imagenet
 is $? 0 "results lost: made again from the checkpoint"
@@ -111,11 +164,18 @@ is $? 0 "MICRO=auto" || sed 's/^/# /' err | tail -n 20
 is "$(cat out-dir/micro)" 8 "all of the batch fits"
 like "$(cat err)" '8 micro x 1 rank' "and is what is trained with"
 
-rm -rf out-dir
+mkdir out-dir/.made-up.1.tmp
+touch out-dir/predictions.sft.tmp out-dir/settings.new out-dir/samples-0.tsv
+pipeline clean
+is $? 0 "clean"
+[ ! -e out-dir ]
+ok $? "leaves nothing"
 pipeline imagenet NGPU=2 OUT="$PWD/out-dir"
 is $? 0 "NGPU=2" || sed 's/^/# /' err | tail -n 20
 is "$(jq -r '.n' out-dir/score.json)" 16 "scores all images"
 like "$(cat err)" '8 micro x 2 ranks' "on two ranks"
+is "$(grep -ao '"n":"[0-9]*"' out-dir/predictions.sft | sort -u)" '"n":"8"' \
+    "which predicts as many at once as a rank of them"
 
 pipeline -n imagenet-train MICRO=auto BATCH=8 WORKER='--recompute --keep-every 5'
 like "$(cat out)" 'accel-worker train .*--recompute --keep-every 5' "options of the worker"
