@@ -32,6 +32,9 @@ printf 'a 2 5 6 7\n' >whole
 expect_status 0 'whole numbers as scores' "$E" top -k1 --text scores whole
 is "$(cat out)" '{"top1":1.0,"correct1":1,"n":1}' 'when it is said'
 
+printf '\357\273\277# of another system\r\na 0 .9 .1\r\n' >marked
+expect_status 0 'a mark in front, other line ends' "$E" top -k1 marked
+is "$(cat out)" '{"top1":1.0,"correct1":1,"n":1}' 'are passed over'
 printf 'a 0 7.5\nb 0 -1\n' >single
 expect_status 0 'one class' "$E" top single
 is "$(cat out)" '{"top1":1.0,"top5":1.0,"correct1":2,"correct5":2,"n":2}' \

@@ -3,6 +3,7 @@
 
 #include "util/buf.h"
 #include "util/fdio.h"
+#include "util/utf8.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -210,9 +211,10 @@ int preds_text(struct preds *p, int fd, const char *name, const char *first,
     uint64_t number = 0;
     size_t searched = 0;
     ssize_t n = 1;
+    size_t bom = utf8_bom(first, n_first);
     int r = 0;
 
-    buf_add(&b, first, n_first);
+    buf_add(&b, first + bom, n_first - bom);
     while (r == 0 && n > 0) {
         n = more(p, fd, &b);
         if (n < 0)

@@ -495,7 +495,7 @@ int foreign_parse(struct foreign *f, const void *bytes, size_t n)
 /* The file in memory: *n of it, NULL with an error. */
 static void *map_file(const char *path, size_t *n)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     struct stat st;
     void *p = NULL;
 

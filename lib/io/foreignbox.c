@@ -31,7 +31,7 @@ static bool is_pickle(const unsigned char *p, size_t n)
 bool foreign_is(const char *path)
 {
     unsigned char head[512];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     ssize_t n = fd < 0 ? -1 : pread(fd, head, sizeof(head), 0);
 
     if (fd >= 0)

@@ -21,7 +21,8 @@ static int open_file(struct frame_file *ff, uint64_t *size)
 {
     struct stat st;
 
-    ff->fd = open(ff->path, O_RDONLY | O_CLOEXEC);
+    /* nobody waits for the writer of a pipe, which is refused */
+    ff->fd = open(ff->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (ff->fd < 0)
         return err_sys(ERR_NOINPUT, "open");
     if (fstat(ff->fd, &st) < 0)

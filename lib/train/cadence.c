@@ -24,6 +24,9 @@ int cadence_parse(const char *text, struct cadence *c)
         c->seconds = (int64_t)(v * 3600);
     else
         goto bad;
+    /* half a step would be none, and no checkpoint */
+    if (v > 0 && !c->epochs && !c->steps && !c->seconds)
+        goto bad;
     return 0;
 bad:
     return err_set(ERR_USAGE,

@@ -1,5 +1,6 @@
 #include "train/save.h"
 
+#include "io/foreign.h"
 #include "util/buf.h"
 #include "util/fault.h"
 
@@ -381,6 +382,11 @@ static int load_file(const char *path, struct params *ps)
     struct frame_source s = {0, file_name, file_tensor, file_read, &f};
     int r;
 
+    if (foreign_is(path))
+        return err_set(ERR_DATA,
+                       "%s: a file of torch.save: ckpt-merge -o "
+                       "model.safetensors makes a model file of it",
+                       path);
     if (frame_file_open(&f, path) < 0)
         return -1;
     s.n = f.f.n_tensors;

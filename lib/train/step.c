@@ -265,6 +265,18 @@ int step_batch(struct step *s, const struct input_batch *b, double lr)
     return finish(s, res);
 }
 
+/* A step of nothing would go unseen: what has no class is told. */
+static int check_labels(const struct input_batch *b)
+{
+    for (int64_t i = 0; i < b->n; i++)
+        if (b->label[i] < 0)
+            return err_set(ERR_DATA,
+                           "batch: image %lld of the data set has no class to "
+                           "be trained on",
+                           (long long)b->index[i]);
+    return 0;
+}
+
 int step_run(struct step *s, struct input *in, double lr,
              struct step_result **begun)
 {
@@ -302,7 +314,9 @@ int step_run(struct step *s, struct input *in, double lr,
                         "was expected",
                         (long long)b->micro, m);
         else
-            e = m == 0 ? begin(s, lr) : 0;
+            e = check_labels(b);
+        if (!e && m == 0)
+            e = begin(s, lr);
         if (!e && s->sample_log)
             e = samplelog_add(s->sample_log, s->comm->step + 1, b);
         res->rows = b->rows;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define TEXT_MAX 4096
+#define TAIL_MAX (TEXT_MAX + 2)
 
 int verbosity;
 
@@ -28,15 +29,24 @@ PRINTF_LIKE(3, 0)
 static void sentence(enum err_class c, const char *tail, const char *fmt,
                      va_list ap)
 {
-    char text[TEXT_MAX];
+    char text[4 * TEXT_MAX];
     size_t n;
 
-    if (vsnprintf(text, sizeof(text), fmt, ap) < 0)
+    if (vsnprintf(text, sizeof(text) - TAIL_MAX, fmt, ap) < 0)
         text[0] = 0;
     n = strlen(text);
     if (tail)
         snprintf(text + n, sizeof(text) - n, ": %s", tail);
-    memcpy(last.text, text, strlen(text) + 1);
+    n = strlen(text);
+    /* of a subject without end a part is left out: the reason stands behind it */
+    if (n >= TEXT_MAX) {
+        size_t kept = TEXT_MAX - 1 - (TEXT_MAX / 2 + 3);
+
+        memcpy(text + TEXT_MAX / 2, "...", 3);
+        memmove(text + TEXT_MAX / 2 + 3, text + n - kept, kept + 1);
+        n = TEXT_MAX - 1;
+    }
+    memcpy(last.text, text, n + 1);
     last.class = c;
 }
 

@@ -34,7 +34,8 @@ static double beta_draw(struct rng *r, double a)
 {
     double x = log_gamma_draw(r, a), y = log_gamma_draw(r, a);
 
-    return 1 / (1 + exp(y - x));
+    /* both are minus infinity for an a that is next to nothing */
+    return isinf(x) && isinf(y) ? 0.5 : 1 / (1 + exp(y - x));
 }
 
 static int limit(int v, int size)

@@ -125,8 +125,9 @@ static void verdict(struct engine *e)
 
 static void periods(void)
 {
-    static const char *const bad[] = {"",   "ep",     "-1it", "2 ep",
-                                      "3x", "1e30it", "nan",  "5"};
+    static const char *const bad[] = {"",      "ep",     "-1it", "2 ep",
+                                      "3x",    "1e30it", "nan",  "5",
+                                      "0.5it", "0.01s",  "1e-9h"};
     struct cadence c;
     size_t i;
 
