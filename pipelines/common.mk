@@ -71,9 +71,11 @@ $(O)/micro: $(O)/settings | programs
 	$(BIN)/accel-worker fit -c $(abspath $(CONFIG)) -e $(ENGINE) --world $(NGPU) --here $(NGPU) $(filter --recompute,$(WORKER)) $(UNFITTED) > $@.tmp
 	mv $@.tmp $@
 
-# A recipe that no rank would take is refused once, before anything is made.
+# What no rank would take is refused once, before anything is made. (A data set of
+# one sample has no whole batch.)
 recipe: | programs
-	@$(BIN)/accel-worker train --print-lr --samples 1 --world '$(NGPU)' -c $(abspath $(CONFIG)) $(UNFITTED) > /dev/null
+	@$(if $(WEIGHTS),[ -r $(abspath $(WEIGHTS)) ] || { echo 'WEIGHTS="$(WEIGHTS)": not there' >&2; exit 66; })
+	@$(TRAIN) --print-lr --samples 1 --world $(NGPU) $(UNFITTED) SOLVER.TAIL wrap > /dev/null
 
 # Held in a variable, so that `make -n` shows this line and not what is below it.
 BUILD = $(if $(SOURCE),$(MAKE) -s -C $(abspath ..) all,:)
@@ -89,14 +91,10 @@ clean: # what a run leaves, and nothing else that may lie in OUT
 FORCE:
 
 # The settings of a run and what its recipe says, rewritten only when they change,
-# so that a stage made with other settings is made again. All come after it: what
-# cannot be is told before hours of packing.
-CHECK = $(TRAIN) $(if $(FITTED),$(filter-out $(cut),$(SETTINGS)),$(SETTINGS))
-$(O)/settings: FORCE | programs
-	@$(if $(WEIGHTS),[ -r $(abspath $(WEIGHTS)) ] || { echo 'WEIGHTS="$(WEIGHTS)": not there' >&2; exit 66; })
-	@$(CHECK) --print-lr --samples 1 --world $(NGPU) SOLVER.TAIL wrap > /dev/null
+# so that a stage made with other settings is made again.
+$(O)/settings: FORCE | recipe
 	@mkdir -p $(@D)
-	@$(CHECK) --print-config > $@.tmp
+	@$(TRAIN) $(UNFITTED) --print-config > $@.tmp
 	@{ echo 'CONFIG=$(CONFIG) WEIGHTS=$(WEIGHTS) $(SETTINGS)' && \
 	    cut -f 1,2 $@.tmp | grep -v ^--; } > $@.new
 	@cmp -s $@.new $@ || mv $@.new $@

@@ -50,15 +50,15 @@ $(O)/shards/source: FORCE | recipe
 	@[ -e $@ ] || echo '$(IMAGES)' > $@
 	@[ "$$(cat $@)" = '$(IMAGES)' ] || { echo "$(@D): made of $$(cat $@), not of $(IMAGES): take another OUT, or remove that folder" >&2; exit 78; }
 
-$(O)/made-up/README: | programs $(O)/settings $(O)/shards/source
+$(O)/made-up/README: | programs $(O)/shards/source
 	@echo 'no IMAGENET=DIR given: drawing made-up images into $(@D)' >&2
 	@rm -rf $(@D)
 	@mkdir -p $(O)
 	$(BIN)/imgsynth imagenet $(@D)
 
-$(O)/shards/train.json: $(MADE_UP) | programs $(O)/settings $(O)/shards/source
+$(O)/shards/train.json: $(MADE_UP) | programs $(O)/shards/source
 	$(BIN)/imgshard pack -f --split train -o $(@D) $(PACK) $(IMAGES)/train
-$(O)/shards/val.json: $(MADE_UP) $(O)/shards/train.json | programs $(O)/settings $(O)/shards/source
+$(O)/shards/val.json: $(MADE_UP) $(O)/shards/train.json | programs $(O)/shards/source
 	$(BIN)/imgshard pack -f --split val --classes $(O)/shards/train.json -o $(@D) $(PACK) $(VAL)
 
 $(O)/stats.svg: $(O)/shards/train.json

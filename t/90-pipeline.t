@@ -96,7 +96,8 @@ cp -r made-up/val spoilt
 echo x > "$(find spoilt/train/* -type d | head -n 1)/Thumbs.db"
 mistake OUT="$PWD/spoilt-out" IMAGENET="$PWD/spoilt"
 like "$(cat err)" 'Thumbs.db: neither JPEG nor PNG' "a file that is no image"
-mistake OUT="$PWD/spoilt-out" IMAGENET="$PWD/spoilt" PACK='--on-bad drop'
+mistake OUT="$PWD/spoilt-out" IMAGENET="$PWD/spoilt" PACK='--on-bad drop' \
+    SET='SOLVER.TAIL drop'
 is $? 0 "can be left out"
 is "$(jq .samples spoilt-out/shards/train.json)" 64 "and the others are there"
 
