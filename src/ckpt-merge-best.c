@@ -4,6 +4,7 @@
 #include "io/ckptbest.h"
 #include "util/fdio.h"
 #include "util/json.h"
+#include "util/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -118,9 +119,11 @@ static int offer(const char *dir, const char *path, const json_t *score)
     r = ckpt_best_offer(dir, path, by, score, &was);
     if (r > 0)
         printf("best step %" PRId64 " %s %.6g\n", s.step, by, value);
-    else if (r == 0)
+    if (r == 0) {
+        utf8_plain(was.by, strlen(was.by));
         printf("best step %" PRId64 " %s %.6g, not step %" PRId64 " %.6g\n",
                was.step, was.by, was.value, s.step, value);
+    }
     if (r > 0)
         r = log_best(dir, &s, score);
     ckpt_state_release(&s);

@@ -9,8 +9,21 @@
 
 static void say(const char *name, const char *what)
 {
+    struct buf b = BUF_INIT;
+
+    buf_addplain(&b, name, strlen(name));
     if (verbosity >= 0)
-        printf("%s\t%s\n", name, what);
+        printf("%s\t%s\n", b.data, what);
+    buf_release(&b);
+}
+
+static char *only_in(const char *file)
+{
+    struct buf b = BUF_INIT;
+
+    buf_addstr(&b, "only in ");
+    buf_addplain(&b, file, strlen(file));
+    return buf_detach(&b);
 }
 
 /* Differing elements, the first of them, the largest difference. */
@@ -90,7 +103,7 @@ static int compare_all(struct source *a, struct source *b, char **name)
 {
     /* a model file beside a checkpoint: the models are compared */
     bool differ = false;
-    char *only = xstrfmt("only in %s", name[0]);
+    char *only = only_in(name[0]);
     int i, k, r = 0;
 
     if (is_checkpoint(a) != is_checkpoint(b) ||
@@ -108,7 +121,7 @@ static int compare_all(struct source *a, struct source *b, char **name)
         }
     }
     free(only);
-    only = xstrfmt("only in %s", name[1]);
+    only = only_in(name[1]);
     for (i = 0; i < b->n && r == 0; i++) {
         if (source_find(a, b->tensor[i].name) >= 0)
             continue;

@@ -3,10 +3,12 @@
 
 #include "io/ckptbest.h"
 #include "util/json.h"
+#include "util/utf8.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 static bool as_json, newest_only;
@@ -63,8 +65,10 @@ static int list_tensors(char *operand)
             continue;
         }
         buf_reset(&b);
+        buf_addplain(&b, s.tensor[i].name, strlen(s.tensor[i].name));
+        buf_addch(&b, '\t');
         tensor_describe(t, &b);
-        printf("%s\t%s\n", s.tensor[i].name, b.data);
+        puts(b.data);
     }
     buf_release(&b);
     source_close(&s);
@@ -148,7 +152,8 @@ static int list_best(const char *dir)
     if (b.step >= 0 && as_json)
         put(json_pack("{s:s,s:s,s:f,s:I}", "best", b.by, "path", path, "value",
                       b.value, "step", (json_int_t)b.step));
-    else if (b.step >= 0)
+    utf8_plain(b.by, strlen(b.by));
+    if (b.step >= 0 && !as_json)
         printf("best\tstep %" PRId64 "\t%s %.6g\n", b.step, b.by, b.value);
     free(path);
     return 0;

@@ -4,10 +4,26 @@
 #include "io/digest.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+PRINTF_LIKE(2, 3)
+static void say_ok(const char *path, const char *fmt, ...)
+{
+    struct buf b = BUF_INIT;
+    va_list ap;
+
+    buf_addplain(&b, path, strlen(path));
+    buf_addstr(&b, ": ok: ");
+    va_start(ap, fmt);
+    buf_vaddf(&b, fmt, ap);
+    va_end(ap);
+    puts(b.data);
+    buf_release(&b);
+}
 
 /* The checksum that a file states of its data, compared with the data. */
 static int check_sum(const struct frame_file *ff, const char *key,
@@ -62,8 +78,8 @@ static int verify_file(const char *path)
               ? "checksum"
               : "no checksum inside";
     if (r == 0)
-        printf("%s: ok: %d tensors, %" PRIu64 " bytes, %s\n", path,
-               ff.f.n_tensors, ff.f.data_bytes, how);
+        say_ok(path, "%d tensors, %" PRIu64 " bytes, %s", ff.f.n_tensors,
+               ff.f.data_bytes, how);
     frame_file_close(&ff);
     return r;
 }
@@ -78,7 +94,7 @@ static int verify_foreign(const char *path)
         return -1;
     for (int i = 0; i < f.n; i++)
         bytes += tensor_bytes(&f.tensor[i].t);
-    printf("%s: ok: %d tensors, %" PRIu64 " bytes, %s\n", path, f.n, bytes,
+    say_ok(path, "%d tensors, %" PRIu64 " bytes, %s", f.n, bytes,
            foreign_has_sums(&f) ? "checksum" : "no checksum inside");
     foreign_close(&f);
     return 0;
@@ -96,9 +112,9 @@ static int verify_step(const char *path)
     for (i = 0; i < c.n_files; i++)
         bytes += c.file[i].f.data_bytes;
     if (r == 0)
-        printf("%s: ok: step %" PRId64 ", %d files, %d tensors, %" PRIu64
-               " bytes\n",
-               path, c.state.step, c.n_files, c.n_tensors, bytes);
+        say_ok(path,
+               "step %" PRId64 ", %d files, %d tensors, %" PRIu64 " bytes",
+               c.state.step, c.n_files, c.n_tensors, bytes);
     ckpt_close(&c);
     return r;
 }

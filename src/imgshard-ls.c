@@ -90,11 +90,13 @@ int imgshard_ls(const struct command *c, int argc, char **argv)
 
         if (list.json) {
             ls_json(&s, i, &b);
-            puts(b.data);
         } else {
-            printf("%.*s\t%ld\t%lu\t%u\t%u\n", (int)len, key, (long)s.label[i],
-                   (unsigned long)s.size[i], s.width[i], s.height[i]);
+            buf_reset(&b);
+            buf_addplain(&b, key, len);
+            buf_addf(&b, "\t%ld\t%lu\t%u\t%u", (long)s.label[i],
+                     (unsigned long)s.size[i], s.width[i], s.height[i]);
         }
+        puts(b.data);
     }
     buf_release(&b);
     shard_set_release(&s);
@@ -160,6 +162,7 @@ int imgshard_order(const struct command *c, int argc, char **argv)
 {
     struct reader r = {0};
     struct reader_step st;
+    struct buf b = BUF_INIT;
     int rc;
 
     (void)argc;
@@ -170,9 +173,13 @@ int imgshard_order(const struct command *c, int argc, char **argv)
             size_t len;
             const char *key = shard_key(&r.set, st.sample[j], &len);
 
-            printf("%lld\t%lu\t%.*s\n", (long long)(st.first + j),
-                   (unsigned long)st.sample[j], (int)len, key);
+            buf_reset(&b);
+            buf_addf(&b, "%lld\t%lu\t", (long long)(st.first + j),
+                     (unsigned long)st.sample[j]);
+            buf_addplain(&b, key, len);
+            puts(b.data);
         }
+    buf_release(&b);
     reader_close(&r);
     return rc < 0 ? -1 : 0;
 }

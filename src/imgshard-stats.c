@@ -44,6 +44,7 @@ static const double shown_at[] = {0, 0.05, 0.25, 0.5, 0.75, 0.95, 1};
 static void print_classes(const struct stats *s)
 {
     uint32_t n = s->set->n_classes, k;
+    struct buf b = BUF_INIT;
 
     printf("classes\t%lu, %llu without %s\n", (unsigned long)n,
            (unsigned long long)s->empty_classes, s->what);
@@ -57,20 +58,29 @@ static void print_classes(const struct stats *s)
             k = n - SHOWN;
             c = &s->set->cls[s->by_count[k]];
         }
-        printf("\t%llu\t%s%s%s\n",
-               (unsigned long long)s->of_class[s->by_count[k]], c->name,
-               strcmp(c->name, c->label) != 0 ? "\t" : "",
-               strcmp(c->name, c->label) != 0 ? c->label : "");
+        buf_reset(&b);
+        buf_addf(&b, "\t%llu\t",
+                 (unsigned long long)s->of_class[s->by_count[k]]);
+        buf_addplain(&b, c->name, strlen(c->name));
+        if (strcmp(c->name, c->label) != 0) {
+            buf_addch(&b, '\t');
+            buf_addplain(&b, c->label, strlen(c->label));
+        }
+        puts(b.data);
     }
+    buf_release(&b);
 }
 
 static void print_text(const struct stats *s)
 {
     const struct shard_set *t = s->set;
+    struct buf name = BUF_INIT;
 
-    printf("%s %s\t%lu images, %lu shards, %llu bytes\n", t->name, t->split,
+    buf_addplain(&name, t->name, strlen(t->name));
+    printf("%s %s\t%lu images, %lu shards, %llu bytes\n", name.data, t->split,
            (unsigned long)t->n, (unsigned long)t->n_shards,
            (unsigned long long)t->bytes);
+    buf_release(&name);
     if (shard_is_detection(t))
         printf(
             "objects\t%lu; %llu small, %llu medium, %llu large; %llu crowds "

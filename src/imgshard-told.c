@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct told {
     json_t *json; /* or NULL: as text */
@@ -20,10 +21,15 @@ static void tell_int(struct told *t, const char *key, int64_t v)
 
 static void tell_text(struct told *t, const char *key, const char *v)
 {
-    if (t->json)
+    struct buf b = BUF_INIT;
+
+    if (t->json) {
         json_object_set_new(t->json, key, json_string(v));
-    else
-        printf("%s\t%s\n", key, v);
+        return;
+    }
+    buf_addplain(&b, v, strlen(v));
+    printf("%s\t%s\n", key, b.data);
+    buf_release(&b);
 }
 
 static void tell_sample(struct told *t, const struct shard_set *set_of,
@@ -163,12 +169,15 @@ static void tell_object(struct told *t, const struct shard_set *set_of,
 {
     const float *b = o->box + 4 * i;
     const char *name = set_of->cls[o->category[i]].label;
+    struct buf text = BUF_INIT;
     json_t *j;
 
     if (!t->json) {
-        printf("object\t%s%s\t%.6g %.6g %.6g %.6g\n", name,
+        buf_addplain(&text, name, strlen(name));
+        printf("object\t%s%s\t%.6g %.6g %.6g %.6g\n", text.data,
                o->crowd[i] ? " (crowd)" : "", (double)b[0], (double)b[1],
                (double)b[2], (double)b[3]);
+        buf_release(&text);
         return;
     }
     j = json_object();

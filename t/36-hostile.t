@@ -104,6 +104,12 @@ expect_status 0 'two names that differ in what keys have not' \
 	"$I" pack -f -o spelled x.tar
 is "$("$I" ls spelled/train.json | cut -f1 | sort | tr '\n' ' ')" 'a+2Eb a+3Fb ' 'are spelled'
 one_line err 'one line'
+new
+entry "$(printf '\302\2332J.jpg')" 0 g.jpg
+end
+expect_status 0 'a control character of two bytes' "$I" index -f x.tar
+is "$("$I" ls x.json | cut -f1)" '??2J' 'is not shown'
+is "$("$I" order --epoch 0 --batch 1 x.json | cut -f3)" '??2J' 'nowhere'
 for type in 1:link 2:link 3:device 4:device 6:FIFO S:sparse; do
 	new
 	entry a.jpg 0 g.jpg
@@ -191,6 +197,17 @@ ln -s nowhere src/a/l.jpg
 expect_status 65 'a link to nothing' "$I" pack -o p2 src
 like "$(cat err)" 'src/a/l\.jpg: neither a file' 'is named'
 rm src/a/l.jpg
+bad=$(printf 'c\033[31m')
+mkdir "src/$bad"
+cp g.jpg "src/$bad/y.jpg"
+expect_status 0 'a class that a terminal would obey' "$I" pack -o obeyed src
+expect_status 0 'counted' "$I" stats obeyed/train.json
+is "$(tr -d '\n\t -~' <out | wc -c | tr -d ' ')" 0 'in plain characters'
+key=$("$I" ls obeyed/train.json | grep '^c_' | cut -f1)
+expect_status 0 'shown' "$I" show --batch 1 obeyed/train.json "$key"
+like "$(cat out)" '^class	c\?\[31m$' 'in plain characters'
+is "$("$I" show --json --batch 1 obeyed/train.json "$key" | jq -r .class)" "$bad" 'as JSON what it is'
+rm -r "src/$bad"
 bad=$(printf 'c\377')
 mkdir "src/$bad"
 cp g.jpg "src/$bad/a.jpg"

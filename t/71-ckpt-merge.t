@@ -154,6 +154,25 @@ is "$(sed -n 3p out)" \
     '{"bytes":96,"dtype":"F32","name":"conv1.weight","shape":[2,3,2,2]}' \
     'one object a line'
 
+# odd FILE BYTE: a tensor whose name a terminal would obey
+odd() {
+    name='{"a\nb\u001b[31m\u009b\u732b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
+    printf "\\$(printf %03o ${#name})\\0\\0\\0\\0\\0\\0\\0%s%s" "$name" "$2" >"$1"
+}
+line=$(printf 'new\nline.sft')
+odd odd.sft A
+odd "$line" B
+expect_status 0 'an odd name' "$C" ls odd.sft
+is "$(cat out)" "$(printf 'a?b?[31m??\347\214\253\tU8 [1]')" 'is one line of plain characters'
+expect_status 0 'as JSON' "$C" ls --json odd.sft
+is "$(jq -r .name out)" "$(printf 'a\nb\033[31m\302\233\347\214\253')" 'it is what it is'
+expect_status 1 'two of them' "$C" diff odd.sft "$line"
+is "$(cat out)" "$(printf 'a?b?[31m??\347\214\253\tdiffers\tmax 1, 1 of 1 elements, first 0')" 'in one line'
+expect_status 1 'beside another' "$C" diff "$line" m.safetensors
+is "$(head -n 1 out)" "$(printf 'a?b?[31m??\347\214\253\tonly in new?line.sft')" 'and so are names of files'
+expect_status 0 'verified' "$C" verify "$line"
+is "$(cat out)" 'new?line.sft: ok: 1 tensors, 1 bytes, no checksum inside' 'in one line, too'
+
 # ---- diff
 
 expect_status 0 'a file and its checkpoint' "$C" diff m.safetensors run

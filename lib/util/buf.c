@@ -1,5 +1,7 @@
 #include "util/buf.h"
 
+#include "util/utf8.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -61,6 +63,12 @@ void buf_addstr(struct buf *b, const char *s)
 void buf_addch(struct buf *b, char c)
 {
     buf_add(b, &c, 1);
+}
+
+void buf_addplain(struct buf *b, const char *s, size_t n)
+{
+    buf_add(b, s, n);
+    utf8_plain(b->data + b->len - n, n);
 }
 
 void buf_addf(struct buf *b, const char *fmt, ...)

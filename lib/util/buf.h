@@ -28,6 +28,9 @@ char *buf_reserve(struct buf *b, size_t extra);
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_addstr(struct buf *b, const char *s);
 void buf_addch(struct buf *b, char c);
+/* n bytes of a name from outside, for a line that is read by people
+ * (utf8_plain). */
+void buf_addplain(struct buf *b, const char *s, size_t n);
 void buf_addf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_vaddf(struct buf *b, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
 /* The shortest decimal text that reads back as the same double, without an

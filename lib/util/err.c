@@ -142,7 +142,7 @@ PRINTF_LIKE(1, 0)
 static void message(const char *fmt, va_list ap)
 {
     char line[TEXT_MAX + 128];
-    size_t n, i, len;
+    size_t n;
     ssize_t r;
 
     snprintf(line, sizeof(line), "%s: ", program);
@@ -150,14 +150,7 @@ static void message(const char *fmt, va_list ap)
     if (vsnprintf(line + n, sizeof(line) - 1 - n, fmt, ap) < 0)
         line[n] = 0;
     n = strlen(line);
-    for (i = 0; i < n; i += len ? len : 1) {
-        len = utf8_len(line + i);
-        if (!len || (unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-            line[i] = '?';
-        else if (len == 2 && !memcmp(line + i, "\xc2", 1) &&
-                 (unsigned char)line[i + 1] < 0xa0)
-            memset(line + i, '?', 2); /* U+0080 to U+009F */
-    }
+    utf8_plain(line, n);
     line[n++] = '\n';
     do {
         r = write(STDERR_FILENO, line, n);

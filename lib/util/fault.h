@@ -12,7 +12,9 @@
  * (.begin, .write, .rename, .renamed, .prune, .pruned), end, predict; of
  * allreduce-ring: ring (.join, .start, .add, .leave); of accel-launch: launch
  * (.start, .watch, .pause); of imgshard feed: feed (.start, .batch, .end); of
- * ckpt-merge: merge, best (.renamed). Whoever writes a file of tensors passes file (.half, .rename).
+ * ckpt-merge: merge, best (.renamed). Whoever writes a file of tensors passes file
+ * (.half, .rename); whoever lends memory passes lend (.meet, .given, .offer,
+ * .back), and who borrows it borrow (.meet, .mapped, .taken, .back).
  */
 #ifndef UTIL_FAULT_H
 #define UTIL_FAULT_H

@@ -1,5 +1,7 @@
 #include "util/opt_private.h"
 
+#include "util/utf8.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -287,14 +289,6 @@ void opt_dump(struct buf *b, const struct program *p, const struct command *c)
             add_dump_row(b, "*", o);
 }
 
-/* A tab or a line end inside a value would break the columns. */
-static void blank_controls(struct buf *b, size_t from)
-{
-    for (size_t i = from; i < b->len; i++)
-        if ((unsigned char)b->data[i] < 0x20 || b->data[i] == 0x7f)
-            b->data[i] = '?';
-}
-
 void opt_config(struct buf *b, const struct command *c)
 {
     static const char *const origin[] = {
@@ -315,7 +309,8 @@ void opt_config(struct buf *b, const struct command *c)
         buf_addf(b, "%s%s\t", o->key ? "" : "--", o->key ? o->key : o->name);
         from = b->len;
         opt_value_text(o, b);
-        blank_controls(b, from);
+        /* a tab or a line end inside of it would break the columns */
+        utf8_plain(b->data + from, b->len - from);
         if (o->where && o->origin == ORIGIN_ENV)
             buf_addf(b, "\tenvironment %s\n", o->where);
         else

@@ -39,6 +39,20 @@ bool utf8_valid(const char *s)
     return !*s;
 }
 
+void utf8_plain(char *text, size_t n)
+{
+    size_t i, len;
+
+    for (i = 0; i < n; i += len ? len : 1) {
+        len = utf8_len(text + i);
+        if (!len || (unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+            text[i] = '?';
+        else if (len == 2 && !memcmp(text + i, "\xc2", 1) &&
+                 (unsigned char)text[i + 1] < 0xa0)
+            memset(text + i, '?', 2); /* U+0080 to U+009F */
+    }
+}
+
 size_t utf8_bom(const char *text, size_t n)
 {
     return n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0;
