@@ -136,6 +136,9 @@ like "$(cat err)" '^evalacc: joined: goes on behind its end' 'are not half read'
 sed 's/"proto":"1\.0"/"proto":"2.0"/' whole >other
 expect_status 78 'another protocol' "$E" top other
 like "$(cat err)" 'other: frame 0: protocol "2\.0", here 1\.0$' 'is told'
+sed 's/"rows":"21"/"rows":"22"/' whole >other
+expect_status 65 'a row that did not come' "$E" top other
+like "$(cat err)" '^evalacc: other: frame 7 at byte [0-9]+: end frame counts 22 rows, 21 were read$' 'is missed'
 head -c 300 a >short
 expect_status 74 'a stream that was cut' "$E" top short b
 one_line err 'one line'

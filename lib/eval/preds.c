@@ -239,6 +239,7 @@ static int read_pred(struct preds *p, struct frame_stream *s,
     }
     if (r == 0)
         r = count_rows(p, index, label, logits, n);
+    s->rows += (uint64_t)n;
     free(logits);
     free(label);
     free(index);

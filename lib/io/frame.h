@@ -23,6 +23,9 @@
  *	file without an end frame (ERR_IO) and an error frame (its own class).
  *	After an end or error frame f holds that frame.
  *
+ * Who reads streams that have rows adds those of each frame to s.rows; what the
+ * end frame tells must be their number.
+ *
  * An error frame has class (decimal exit status), code (its word, "data"), msg
  * and origin; it may be the first frame of a stream. The end frame has frames
  * (how many came before it, the hello included) and rows.
@@ -92,6 +95,7 @@ struct frame_stream {
     int fd;
     const char *name;    /* for messages; not owned */
     uint64_t seq;        /* of the next frame */
+    uint64_t rows;       /* that the caller has counted */
     uint64_t offset;     /* bytes read so far */
     uint64_t pos, left;  /* in the data of the current frame */
     int64_t deadline_ms; /* for one frame, 0: none */

@@ -149,21 +149,28 @@ static int peer_failed(const struct frame *f)
                    msg && msg[0] ? msg : "failed without a reason");
 }
 
-/* The count in the end frame shows a stream that was cut and glued. */
+/* A number of the end frame, which other writers may leave out. */
+static int check_count(const struct frame *f, const char *key, uint64_t read)
+{
+    int64_t n;
+
+    if (!frame_meta(f, key))
+        return 0;
+    if (frame_meta_int(f, key, &n) < 0)
+        return -1;
+    if (n < 0 || (uint64_t)n != read)
+        return err_set(ERR_DATA,
+                       "end frame counts %" PRId64 " %s, %" PRIu64 " were read",
+                       n, key, read);
+    return 0;
+}
+
+/* Its counts show a stream that was cut and glued, or whose writer lost rows. */
 static int check_end(const struct frame_stream *s, const struct frame *f)
 {
-    int64_t frames;
-
-    if (!frame_meta(f, "frames"))
-        return 0;
-    if (frame_meta_int(f, "frames", &frames) < 0)
+    if (check_count(f, "frames", s->seq) < 0)
         return -1;
-    if (frames < 0 || (uint64_t)frames != s->seq)
-        return err_set(ERR_DATA,
-                       "end frame counts %" PRId64 " frames, %" PRIu64
-                       " were read",
-                       frames, s->seq);
-    return 0;
+    return check_count(f, "rows", s->rows);
 }
 
 int frame_next(struct frame_stream *s, struct frame *f)

@@ -255,6 +255,7 @@ static int fill(struct input *in, struct input_batch *b)
 
     if (load(in, b) < 0)
         return -1;
+    in->s.rows += (uint64_t)b->n;
     b->epoch = number(f, "epoch");
     b->micro = number(f, "m");
     b->pos = number(f, "pos");

@@ -365,6 +365,7 @@ static void test_stream(void)
            "no way back to the second");
     is_int(frame_next(&s, &f), 1, "third frame");
     is_int(f.n_tensors, 0, "is empty");
+    s.rows = 2;
     is_int(frame_next(&s, &f), 0, "end");
     is_str(frame_meta(&f, "frames"), "3", "counts frames before it");
     is_str(frame_meta(&f, "rows"), "2", "and rows");
@@ -377,7 +378,9 @@ static void test_stream(void)
     ok(memcmp(all, l_data, 16) == 0 && memcmp(all + 16, f_data, 24) == 0 &&
            memcmp(all + 40, u_data, 3) == 0,
        "every byte of it");
-    ok(frame_next(&s, &f) == 1 && frame_next(&s, &f) == 0, "to the end");
+    s.rows = 1;
+    ok(frame_next(&s, &f) == 1 && frame_next(&s, &f) == -1, "a row too few");
+    has_str(err_text(), ": end frame counts 2 rows, 1 were read", "is told");
 
     lseek(fd, 0, SEEK_SET);
     frame_stream_init(&s, fd, "stdin");
@@ -399,6 +402,7 @@ static int drain(int fd)
 
     err_clear();
     frame_stream_init(&s, fd, "stdin");
+    s.rows = 2;
     while ((r = frame_next(&s, &f)) > 0) {
         if (s.seq == 2 && f.data_bytes <= sizeof(data) &&
             frame_data_all(&s, &f, data) < 0) {
@@ -490,6 +494,8 @@ static void test_changes(void)
     test_change("\"batch\"", "\"hello\"", 1, "second");
     test_change("\"t\":", "\"u\":", 1, "type");
     test_change("\"frames\":\"3\"", "\"frames\":\"4\"", 1, "end frame counts");
+    test_change("\"rows\":\"2\"", "\"rows\":\"3\"", 1, "counts 3 rows, 2 were");
+    test_change("\"rows\":\"2\"", "\"rows\":\"x\"", 1, "not a number");
     is_int(drain_bytes(junk, sizeof(junk)), -1, "something else");
     is_int(err_code(), ERR_DATA, "is bad data");
     is_int(drain_bytes(&n, 8), -1, "a header over 1 MiB");

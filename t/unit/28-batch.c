@@ -196,7 +196,7 @@ static void written(void)
     struct frame f = FRAME_INIT;
     struct frame_stream in;
     struct frame_writer out;
-    int64_t n, rows = 0;
+    int64_t n;
 
     unlink(path);
     frame_writer_init(&out, fd, "file");
@@ -213,12 +213,12 @@ static void written(void)
                   f.tensor[i].t.shape[0] == ROWS &&
                   f.tensor[i].t.shape[1] == 64 && f.tensor[i].t.shape[3] == 3;
         if (frame_meta_int(&f, "n", &n) == 0)
-            rows += n;
+            in.rows += (uint64_t)n;
     }
     is_int(i, 0, "the stream ends well");
     is_int(frames, 10, "batch frames");
     is_int(epochs, 4, "epoch frames");
-    is_int(rows, 2 * FILES, "rows");
+    is_int((long long)in.rows, 2 * FILES, "rows");
     is_int((long long)out.rows, 2 * FILES, "counted");
     frame_release(&f);
     frame_writer_release(&out);

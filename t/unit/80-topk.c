@@ -191,6 +191,7 @@ struct stream {
     int64_t batch;     /* rows of a frame */
     int64_t label_add; /* to every label */
     int64_t bad_index; /* in place of the last, unless -1 */
+    int64_t lost;      /* rows that the end frame counts beyond these */
     bool nan;          /* in the first row */
 };
 
@@ -237,6 +238,7 @@ static void write_stream(int fd, const struct stream *s)
         if (frame_write(&w, "pred", meta, 1, it, 3, 0) < 0)
             die();
     }
+    w.rows += (uint64_t)s->lost;
     if (frame_write_end(&w) < 0)
         die();
     frame_writer_release(&w);
@@ -347,6 +349,8 @@ static void test_unlike(void)
     b = s, b.bad_index = 21, refused(&b, "sample 21: there are 21");
     b = s, b.bad_index = -7, refused(&b, "sample -7");
     b = s, b.bad_index = 12, refused(&b, "sample 12: predicted twice");
+    b = s, b.lost = 1, refused(&b, "end frame counts 12 rows, 11 were read");
+    b = s, b.lost = -1, refused(&b, "end frame counts 10 rows, 11 were read");
     begin(&p, 2);
     b = s, b.nan = true;
     is_int(read_stream(&p, &b, "x"), 0, "a NaN is read");
