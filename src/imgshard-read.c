@@ -181,6 +181,7 @@ static void add_header(const struct reading_on *s, struct row *row)
     add_record(&b, "world", NULL, r->batch.world);
     add_record(&b, "batch", NULL, r->batch.micro);
     add_record(&b, "accum", NULL, r->batch.accum);
+    add_record(&b, "global", NULL, r->batch.global);
     add_record(&b, "tail", tails[r->tail], 0);
     add_record(&b, "order", s->order.data, 0);
     add_record(&b, "samples", NULL, r->batch.n);

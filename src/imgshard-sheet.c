@@ -97,15 +97,36 @@ static int draw_frame(void *arg, struct batch_frame *f)
     return 0;
 }
 
-/* Room for all of them, and for no more frames than hold them. */
+/* Images of this rank from its place on, at most so many, and the frames that hold
+ * them. */
+static int64_t count_images(const struct reader *r, int64_t most,
+                            int64_t *frames)
+{
+    const struct recipe_batch *b = &r->batch;
+    int64_t n = 0, at = r->samples, epoch, pos, first, count, m;
+
+    *frames = 0;
+    for (; at < r->end && n < most; at += b->global) {
+        recipe_place(b, at, &epoch, &pos);
+        for (m = 0; m < b->accum && n < most; m++, ++*frames) {
+            recipe_rows(b, r->tail, pos, m, r->rank, &first, &count);
+            n += count;
+        }
+        if (pos + b->global > b->epoch_samples)
+            at -= pos + b->global - b->epoch_samples;
+    }
+    return n < most ? n : most;
+}
+
+/* Room for all of them. */
 static int lay_out(struct sheet *s)
 {
     const struct reader *r = &s->f.reader;
-    int64_t here = (r->end - r->samples + r->batch.world - 1) / r->batch.world;
     int64_t rows;
 
-    if (set.images > here)
-        set.images = here;
+    set.images = count_images(r, set.images, &s->f.max_frames);
+    if (set.images == 0)
+        return err_set(ERR_NOINPUT, "%s: no images there", r->set.path);
     s->columns =
         set.columns ? (int)set.columns : (int)ceil(sqrt((double)set.images));
     if (s->columns > set.images)
@@ -119,9 +140,6 @@ static int lay_out(struct sheet *s)
         return err_set(ERR_USAGE,
                        "%lld images of %dx%d: more than a picture holds",
                        (long long)set.images, s->room, s->room);
-    /* those of a short last step are smaller */
-    s->f.max_frames = (set.images + r->batch.micro - 1) / r->batch.micro +
-                      (r->tail == TAIL_EXACT ? r->batch.accum : 0);
     return canvas_init(&s->canvas, 2 * MARGIN - GAP + s->columns * s->cell_w,
                        2 * MARGIN - GAP + (int)rows * s->cell_h, DRAW_GREY);
 }

@@ -105,7 +105,7 @@ static int64_t epoch_samples(const struct recipe_batch *b, int tail)
 static int take_numbers(struct stream *d, struct recipe_batch *b,
                         int64_t *first)
 {
-    int64_t seed;
+    int64_t seed, global;
 
     if (number(d, "epoch", 0, &d->epoch) < 0 ||
         number(d, "first", 0, first) < 0 ||
@@ -121,7 +121,15 @@ static int take_numbers(struct stream *d, struct recipe_batch *b,
     if (b->micro > 1 << 20 || b->world > 65536 || b->accum > 1 << 20 ||
         d->rank >= b->world || d->epoch > UINT32_MAX)
         return err_set(ERR_DATA, "stdin: global header: out of range");
+    /* less than the product where ranks did not divide it */
     b->global = b->micro * b->world * b->accum;
+    if (number(d, "global", 1, &global) < 0)
+        err_clear();
+    else if (global > b->global)
+        return err_set(ERR_DATA, "stdin: global header: IMGSHARD.global: more "
+                                 "than the ranks hold");
+    else
+        b->global = global;
     return 0;
 }
 

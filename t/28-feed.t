@@ -86,6 +86,14 @@ heads evaluated >h
 is "$(grep -c '"t":"batch"' h)" 2 'is one epoch'
 like "$(tail -n 1 h)" '"rows":"21"' 'with every sample once'
 like "$(sed -n 3p h)" '"order":"seq"' 'in the order of the shards'
+# a batch that 5 ranks do not divide
+for r in 0 1 2 3 4; do
+	feed sh/val.json --eval --world 5 --rank $r >f || echo "status $?"
+	heads f | grep '"t":"batch"' | sed 's/.*"n":"\([0-9]*\)".*"pos":"\([0-9]*\)","rows":"\([0-9]*\)".*/\1@\2 of \3/'
+done >h 2>&1
+is "$(tr '\n' ' ' <h)" \
+	'3@0 of 12 2@12 of 9 3@3 of 12 2@14 of 9 2@6 of 12 2@16 of 9 2@8 of 12 2@18 of 9 2@10 of 12 1@20 of 9 ' \
+	'on any number of ranks'
 feed sh/train.json --limit-steps 2 >limit
 is "$(heads limit | grep -c '"t":"batch"')" 2 '--limit-steps'
 feed sh/train.json --limit-steps 2 SOLVER.ACCUM 3 >limit
@@ -110,6 +118,15 @@ for order in seq block:4000:2:1; do
 	frames whole f >b
 	same a b "in $order order too"
 done
+feed sh/val.json --eval --world 5 --rank 1 >f
+frames whole f >a
+"$I" read sh/val.json --eval --world 5 --rank 1 SOLVER.BATCH 12 | decode --eval >f
+is $? 0 'read | decode --eval'
+frames whole f >b
+same a b 'where ranks do not divide the batch, too'
+"$I" read sh/val.json --eval SOLVER.BATCH 12 |
+	perl -pe 's/global=12\n/global=13\n/' | decode --eval >f 2>err
+is $? 65 'more than the ranks hold'
 (cd made && tar --format=ustar -cf - val) >foreign.tar
 decode --eval <foreign.tar >f
 is $? 0 "somebody's tar"

@@ -65,6 +65,26 @@ for shm in auto off; do
 done
 same pred.auto pred.off 'predictions in memory and through the pipe'
 
+# ---- predictions of ranks that do not divide the batch
+"$BIN/evalacc" top pred.auto > whole.top
+for rank in 0 1 2; do
+    # shellcheck disable=SC2086
+    "$BIN/imgshard" feed shards/train.json --eval --world 3 --rank $rank -c "$CONFIG" $SET |
+        "$BIN/accel-worker" predict -w memory/ckpt/step-000000020 -c "$CONFIG" -e "$ENGINE" $SET \
+            > part.$rank 2>> err
+done
+"$BIN/evalacc" top part.0 part.1 part.2 > parts.top 2>> err
+is "$(cat parts.top)" "$(cat whole.top)" 'three ranks count as one does' || tap_comment "$(cat err)"
+
+# ---- rows that are nowhere
+# shellcheck disable=SC2086
+"$BIN/imgshard" feed shards/train.json --eval -c "$CONFIG" $SET > looked
+sed 's/"rows":"64"/"rows":"65"/' looked > lost
+# shellcheck disable=SC2086
+expect_status 65 'a row that did not come' from lost "$BIN/accel-worker" predict \
+    -w memory/ckpt/step-000000020 -c "$CONFIG" -e "$ENGINE" $SET
+like "$(cat err)" '^accel-worker: stdin: frame 7 at byte [0-9]+: end frame counts 65 rows, 64 were read$' 'is missed'
+
 # ---- a batch that is nowhere
 # frame META: a frame of these metadata
 frame() {

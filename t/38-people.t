@@ -223,6 +223,11 @@ expect_status 0 'of rank 1 of 2, fewer than asked for' "$I" sheet sh/train.json 
 	--world 2 --rank 1 -n 100 --epoch 0 --eval -o sheet.jpg INPUT.SIZE $S \
 	SOLVER.BATCH 4
 like "$(cat out)" '^sheet\.jpg: 9 images of epoch 0 from position 2,' 'all it has'
+# shellcheck disable=SC2086
+expect_status 0 'of rank 2 of 3, to look at' "$I" sheet sh/train.json \
+	--world 3 --rank 2 -n 4 --epoch 0 --eval -o sheet.jpg INPUT.SIZE $S \
+	SOLVER.BATCH 4
+like "$(cat out)" '^sheet\.jpg: 4 images of epoch 0 from position 3,' 'which has one of each four'
 is "$(head -c 3 sheet.jpg | od -An -tx1)" ' ff d8 ff' 'a JPEG'
 expect_status 64 'too large' "$I" sheet sh/train.json -n 18 --columns 1 \
 	--size 4096 --batch 2

@@ -276,7 +276,8 @@ int reader_open(struct reader *r, const struct recipe *cfg,
                             .shards = r->set.n_shards};
     objects = shard_is_detection(&r->set) && !w->eval;
     if ((objects && cfg->filter_empty && use_objects(r, &os) < 0) ||
-        recipe_divide(cfg, os.n, w->world, &r->batch) < 0 ||
+        (w->eval ? recipe_divide_eval : recipe_divide)(cfg, os.n, w->world,
+                                                       &r->batch) < 0 ||
         order_bind(&r->order, (uint64_t)cfg->seed, r->batch.global, &os) < 0 ||
         check_shards(&r->set) < 0)
         goto fail;

@@ -57,7 +57,8 @@ struct reader_want {
     const char *from;   /* a checkpoint directory, one that holds some
                             (RUN or RUN/ckpt), or NULL; none there: start */
     int check;          /* enum reader_check */
-    bool eval;          /* detection: all images, and no groups */
+    bool eval;          /* batches need not divide; detection: all images, and
+                           no groups */
 };
 
 struct reader {

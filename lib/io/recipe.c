@@ -266,38 +266,23 @@ static int indivisible(const struct recipe *r, int64_t world, int64_t unit,
     return -1;
 }
 
-int recipe_divide(const struct recipe *r, int64_t n, int64_t world,
-                  struct recipe_batch *b)
+static int check_sizes(int64_t n, int64_t world)
 {
-    int64_t accum = r->accum, micro = r->micro, left;
-
     if (n < 1 || n > UINT32_MAX)
         return err_set(ERR_DATA, "data set: %lld samples", (long long)n);
     if (world < 1)
         return err_set(ERR_USAGE, "world %lld: want 1 or more",
                        (long long)world);
-    if (micro && accum && micro * world * accum != r->batch)
-        return err_set(ERR_USAGE,
-                       "global batch %lld is not micro %lld x %lld rank%s x "
-                       "accum %lld = %lld",
-                       (long long)r->batch, (long long)micro, (long long)world,
-                       world == 1 ? "" : "s", (long long)accum,
-                       (long long)(micro * world * accum));
-    if (!micro) {
-        accum = accum ? accum : 1;
-        if (r->batch % (world * accum))
-            return indivisible(r, world, world * accum, "accum", accum);
-        micro = r->batch / (world * accum);
-    } else if (!accum) {
-        if (r->batch % (world * micro))
-            return indivisible(r, world, world * micro, "micro", micro);
-        accum = r->batch / (world * micro);
-    }
-    *b = (struct recipe_batch){.n = n,
-                               .world = world,
-                               .micro = micro,
-                               .accum = accum,
-                               .global = r->batch};
+    return 0;
+}
+
+/* What follows from world, micro and accum of b. */
+static int measure(const struct recipe *r, int64_t n, struct recipe_batch *b)
+{
+    int64_t left;
+
+    b->n = n;
+    b->global = r->batch;
     b->epoch_steps =
         r->tail == TAIL_DROP ? n / b->global : (n + b->global - 1) / b->global;
     if (b->epoch_steps == 0)
@@ -315,6 +300,49 @@ int recipe_divide(const struct recipe *r, int64_t n, int64_t world,
     return 0;
 }
 
+int recipe_divide(const struct recipe *r, int64_t n, int64_t world,
+                  struct recipe_batch *b)
+{
+    int64_t accum = r->accum, micro = r->micro;
+
+    if (check_sizes(n, world) < 0)
+        return -1;
+    if (micro && accum && micro * world * accum != r->batch)
+        return err_set(ERR_USAGE,
+                       "global batch %lld is not micro %lld x %lld rank%s x "
+                       "accum %lld = %lld",
+                       (long long)r->batch, (long long)micro, (long long)world,
+                       world == 1 ? "" : "s", (long long)accum,
+                       (long long)(micro * world * accum));
+    if (!micro) {
+        accum = accum ? accum : 1;
+        if (r->batch % (world * accum))
+            return indivisible(r, world, world * accum, "accum", accum);
+        micro = r->batch / (world * accum);
+    } else if (!accum) {
+        if (r->batch % (world * micro))
+            return indivisible(r, world, world * micro, "micro", micro);
+        accum = r->batch / (world * micro);
+    }
+    *b = (struct recipe_batch){.world = world, .micro = micro, .accum = accum};
+    return measure(r, n, b);
+}
+
+int recipe_divide_eval(const struct recipe *r, int64_t n, int64_t world,
+                       struct recipe_batch *b)
+{
+    int64_t accum = r->accum ? r->accum : 1, micro = r->micro;
+
+    if (check_sizes(n, world) < 0)
+        return -1;
+    if (micro)
+        accum = (r->batch - 1) / (world * micro) + 1;
+    else
+        micro = (r->batch - 1) / (world * accum) + 1;
+    *b = (struct recipe_batch){.world = world, .micro = micro, .accum = accum};
+    return measure(r, n, b);
+}
+
 void recipe_place(const struct recipe_batch *b, int64_t samples, int64_t *epoch,
                   int64_t *pos)
 {
@@ -326,15 +354,13 @@ void recipe_rows(const struct recipe_batch *b, int tail, int64_t pos, int64_t m,
                  int64_t rank, int64_t *first, int64_t *count)
 {
     int64_t cells = b->world * b->accum, cell = m * b->world + rank;
-    int64_t rest = b->n - pos, each, more;
+    int64_t rows = b->global, each, more;
 
-    *first = pos + cell * b->micro;
-    *count = b->micro;
-    if (tail != TAIL_EXACT || rest >= b->global)
-        return;
-    /* the short last step: as even as can be, in position order */
-    each = rest / cells;
-    more = rest % cells;
+    if (tail == TAIL_EXACT && b->n - pos < rows)
+        rows = b->n - pos;
+    /* of a short step, too: as even as can be, in position order */
+    each = rows / cells;
+    more = rows % cells;
     *first = pos + cell * each + (cell < more ? cell : more);
     *count = each + (cell < more);
 }

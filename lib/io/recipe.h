@@ -8,7 +8,8 @@
  *
  * Quantities. The GLOBAL batch is what the user states: images per optimizer
  * step. MICRO images go through the network at once, on WORLD ranks, ACCUM
- * times: global = micro x world x accum, refused when it does not hold.
+ * times: global = micro x world x accum, refused when it does not hold; at
+ * evaluation the product may be larger.
  * Progress is one number, SAMPLES consumed by optimizer steps; epoch, position
  * and learning rate are derived from it. An epoch has epoch_samples
  * (recipe_divide) of them: N rounded up ("wrap") or down ("drop") to whole global batches, or N
@@ -143,6 +144,14 @@ struct recipe_batch {
  */
 int recipe_divide(const struct recipe *r, int64_t n, int64_t world,
                   struct recipe_batch *b) MUST_CHECK;
+/*
+ * For evaluation, where a batch is no more than what is looked at together: the
+ * same where it divides; where it does not, micro is rounded up or, if that is
+ * given, accum, and some rows of the last cells are left empty (recipe_rows).
+ * r->tail should be exact.
+ */
+int recipe_divide_eval(const struct recipe *r, int64_t n, int64_t world,
+                       struct recipe_batch *b) MUST_CHECK;
 /* Check what can be checked of one recipe alone (ranges between keys). */
 int recipe_check(const struct recipe *r) MUST_CHECK;
 /* epoch and position inside it of progress number samples. */

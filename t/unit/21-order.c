@@ -196,29 +196,24 @@ static void repeats(const char *text, const char *name)
 }
 
 /* Every rank and micro-step of an epoch: each position once. */
-static int cover(int64_t n, int64_t world, int64_t micro, int64_t accum,
-                 int tail)
+static int cover(const struct recipe *r, int64_t n, int64_t world, bool eval)
 {
     static unsigned char seen[8192];
-    struct recipe r = {.epochs = 1,
-                       .micro = micro,
-                       .accum = accum,
-                       .batch = micro * world * accum,
-                       .tail = tail};
     struct recipe_batch b;
     int64_t p0, count, want = 0, total = 0, last, next;
+    int tail = r->tail;
 
-    if (recipe_divide(&r, n, world, &b) < 0)
-        return tail == TAIL_DROP && n < r.batch ? 0 : 1;
+    if ((eval ? recipe_divide_eval : recipe_divide)(r, n, world, &b) < 0)
+        return tail == TAIL_DROP && n < r->batch ? 0 : 1;
     memset(seen, 0, sizeof(seen));
     for (int64_t pos = 0; pos < b.epoch_samples; pos += b.global) {
         next = pos;
         last =
             b.epoch_samples - pos < b.global ? b.epoch_samples - pos : b.global;
-        for (int64_t m = 0; m < accum; m++)
+        for (int64_t m = 0; m < b.accum; m++)
             for (int64_t k = 0; k < world; k++) {
                 recipe_rows(&b, tail, pos, m, k, &p0, &count);
-                if (p0 != next || count < 0 || count > micro)
+                if (p0 != next || count < 0 || count > b.micro)
                     return 1;
                 next = p0 + count;
                 for (int64_t j = 0; j < count; j++)
@@ -241,15 +236,27 @@ static int cover(int64_t n, int64_t world, int64_t micro, int64_t accum,
 
 static void coverage(void)
 {
+    struct recipe r = {.epochs = 1};
     int wrong = 0, tried = 0;
 
     for (int64_t world = 1; world <= 64; world++)
-        for (int64_t micro = 1; micro <= 3; micro++)
-            for (int64_t accum = 1; accum <= 3; accum++)
-                for (int tail = TAIL_WRAP; tail <= TAIL_EXACT; tail++)
-                    for (int64_t n = 1; n < 700; n += 1 + n / 4, tried++)
-                        wrong += cover(n, world, micro, accum, tail);
+        for (r.micro = 1; r.micro <= 3; r.micro++)
+            for (r.accum = 1; r.accum <= 3; r.accum++)
+                for (r.tail = TAIL_WRAP; r.tail <= TAIL_EXACT; r.tail++)
+                    for (int64_t n = 1; n < 700; n += 1 + n / 4, tried++) {
+                        r.batch = r.micro * world * r.accum;
+                        wrong += cover(&r, n, world, false);
+                    }
     is_int(wrong, 0, "each position once: %d cases, 1 to 64 ranks", tried);
+    r.tail = TAIL_EXACT;
+    wrong = tried = 0;
+    for (int64_t world = 1; world <= 9; world++)
+        for (r.micro = 0; r.micro <= 3; r.micro++)
+            for (r.accum = 0; r.accum <= 3; r.accum++)
+                for (r.batch = 1; r.batch < 40; r.batch++)
+                    for (int64_t n = 1; n < 90; n += 1 + n / 3, tried++)
+                        wrong += cover(&r, n, world, true);
+    is_int(wrong, 0, "of any batch: %d cases", tried);
 }
 
 /* The rows of one rank as "[0,1][4,5]", for the identity order. */

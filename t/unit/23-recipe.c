@@ -50,6 +50,24 @@ static void divide(int64_t batch, int64_t micro, int64_t accum, int64_t world,
     is_int(b.micro * b.accum * b.world, b.global, "their product");
 }
 
+static void divide_eval(int64_t batch, int64_t micro, int64_t accum,
+                        int64_t world, int64_t want_micro, int64_t want_accum)
+{
+    struct recipe r = {.epochs = 1,
+                       .batch = batch,
+                       .micro = micro,
+                       .accum = accum,
+                       .tail = TAIL_EXACT};
+    struct recipe_batch b;
+
+    is_int(recipe_divide_eval(&r, 1000, world, &b), 0,
+           "batch %d on %d ranks, to look at", (int)batch, (int)world);
+    is_int(b.micro, want_micro, "micro");
+    is_int(b.accum, want_accum, "accum");
+    is_int(b.global, batch, "of the same batch");
+    is_int(b.epoch_samples, 1000, "of all");
+}
+
 static void divisions(void)
 {
     struct recipe r = {.epochs = 1, .batch = 8};
@@ -64,6 +82,14 @@ static void divisions(void)
     divide(2, 0, 0, 3, 0, 0, "does: 3");
     divide(100, 32, 0, 2, 0, 0, "64 or 128");
     divide(100, 8, 4, 2, 0, 0, "= 64");
+    divide_eval(256, 0, 2, 4, 32, 2);
+    divide_eval(256, 16, 0, 4, 16, 4);
+    divide_eval(100, 0, 0, 3, 34, 1);
+    divide_eval(100, 0, 4, 2, 13, 4);
+    divide_eval(2, 0, 0, 3, 1, 1);
+    divide_eval(100, 32, 0, 2, 32, 2);
+    divide_eval(100, 8, 4, 2, 8, 7);
+    is_int(recipe_divide_eval(&r, 0, 1, &b), -1, "of no samples");
     is_int(recipe_divide(&r, 0, 1, &b), -1, "no samples");
     is_int(err_code(), ERR_DATA, "is bad data");
     r.tail = TAIL_DROP;
