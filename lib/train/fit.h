@@ -24,7 +24,8 @@ size_t fit_bytes(const struct plan_cost *c);
 /*
  * The largest micro that divides each (images of a rank in a step) and whose
  * plan takes at most room bytes; micro 1 and its bytes, more than room, if there
- * is none. key.n is not looked at. Fails as graph_cost.
+ * is none. key.n is not looked at. A plan is made for each divisor that does not
+ * fit, milliseconds each. Fails as graph_cost of one image.
  */
 int fit_micro(struct graph *g, struct engine *e, struct plan_key key,
               int64_t each, size_t room, struct fit *f) MUST_CHECK;
