@@ -1,7 +1,16 @@
 # moments.sh - one run that is hurt at many random moments of the clock, one after
-# the other, then ends with the weights of the run that nobody hurt. Source it after
-# fault.sh; SEED and MOMENTS are set, RANKS, OPTIONS and RECIPE may be.
+# the other, then ends with the weights of the run that nobody hurt. Source it alone;
+# the number in the name of the script, moments-7.t, is the seed. MOMENTS, RANKS,
+# OPTIONS, BATCH and RECIPE may be set then, before moments is called.
 # shellcheck disable=SC2154,SC2034
+. "$TOP/t/lib/tap.sh"
+. "$TOP/t/lib/procs.sh"
+. "$TOP/t/lib/train.sh"
+. "$TOP/t/lib/fault.sh"
+
+MOMENTS=50
+SEED=${0##*-}
+SEED=${SEED%.t}
 
 # dice N: $roll is 0 to N-1; the same ones for the same SEED
 dice() {

@@ -2,12 +2,8 @@
 # Fifty random moments of three ranks that accumulate, keep an average of the weights
 # and share the state of the optimizer out: see t/lib/moments.sh.
 TOP=${TOP:-$(cd "$(dirname "$0")/../.." && pwd)}
-. "$TOP/t/lib/tap.sh"
-. "$TOP/t/lib/procs.sh"
-. "$TOP/t/lib/train.sh"
-. "$TOP/t/lib/fault.sh"
 . "$TOP/t/lib/moments.sh"
-SEED=5 MOMENTS=50 RANKS=3
+RANKS=3
 OPTIONS=--shard-optim
 BATCH=18
 RECIPE='SOLVER.ACCUM: 2
