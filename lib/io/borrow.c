@@ -5,6 +5,7 @@
 #include "io/local.h"
 #include "io/sealed.h"
 #include "io/slots.h"
+#include "util/fault.h"
 #include "util/fdio.h"
 
 #include <poll.h>
@@ -78,6 +79,7 @@ static int meet(struct borrower *b)
     int fds[LOCAL_FDS], i, r;
     pid_t pid;
 
+    fault_point("borrow.meet");
     if (local_user(b->conn, &pid) < 0)
         return -1;
     if (poll(&p, 1, LEND_WAIT_MS) <= 0)
@@ -93,6 +95,7 @@ static int meet(struct borrower *b)
     b->held = xcalloc((size_t)b->n, sizeof(*b->held));
     for (i = 0; i < b->n; i++)
         atomic_init(&b->held[i], false);
+    fault_point("borrow.mapped");
     return frame_write(&b->w, "hello", meta, 1, NULL, 0, LEND_WAIT_MS);
 }
 
@@ -136,6 +139,7 @@ int borrow_frame(struct borrower *b, const struct frame *f, struct loan *loan)
         return err_set(ERR_DATA, "slot %d, which is being read", loan->slot);
     }
     loan->base = b->base + (size_t)loan->slot * b->slot_bytes;
+    fault_point("borrow.taken");
     return 1;
 }
 
@@ -146,6 +150,7 @@ void borrow_return(struct borrower *b, int slot)
     struct err_kept kept;
 
     atomic_store(&b->held[slot], false);
+    fault_point("borrow.back");
     if (b->lost)
         return;
     snprintf(number, sizeof(number), "%d", slot);

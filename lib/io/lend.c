@@ -5,6 +5,7 @@
 #include "io/local.h"
 #include "io/sealed.h"
 #include "io/slots.h"
+#include "util/fault.h"
 #include "util/fdio.h"
 #include "util/work.h"
 
@@ -66,10 +67,12 @@ static int greet(struct lender *l)
     struct frame_writer w;
     int r;
 
+    fault_point("lend.meet");
     snprintf(slots, sizeof(slots), "%d", l->n);
     snprintf(bytes, sizeof(bytes), "%zu", l->slot_bytes);
     if (local_give(l->conn, &l->memory, 1) < 0)
         return -1;
+    fault_point("lend.given");
     frame_writer_init(&w, l->conn, "reader");
     r = frame_write(&w, "hello", meta, 3, NULL, 0, LEND_WAIT_MS);
     frame_writer_release(&w);
@@ -81,6 +84,7 @@ static int take_back(struct lender *l, const struct frame *f)
     int64_t slot;
     bool good;
 
+    fault_point("lend.back");
     if (strcmp(frame_type(f), "free") != 0)
         return err_set(ERR_DATA, "unknown frame \"%.40s\"", frame_type(f));
     if (frame_meta_int(f, "slot", &slot) < 0)
@@ -279,6 +283,8 @@ bool lend_offer(struct lender *l, const void *p, struct frame_slot *s)
     }
     pthread_mutex_unlock(&l->lock);
     *s = (struct frame_slot){i, p, l->slot_bytes};
+    if (ready)
+        fault_point("lend.offer");
     return ready;
 }
 
