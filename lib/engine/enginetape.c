@@ -75,11 +75,11 @@ bool engine_tape_stale(const struct engine_tape *t)
 
 void engine_tape_free(struct engine *e, struct engine_tape *t)
 {
-    struct engine_tape **at = &e->tapes;
+    struct engine_tape **at;
 
     if (!t)
         return;
-    while (*at != t)
+    for (at = &e->tapes; *at != t;)
         at = &(*at)->next;
     *at = t->next;
     e->b.ops->tape_free(e->dev, t->inner);
