@@ -79,7 +79,8 @@ void engine_tape_free(struct engine *e, struct engine_tape *t)
 
     if (!t)
         return;
-    for (at = &e->tapes; *at != t;)
+    at = &e->tapes;
+    while (*at != t)
         at = &(*at)->next;
     *at = t->next;
     e->b.ops->tape_free(e->dev, t->inner);
