@@ -237,6 +237,16 @@ static void names(struct engine *e)
     end(&t);
 }
 
+/* Where what comes before has failed. */
+static void never_began(void)
+{
+    struct step s;
+
+    memset(&s, 0, sizeof s);
+    step_release(&s);
+    ok(!s.m, "a step that never began is released");
+}
+
 /* ---- what the host waits for */
 
 static struct {
@@ -347,6 +357,7 @@ int main(int argc, char **argv)
     same(&plain, &other, "at once or late");
     free(other.weights);
     names(e);
+    never_began();
     if (queues)
         waits(e);
     engine_close(e);
