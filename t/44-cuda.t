@@ -79,6 +79,9 @@ equal ours again "call by call and as a graph"
 HOSTGPU=nograph run refused
 equal ours refused "where a graph cannot be made"
 is "$(grep -c 'graph: .*: steps go to the device call by call' refused.err)" 1 "says so once"
+HOSTGPU_FAIL=cudaStreamBeginCapture:1:900 run unbegun
+equal ours unbegun "where none can be begun"
+is "$(grep -c 'record: .*: steps go to the device call by call' unbegun.err)" 1 "says so once"
 run half SOLVER.PRECISION fp16
 is $? 0 "in fp16"
 unlike "$(cat half.err)" 'level C' "with all forms of level C"

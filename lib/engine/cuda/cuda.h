@@ -67,13 +67,13 @@ struct cuda {
 
 /* 0, or -1 and "what: the runtime's words". ERR_PEER: the device is lost to this
  * process, the next may have it; ERR_SYSTEM: no memory; ERR_INTERNAL: arguments
- * that cannot be; else ERR_UNAVAILABLE. */
+ * that cannot be; else ERR_UNAVAILABLE. The runtime has forgotten it then. */
 int cuda_check(cudaError_t e, const char *what) MUST_CHECK;
 /* -1 with the error that a library set, or, if the device is lost, that one. */
 int cuda_blame(cudaStream_t stream, const char *what);
-/* After an answer that something is not ready: the runtime keeps it as its last
- * error, which the next launch would be charged with. */
-void cuda_not_ready(void);
+/* After an answer that is no failure, as that something is not ready: the runtime
+ * keeps it as its last error, which the next launch would be charged with. */
+void cuda_forget(void);
 
 /* cuprobe.c: the number of devices, or -1 and why there is none to use. */
 int cuda_devices(void) MUST_CHECK;

@@ -161,7 +161,7 @@ static void dev_machine(void *dev, char *text, size_t n)
     if (cudaDeviceGetAttribute(&units, cudaDevAttrMultiProcessorCount,
                                c->device) != cudaSuccess)
         units = 0;
-    cuda_not_ready();
+    cuda_forget();
     snprintf(text, n,
              "cuda: %s (%d.%d), %d multiprocessors, %zu MB; CUDA %d on driver "
              "%d, cuDNN %zu%s%s; millrace %s",
@@ -197,7 +197,7 @@ int cuda_alloc(void *dev, size_t bytes, void **p)
     (void)dev;
     if (e != cudaErrorMemoryAllocation)
         return cuda_check(e, "memory");
-    cudaGetLastError(); /* it stays otherwise */
+    cuda_forget();
     if (cudaMemGetInfo(&left, &all) != cudaSuccess)
         left = 0;
     return err_set(ERR_SYSTEM,
@@ -297,7 +297,7 @@ static int dev_passed(void *dev, int mark)
     cudaError_t e = cudaEventQuery(c->mark[mark]);
 
     if (e == cudaErrorNotReady) {
-        cuda_not_ready();
+        cuda_forget();
         return 0;
     }
     return cuda_check(e, "mark") < 0 ? -1 : 1;

@@ -47,6 +47,7 @@ int cuda_check(cudaError_t e, const char *what)
 
     if (e == cudaSuccess)
         return 0;
+    cuda_forget();
     return err_set(c, "%s: %s%s (CUDA error %d)", what,
                    c == ERR_PEER ? "the GPU is lost to this process: " : "",
                    cudaGetErrorString(e), (int)e);
@@ -56,14 +57,11 @@ int cuda_blame(cudaStream_t stream, const char *what)
 {
     cudaError_t e = cudaStreamQuery(stream);
 
-    if (e == cudaErrorNotReady)
-        cuda_not_ready();
-    else if (class_of(e) == ERR_PEER)
-        return cuda_check(e, what);
-    return -1;
+    cuda_forget();
+    return class_of(e) == ERR_PEER ? cuda_check(e, what) : -1;
 }
 
-void cuda_not_ready(void)
+void cuda_forget(void)
 {
     cudaGetLastError();
 }
@@ -84,7 +82,7 @@ int cuda_devices(void)
 
     if (e == cudaSuccess && n > 0)
         return n;
-    cudaGetLastError(); /* it stays otherwise */
+    cuda_forget();
     if (cudaDriverGetVersion(&driver) != cudaSuccess)
         driver = 0;
     if (driver == 0)

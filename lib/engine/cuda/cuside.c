@@ -26,7 +26,7 @@ int cuda_wait(struct cuda *c, cudaEvent_t event, const char *what)
         e = event ? cudaEventQuery(event) : cudaStreamQuery(c->stream);
         if (e != cudaErrorNotReady)
             break;
-        cuda_not_ready();
+        cuda_forget();
         if (cuteam_alive(c->team, begun) < 0)
             return -1;
         nanosleep(&pause, NULL);
@@ -49,15 +49,12 @@ void cuda_host_free(void *dev, void *p)
         cudaFreeHost(p);
 }
 
-/* Seen by all devices. A refusal is none of the next launch's. */
+/* Seen by all devices. */
 int cuda_host_register(void *dev, void *p, size_t bytes)
 {
-    cudaError_t e = cudaHostRegister(p, bytes, cudaHostRegisterPortable);
-
     (void)dev;
-    if (e != cudaSuccess)
-        cudaGetLastError();
-    return cuda_check(e, "pages of others");
+    return cuda_check(cudaHostRegister(p, bytes, cudaHostRegisterPortable),
+                      "pages of others");
 }
 
 void cuda_host_unregister(void *dev, void *p)

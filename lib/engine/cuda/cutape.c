@@ -44,7 +44,7 @@ int cuda_recorded(void *dev, bool keep, void **tape)
 
     c->recording = false;
     r = cuda_check(cudaStreamEndCapture(c->stream, &graph), "record");
-    cuda_not_ready(); /* nor is what broke it charged to the next launch */
+    cuda_forget(); /* what broke it in a library */
     if (r < 0 || !keep) {
         if (graph)
             cudaGraphDestroy(graph);
@@ -54,7 +54,6 @@ int cuda_recorded(void *dev, bool keep, void **tape)
     r = cuda_check(cudaGraphInstantiate(&t->exec, graph, 0), "graph");
     cudaGraphDestroy(graph);
     if (r < 0) {
-        cuda_not_ready();
         free(t);
         return -1;
     }
@@ -76,7 +75,6 @@ void cuda_tape_free(void *dev, void *tape)
 {
     struct cuda *c = dev;
     struct cuda_tape *t = tape;
-
     struct err_kept kept = err_keep();
 
     (void)!cuda_wait(c, NULL, "tape"); /* it may be running */

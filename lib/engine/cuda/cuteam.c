@@ -186,7 +186,7 @@ int cuda_alloc_sums(void *dev, size_t bytes, void **p)
             c->sums[c->n_sums++].bytes = bytes;
             return 0;
         }
-        cudaGetLastError(); /* plain memory may do */
+        cuda_forget(); /* plain memory may do */
         snprintf(t->plain, sizeof t->plain, "ncclMemAlloc: %s",
                  t->lib.GetErrorString(r));
     } else if (t) {
