@@ -61,6 +61,8 @@ void cuda_host_unregister(void *dev, void *p)
 {
     struct cuda *c = dev;
 
+    if (!cuda_ends(c))
+        return;
     if (c->in)
         cudaStreamSynchronize(c->in);
     cudaHostUnregister(p);

@@ -301,7 +301,6 @@ void cuda_team_leave(void *dev)
 
     if (!t || (t->broken && !t->aborted))
         return; /* it may still be in use */
-    c->team = NULL;
     if (t->comm && !t->broken) {
         free_wire(t);
         for (i = 0; i < c->n_sums; i++)
@@ -309,7 +308,10 @@ void cuda_team_leave(void *dev)
                 t->lib.CommDeregister(t->comm, c->sums[i].registered);
         if (settle(t, t->lib.CommFinalize(t->comm), "leaving") == 0)
             t->lib.CommDestroy(t->comm);
+        else if (!t->aborted)
+            return; /* the thread that aborts has it */
     }
+    c->team = NULL;
     if (t->begin)
         cudaEventDestroy(t->begin);
     if (t->end)
