@@ -7,15 +7,14 @@
 #include "train/comm.h"
 
 #include "io/ctl.h"
+#include "train/marks.h"
 #include "util/fdio.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define MARKS 32       /* of the engine's: 0..31 */
-#define GRACE_MS 2000  /* for the root cause to come */
-#define POLL_NS 20000L /* between looks at a copy */
+#define GRACE_MS 2000 /* for the root cause to come */
 
 struct travelling {
     float *host; /* pinned, [room] */
@@ -34,7 +33,7 @@ struct device_comm {
     bool waited;  /* team: nothing was started since the last wait */
     int64_t *end; /* team: where the slices of a gather end, [world] */
     struct travelling *bucket; /* [COMM_BUCKETS], in an order */
-    int queue[MARKS];          /* fetched and not yet posted, oldest first */
+    int queue[MARKS_FETCHED];  /* fetched and not yet posted, oldest first */
     int n_queue, next_mark, first_mark;
 };
 
@@ -56,27 +55,23 @@ static struct comm *below(struct comm *c)
 /* Post what has arrived, in order; wait for it if must. */
 static int post_arrived(struct device_comm *d, bool must)
 {
-    static const struct timespec pause = {0, POLL_NS};
-
     while (d->n_queue > 0) {
         struct travelling *b = &d->bucket[d->queue[0]];
-        int r = engine_passed(d->e, d->first_mark);
+        int mark = MARK_FETCHED + d->first_mark, r = 1;
 
-        if (r < 0)
+        if (must && engine_wait(d->e, mark) < 0)
             return -1;
-        if (r == 0 && !must)
-            return 0;
-        if (r == 0) {
-            nanosleep(&pause, NULL);
-            continue;
-        }
+        if (!must)
+            r = engine_passed(d->e, mark);
+        if (r <= 0)
+            return r;
         if (comm_start_slices(below(&d->c), b->what, d->queue[0], b->host,
                               b->numel) < 0)
             return -1;
         b->posted = true;
         d->n_queue--;
         memmove(d->queue, d->queue + 1, (size_t)d->n_queue * sizeof *d->queue);
-        d->first_mark = (d->first_mark + 1) % MARKS;
+        d->first_mark = (d->first_mark + 1) % MARKS_FETCHED;
     }
     return 0;
 }
@@ -102,7 +97,7 @@ static int fetch(struct device_comm *d, enum comm_what what, int bucket,
     int64_t from = 0, to = numel;
 
     if (make_room(d, b, numel) < 0 ||
-        (d->n_queue == MARKS && post_arrived(d, true) < 0))
+        (d->n_queue == MARKS_FETCHED && post_arrived(d, true) < 0))
         return -1;
     b->g = g;
     b->numel = numel;
@@ -115,9 +110,10 @@ static int fetch(struct device_comm *d, enum comm_what what, int bucket,
     if (what == COMM_SCATTER)
         ctl_slice(numel, d->c.share, d->c.world, &b->first, &b->end);
     if (engine_fetch(d->e, b->host + from, g + from,
-                     (size_t)(to - from) * sizeof *g, d->next_mark) < 0)
+                     (size_t)(to - from) * sizeof *g,
+                     MARK_FETCHED + d->next_mark) < 0)
         return -1;
-    d->next_mark = (d->next_mark + 1) % MARKS;
+    d->next_mark = (d->next_mark + 1) % MARKS_FETCHED;
     d->queue[d->n_queue++] = bucket;
     return post_arrived(d, false);
 }
@@ -126,16 +122,16 @@ static int fetch(struct device_comm *d, enum comm_what what, int bucket,
 static int send_back(struct device_comm *d, int bucket)
 {
     struct travelling *b = &d->bucket[bucket];
-    int mark = MARKS;
 
     if ((!b->posted && post_arrived(d, true) < 0) ||
         comm_wait(below(&d->c), bucket) < 0)
         return -1;
     d->c.nonfinite = d->below->nonfinite;
     if (engine_send(d->e, b->g + b->first, b->host + b->first,
-                    (size_t)(b->end - b->first) * sizeof *b->g, mark) < 0)
+                    (size_t)(b->end - b->first) * sizeof *b->g,
+                    MARK_SUMMED) < 0)
         return -1;
-    return engine_after(d->e, mark);
+    return engine_after(d->e, MARK_SUMMED);
 }
 
 /* ---- buckets that the devices add */

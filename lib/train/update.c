@@ -1,9 +1,9 @@
 #include "train/update.h"
 
+#include "train/marks.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#define TOLD 44 /* marks of the engine: TOLD + i, a copy came back (upload.c) */
 
 /* ---- memory */
 
@@ -168,14 +168,14 @@ int update_post(struct update *u)
     if (engine_is_host(engine_of(u)))
         return engine_download(engine_of(u), u->told + i, from, sizeof *from);
     return engine_fetch(engine_of(u), u->told + i, from, sizeof *from,
-                        TOLD + i);
+                        MARK_TOLD + i);
 }
 
 int update_wait(struct update *u, struct kern_state *s)
 {
     int i = (int)(u->waited++ % UPDATE_LOG);
 
-    if (engine_wait(engine_of(u), TOLD + i) < 0)
+    if (engine_wait(engine_of(u), MARK_TOLD + i) < 0)
         return -1;
     *s = u->told[i];
     u->scaler.scale = s->scale;

@@ -1,11 +1,9 @@
 #include "train/upload.h"
 
+#include "train/marks.h"
+
 #include <string.h>
 #include <time.h>
-
-/* Marks of the engine: a slot was sent, a slot was read (below: comm_device). */
-#define SENT 40
-#define READ 42
 
 void upload_init(struct upload *u, struct engine *e)
 {
@@ -29,6 +27,8 @@ void upload_share(struct upload *u, void *memory, size_t bytes)
     u->shared_bytes = bytes;
 }
 
+/* It has mostly been passed, so this looks: what engine_wait is called for is what
+ * a step is said to wait for. */
 static int wait_mark(struct upload *u, int mark)
 {
     static const struct timespec pause = {0, 50000};
@@ -45,7 +45,7 @@ static int wait_sent(struct upload *u, int i)
     bool wait = u->slot[i].lent;
 
     u->slot[i].lent = false;
-    return wait ? wait_mark(u, SENT + i) : 0;
+    return wait ? wait_mark(u, MARK_SENT + i) : 0;
 }
 
 /* Until the device has read what was in slot i. */
@@ -54,7 +54,7 @@ static int wait_read(struct upload *u, int i)
     bool wait = u->slot[i].read;
 
     u->slot[i].read = false;
-    return wait ? wait_mark(u, READ + i) : 0;
+    return wait ? wait_mark(u, MARK_READ + i) : 0;
 }
 
 static void free_slot(struct upload *u, struct upload_slot *s)
@@ -109,7 +109,7 @@ int upload_ahead(struct upload *u, const struct input_batch *b)
         return -1;
     if (!lent)
         host = memcpy(s->host, b->image.data, bytes);
-    if (engine_send(u->e, s->dev, host, bytes, SENT + u->next) < 0)
+    if (engine_send(u->e, s->dev, host, bytes, MARK_SENT + u->next) < 0)
         return -1;
     s->lent = lent;
     s->batch = b;
@@ -131,7 +131,7 @@ int upload_take(struct upload *u, const struct input_batch *b,
         return 0;
     u->slot[u->taken].batch = NULL;
     *images = u->slot[u->taken].dev;
-    return engine_after(u->e, SENT + u->taken);
+    return engine_after(u->e, MARK_SENT + u->taken);
 }
 
 int upload_read(struct upload *u)
@@ -139,7 +139,7 @@ int upload_read(struct upload *u)
     if (u->taken < 0)
         return 0;
     u->slot[u->taken].read = true;
-    return engine_mark(u->e, READ + u->taken);
+    return engine_mark(u->e, MARK_READ + u->taken);
 }
 
 int upload_done(struct upload *u)
