@@ -145,7 +145,7 @@ static int load_mix(struct classifier *m, const struct class_batch *b,
 {
     struct kern_image how = {.mix = b->cut ? 0 : b->mix};
 
-    if (b->cut)
+    if (b->cut && b->mix > 0)
         memcpy(how.box, b->box, sizeof how.box);
     if (b->erase) {
         how.erase = m->erase;

@@ -62,7 +62,7 @@ struct classifier {
  * padding rows: only those at the end are cut off.) The rest is 0 or says what
  * is done to the normalised pictures, as in struct kern_image: erase i32 [n,4];
  * mix, the weight of the row before in a row and its label; cut, the pixels of
- * the row before are those of box instead.
+ * the row before are those of box instead. With mix 0 nothing is mixed or cut.
  */
 struct class_batch {
     const struct tensor *image;

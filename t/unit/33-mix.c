@@ -251,6 +251,9 @@ static void classify(void)
     a.box[0] = 5, a.box[1] = 3, a.box[2] = 20, a.box[3] = 13;
     b = (struct class_batch){&cut_im, label, NULL, a.mix, true, {0}, NULL};
     same(&a, &b, 0, "a cut is what was cut before");
+    a.mix = b.mix = 0;
+    b.image = &im;
+    same(&a, &b, 0, "a cut of no weight is none");
     a = (struct class_batch){&im, label, all[0], 0.3, false, {0}, NULL};
     b = a;
     b.erase = NULL;
