@@ -1,19 +1,21 @@
 #include "train/agree.h"
 
-/* FNV-1a over the words of the arena, of which a double holds 53 bits. */
+#include "util/fnv.h"
+
+/* Of the words of the arena; of it a double holds 53 bits. */
 static int digest(const struct params *ps, double *v)
 {
     const char *w = ps->w;
     uint32_t part[1 << 14];
     size_t n, bytes = (size_t)ps->total * sizeof *part;
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = FNV_EMPTY;
 
     for (; bytes > 0; w += n, bytes -= n) {
         n = bytes < sizeof part ? bytes : sizeof part;
         if (engine_download(ps->e, part, w, n) < 0)
             return -1;
         for (size_t i = 0; i < n / sizeof *part; i++)
-            h = (h ^ part[i]) * 0x100000001b3u;
+            h = fnv_add(h, part[i]);
     }
     *v = (double)(h >> 11);
     return 0;

@@ -4,8 +4,8 @@
  * Each rank applies the same sums to the same weights, so their bits are equal. If
  * they are not, memory or a program is broken, and what comes after is worthless.
  */
-#ifndef MILLRACE_TRAIN_AGREE_H
-#define MILLRACE_TRAIN_AGREE_H
+#ifndef TRAIN_AGREE_H
+#define TRAIN_AGREE_H
 
 #include "nn/params.h"
 #include "train/comm.h"

@@ -1,5 +1,7 @@
 #include "util/map.h"
 
+#include "util/fnv.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,13 +11,13 @@ struct map_slot {
     int64_t value;
 };
 
-/* FNV-1a, with its high half folded in for the low bits that choose a slot. */
+/* With the high half folded in for the low bits that choose a slot. */
 static uint64_t hash_of(const char *key)
 {
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = FNV_EMPTY;
 
     for (; *key; key++)
-        h = (h ^ (unsigned char)*key) * 0x100000001b3u;
+        h = fnv_add(h, (unsigned char)*key);
     return h ^ h >> 32;
 }
 

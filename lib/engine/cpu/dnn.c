@@ -1,4 +1,5 @@
 #include "engine/cpu/dnn.h"
+#include "util/fnv.h"
 
 #include <oneapi/dnnl/dnnl_debug.h>
 #include <oneapi/dnnl/dnnl_version.h>
@@ -304,19 +305,19 @@ bool dnn_md_same(const struct dnn_md *a, const struct dnn_md *b)
     return dnnl_memory_desc_equal(lend(a), lend(b));
 }
 
-/* FNV-1a over whole numbers: fnv.org's constants. */
+/* The bytes of v, the lowest first. */
 static uint64_t mix(uint64_t h, int64_t v)
 {
     int i;
 
     for (i = 0; i < 8; i++)
-        h = (h ^ (uint64_t)(v >> 8 * i & 255)) * 0x100000001b3u;
+        h = fnv_add(h, (uint64_t)(v >> 8 * i & 255));
     return h;
 }
 
 uint64_t dnn_md_hash(const struct dnn_md *m)
 {
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = FNV_EMPTY;
     struct layout l;
     int i;
 

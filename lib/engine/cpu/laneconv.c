@@ -2,6 +2,7 @@
 #include "engine/cpu/lanes.h"
 #include "engine/cpu/places.h"
 #include "util/err.h"
+#include "util/fnv.h"
 
 #include <omp.h>
 #include <stdio.h>
@@ -107,13 +108,13 @@ static int64_t bytes_of_result(const struct laneconv *l)
 /* Packed weights are equal for equal widths, direction and order of taps. */
 static uint64_t layout_of(const struct laneconv *l)
 {
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = FNV_EMPTY;
     int i;
 
-    h = (h ^ (uint64_t)l->ops->width) * 0x100000001b3u;
-    h = (h ^ (2u + (l->d.kind == CONV_DGRAD))) * 0x100000001b3u;
+    h = fnv_add(h, (uint64_t)l->ops->width);
+    h = fnv_add(h, 2u + (l->d.kind == CONV_DGRAD));
     for (i = 0; i < l->taps; i++)
-        h = (h ^ (uint64_t)l->places.grid.tap[i].at) * 0x100000001b3u;
+        h = fnv_add(h, (uint64_t)l->places.grid.tap[i].at);
     return h;
 }
 

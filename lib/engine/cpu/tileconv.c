@@ -1,5 +1,6 @@
 #include "engine/cpu/tileplan.h"
 #include "util/err.h"
+#include "util/fnv.h"
 
 #include <omp.h>
 #include <stdio.h>
@@ -70,16 +71,16 @@ static void plan_steps(struct tileconv *t)
 }
 
 /* Packed weights are the same for equal pieces, direction and order of taps,
- * which for gradients depends on stride and padding: FNV-1a of these. */
+ * which for gradients depends on stride and padding. */
 static uint64_t layout_of(const struct tileconv *t)
 {
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = FNV_EMPTY;
     int i;
 
-    h = (h ^ (uint64_t)t->planes) * 0x100000001b3u;
-    h = (h ^ (t->d.kind == CONV_DGRAD)) * 0x100000001b3u;
+    h = fnv_add(h, (uint64_t)t->planes);
+    h = fnv_add(h, t->d.kind == CONV_DGRAD);
     for (i = 0; i < t->grid.taps; i++)
-        h = (h ^ (uint64_t)t->grid.tap[i].at) * 0x100000001b3u;
+        h = fnv_add(h, (uint64_t)t->grid.tap[i].at);
     return h;
 }
 

@@ -1,4 +1,5 @@
 #include "engine/cuda/cuda.h"
+#include "util/fnv.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,12 +130,12 @@ int cuda_device_fits(int device, char *name, int *capability)
 uint64_t cuda_device_identity(int device)
 {
     struct cudaDeviceProp p;
-    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
+    uint64_t h = FNV_EMPTY;
     size_t i;
 
     if (cudaGetDeviceProperties(&p, device) != cudaSuccess)
         return 0;
     for (i = 0; i < sizeof p.uuid; i++)
-        h = (h ^ (unsigned char)p.uuid.bytes[i]) * 0x100000001b3u;
+        h = fnv_add(h, (unsigned char)p.uuid.bytes[i]);
     return h >> 11 ? h >> 11 : 1;
 }
