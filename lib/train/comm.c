@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-int comm_start_slices(struct comm *c, enum comm_what what, int bucket, float *g,
-                      int64_t numel)
+int comm_start(struct comm *c, enum comm_what what, int bucket, float *g,
+               int64_t numel)
 {
     if (bucket < 0 || bucket >= COMM_BUCKETS || numel < 0)
         BUG("bucket %d of %lld", bucket, (long long)numel);
@@ -18,11 +18,6 @@ int comm_start_slices(struct comm *c, enum comm_what what, int bucket, float *g,
         what = COMM_ALL;
     }
     return c->ops->start(c, what, bucket, g, numel);
-}
-
-int comm_start(struct comm *c, int bucket, float *g, int64_t numel)
-{
-    return comm_start_slices(c, COMM_ALL, bucket, g, numel);
 }
 
 int comm_wait(struct comm *c, int bucket)

@@ -12,7 +12,7 @@
  *	for each step:
  *		c->step = step;
  *		for each bucket b, as soon as its last gradient is there:
- *			comm_start(c, b, g[b], numel[b]);
+ *			comm_start(c, COMM_ALL, b, g[b], numel[b]);
  *		for each bucket b, in the order they were started:
  *			comm_wait(c, b);        g[b] holds the sum
  *		comm_reduce(c, COMM_SUM, &loss, 1);
@@ -123,16 +123,13 @@ struct comm *comm_device(struct comm *comm, struct engine *e,
  * CTL_FD_IN and CTL_FD_OUT. */
 bool comm_available(void);
 
-/* Post bucket (0..COMM_BUCKETS-1) for summing; g [numel] f32 belongs to the
- * communicator until comm_wait(bucket), and then holds the sum, but for one that
- * lies in the shared arena. Never blocks on another rank. */
-int comm_start(struct comm *c, int bucket, float *g, int64_t numel) MUST_CHECK;
-/* The same for slices: afterwards own slice of g holds the sum, with the bits
- * that comm_start gives, and the rest is undefined; or, after own slice of g was
- * given, g holds the slices of all. One COMM_MEAN may be under way. */
-int comm_start_slices(struct comm *c, enum comm_what what, int bucket, float *g,
-                      int64_t numel) MUST_CHECK;
-/* Afterwards g holds the sum over all ranks. */
+/* Post bucket (0..COMM_BUCKETS-1); g [numel] f32 belongs to the communicator until
+ * comm_wait(bucket), and then holds the result, but for one that lies in the
+ * shared arena. Of COMM_SCATTER the rest of g is undefined then; to COMM_GATHER own
+ * slice of g is given. The bits of a sum are the same by each. One COMM_MEAN may be
+ * under way. Never blocks on another rank. */
+int comm_start(struct comm *c, enum comm_what what, int bucket, float *g,
+               int64_t numel) MUST_CHECK;
 int comm_wait(struct comm *c, int bucket) MUST_CHECK;
 /* v [n] f64 in place, n <= COMM_REDUCE_MAX; sums in rank order. */
 int comm_reduce(struct comm *c, enum comm_op op, double *v, int n) MUST_CHECK;

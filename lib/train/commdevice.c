@@ -65,8 +65,8 @@ static int post_arrived(struct device_comm *d, bool must)
             r = engine_passed(d->e, mark);
         if (r <= 0)
             return r;
-        if (comm_start_slices(below(&d->c), b->what, d->queue[0], b->host,
-                              b->numel) < 0)
+        if (comm_start(below(&d->c), b->what, d->queue[0], b->host, b->numel) <
+            0)
             return -1;
         b->posted = true;
         d->n_queue--;

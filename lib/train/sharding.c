@@ -106,8 +106,8 @@ static int gather(const struct sharding *s, float *arena)
     int b;
 
     for (b = 0; b < s->n_buckets; b++) {
-        if (comm_start_slices(s->comm, COMM_GATHER, b, arena + begin,
-                              s->bucket_end[b] - begin) < 0)
+        if (comm_start(s->comm, COMM_GATHER, b, arena + begin,
+                       s->bucket_end[b] - begin) < 0)
             return -1;
         begin = s->bucket_end[b];
     }

@@ -70,7 +70,7 @@ static int ready(void *arg, int64_t end)
         int64_t begin = s->posted ? k->bucket_end[s->posted - 1] : 0;
         int64_t n = k->bucket_end[s->posted] - begin;
 
-        if (comm_start_slices(s->comm, what, s->posted, arena(s, begin), n) < 0)
+        if (comm_start(s->comm, what, s->posted, arena(s, begin), n) < 0)
             return -1;
         s->posted++;
     }
@@ -87,8 +87,7 @@ static int exchange(struct step *s)
     if (s->comm->world == 1)
         return 0;
     if (ready(s, ps->total) < 0 ||
-        comm_start_slices(s->comm, COMM_MEAN, last, buffers, ps->buffer_total) <
-            0)
+        comm_start(s->comm, COMM_MEAN, last, buffers, ps->buffer_total) < 0)
         return -1;
     for (b = 0; b <= last; b++)
         if (comm_wait(s->comm, b) < 0)

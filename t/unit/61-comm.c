@@ -122,7 +122,7 @@ static void work_step(struct comm *c, float **g, uint64_t *digest)
         give_up(c);
     summing -= clock_s();
     for (int64_t b = 0; b < set.buckets; b++)
-        if (comm_start(c, (int)b, g[b], n) < 0)
+        if (comm_start(c, COMM_ALL, (int)b, g[b], n) < 0)
             give_up(c);
     for (int64_t b = 0; b < set.buckets; b++)
         if (comm_wait(c, (int)b) < 0)
@@ -170,7 +170,7 @@ static float rough(int64_t i, int64_t b, const struct comm *c)
 static void exchange(struct comm *c, enum comm_what what, float **g)
 {
     for (int64_t b = 0; b < set.buckets; b++)
-        if (comm_start_slices(c, what, (int)b, g[b], set.numel) < 0)
+        if (comm_start(c, what, (int)b, g[b], set.numel) < 0)
             give_up(c);
     for (int64_t b = 0; b < set.buckets; b++)
         if (comm_wait(c, (int)b) < 0)
@@ -429,10 +429,10 @@ static void slices(struct rank *k)
             g[i] = i % 3 ? (float)(i + k->rank) : -0.0f;
             want[i] = i % 3 ? (float)(2 * i + 1) : -0.0f;
         }
-        k->bad += comm_start_slices(k->c, COMM_SCATTER, s, g, sizes[s]) < 0 ||
+        k->bad += comm_start(k->c, COMM_SCATTER, s, g, sizes[s]) < 0 ||
                   comm_wait(k->c, s) < 0 ||
                   memcmp(g + a, want + a, (size_t)(b - a) * sizeof(*g)) != 0;
-        k->bad += comm_start_slices(k->c, COMM_GATHER, s, g, sizes[s]) < 0 ||
+        k->bad += comm_start(k->c, COMM_GATHER, s, g, sizes[s]) < 0 ||
                   comm_wait(k->c, s) < 0 ||
                   memcmp(g, want, (size_t)sizes[s] * sizeof(*g)) != 0;
     }
@@ -483,7 +483,7 @@ static void all_operations(struct rank *k)
             g[b] = xcalloc((size_t)n + 1, sizeof(float));
             for (int64_t i = 0; i < n; i++)
                 g[b][i] = (float)(i + b + k->rank);
-            k->bad += comm_start(c, b, g[b], n) < 0;
+            k->bad += comm_start(c, COMM_ALL, b, g[b], n) < 0;
         }
         for (int b = 0; b < MANY; b++) {
             int64_t n = b * 301 + c->step * (b % 2);
@@ -510,7 +510,7 @@ static void all_operations(struct rank *k)
     k->bad += comm_failed(c) || c->nonfinite != 0;
     g[0] = xcalloc(1, sizeof(float));
     g[0][0] = k->rank ? INFINITY : 1.0f;
-    k->bad += comm_start(c, 0, g[0], 1) < 0 || comm_wait(c, 0) < 0;
+    k->bad += comm_start(c, COMM_ALL, 0, g[0], 1) < 0 || comm_wait(c, 0) < 0;
     k->bad += c->nonfinite != 1 || !isinf(g[0][0]);
     free(g[0]);
     k->bad += comm_end(c) < 0;
@@ -529,7 +529,8 @@ static void other_size(struct rank *k)
 
     if (join(k, "l", 20000) < 0)
         return;
-    if (comm_start(k->c, 3, g, 5 + k->rank) < 0 || comm_wait(k->c, 3) < 0)
+    if (comm_start(k->c, COMM_ALL, 3, g, 5 + k->rank) < 0 ||
+        comm_wait(k->c, 3) < 0)
         keep_error(k);
     k->bad += !comm_failed(k->c);
     k->bad += comm_barrier(k->c, "after") == 0;
@@ -656,11 +657,13 @@ static void test_null(void)
     double v = 3.0;
 
     is_int(c->rank * 10 + c->world, 1, "the null communicator is rank 0 of 1");
-    ok(comm_start(c, 0, g, 2) == 0 && comm_wait(c, 0) == 0 && g[1] == 2.0f,
+    ok(comm_start(c, COMM_ALL, 0, g, 2) == 0 && comm_wait(c, 0) == 0 &&
+           g[1] == 2.0f,
        "its sums are what was there");
     ok(comm_reduce(c, COMM_SUM, &v, 1) == 0 && v == 3.0, "and reductions");
     g[0] = -INFINITY;
-    ok(comm_start(c, 0, g, 2) == 0 && comm_wait(c, 0) == 0 && c->nonfinite == 1,
+    ok(comm_start(c, COMM_ALL, 0, g, 2) == 0 && comm_wait(c, 0) == 0 &&
+           c->nonfinite == 1,
        "it counts sums that are not finite");
     ok(comm_barrier(c, "x") == 0 && comm_end(c) == 0, "barrier and end");
     comm_free(c);
