@@ -5,17 +5,14 @@
 #include <string.h>
 
 const struct model_kind model_kinds[] = {
-    {"resnet18", "ResNet-18, basic blocks, 11.7 M parameters", resnet_build,
-     18},
-    {"resnet34", "ResNet-34, basic blocks, 21.8 M parameters", resnet_build,
-     34},
-    {"resnet50", "ResNet-50 v1.5, bottlenecks, 25.6 M parameters", resnet_build,
-     50},
-    {"resnet101", "ResNet-101 v1.5, bottlenecks, 44.5 M parameters",
-     resnet_build, 101},
-    {"resnet152", "ResNet-152 v1.5, bottlenecks, 60.2 M parameters",
-     resnet_build, 152},
-    {NULL, NULL, NULL, 0},
+    /* of basic blocks: 11.7 and 21.8 million parameters */
+    {"resnet18", resnet_build, 18},
+    {"resnet34", resnet_build, 34},
+    /* of bottlenecks, v1.5: 25.6, 44.5 and 60.2 million */
+    {"resnet50", resnet_build, 50},
+    {"resnet101", resnet_build, 101},
+    {"resnet152", resnet_build, 152},
+    {NULL, NULL, 0},
 };
 
 int model_find(const char *name, const struct model_kind **k)

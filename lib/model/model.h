@@ -25,7 +25,6 @@ struct model_config {
 
 struct model_kind {
     const char *name; /* "resnet50" */
-    const char *help;
     /* Build into an initialised graph: one image input, logits the output. */
     void (*build)(struct graph *g, const struct model_config *c, int depth);
     int depth;

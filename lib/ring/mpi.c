@@ -47,9 +47,8 @@ struct plane {
 
 /* ---- one bucket */
 
-static int mpi_error(struct plane *p, const char *why)
+static int mpi_error(const char *why)
 {
-    (void)p;
     return err_set(ERR_PEER, "Open MPI: %s", why);
 }
 
@@ -62,7 +61,7 @@ static int wait_messages(struct plane *p)
 
     for (int looks = 0; !done; looks++) {
         if (p->mpi->test(&done, why, sizeof(why)) < 0)
-            return mpi_error(p, why);
+            return mpi_error(why);
         if (done)
             break;
         if (shm_aborted(p->shm))
@@ -116,7 +115,7 @@ static int post(struct plane *p, const struct slices *c, enum tag tag)
         if (e == 0)
             e = p->mpi->send(rank, tag, from, n, why, sizeof(why));
         if (e < 0)
-            return mpi_error(p, why);
+            return mpi_error(why);
     }
     return wait_messages(p);
 }
@@ -195,7 +194,7 @@ static int init(struct plane *p)
     int rank = -1, world = -1;
 
     if (p->mpi->init(&rank, &world, why, sizeof(why)) < 0)
-        return mpi_error(p, why);
+        return mpi_error(why);
     if (rank != p->shm->rank || world != p->shm->world)
         return err_set(ERR_CONFIG,
                        "--engine mpi: rank %d of %d is process %d of %d of "

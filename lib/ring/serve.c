@@ -270,7 +270,7 @@ static int take(struct serve *v, struct frame_stream *s, const struct frame *f)
     return 0;
 }
 
-static void post_end(struct serve *v)
+void serve_post_end(struct serve *v)
 {
     struct shm_op *op = shm_op(v->shm, v->shm->rank, v->n_requests + 1);
 
@@ -279,11 +279,6 @@ static void post_end(struct serve *v)
     op->count = op->offset = 0;
     op->name[0] = 0;
     shm_advance(v->shm, SHM_READY, ++v->n_requests);
-}
-
-void serve_post_end(struct serve *v)
-{
-    post_end(v);
 }
 
 static void *run_reader(void *arg)
@@ -302,7 +297,7 @@ static void *run_reader(void *arg)
             break;
     }
     if (r == 0) {
-        post_end(v);
+        serve_post_end(v);
         note_input(v, INPUT_END);
     } else if (r < 0 && strcmp(frame_type(&f), "error") == 0) {
         err_set(err_code(), "%s",
@@ -515,7 +510,6 @@ static void *run_writer(void *arg)
     frame_writer_release(&w);
     close(v->out);
     pthread_mutex_lock(&v->lock);
-    v->finished = r == 0;
     v->output_closed = r < 0 && !shm_aborted(v->shm);
     pthread_mutex_unlock(&v->lock);
     thread_ends(v);

@@ -44,7 +44,6 @@ struct serve {
     enum err_class class; /* INPUT_ERROR and INPUT_CLOSED */
     char text[2048];
     bool output_closed; /* the worker does not read any more */
-    bool finished;      /* the answer to end is written */
     int running;        /* threads */
     /* of one thread each */
     uint32_t n_requests, last_numbers, last_bcast;

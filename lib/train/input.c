@@ -102,8 +102,6 @@ static int read_hello(struct input *in, struct input_hello *h)
     h->micro = number(&in->f, "micro");
     h->accum = number(&in->f, "accum");
     h->start = number(&in->f, "start");
-    h->size = number(&in->f, "size");
-    h->seed = number(&in->f, "seed");
     return 0;
 }
 

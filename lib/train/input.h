@@ -32,10 +32,7 @@ struct input_hello {
     int64_t rank, world;
     int64_t global, micro, accum; /* how it cuts the run */
     int64_t start;                /* samples consumed before its first batch */
-    int64_t size;
-    int64_t tail; /* enum recipe_tail */
-    int64_t seed;
-    char input[2048]; /* recipe_input, or "" */
+    char input[2048];             /* recipe_input, or "" */
 };
 
 struct input_batch {

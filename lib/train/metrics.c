@@ -18,7 +18,6 @@ int metrics_open(struct metrics *m, const char *path, int64_t attempt,
     m->fd = -1;
     m->attempt = attempt;
     m->every = every;
-    m->started = clock_s();
     progress_begin(&m->progress, "img", 0, 0, progress);
     if (!path)
         return 0;

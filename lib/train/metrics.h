@@ -26,7 +26,6 @@ struct metrics {
     struct progress progress; /* a point for each step */
     int64_t attempt;
     int64_t every; /* steps between lines of the log */
-    double started;
     /* sums since the last line */
     double loss, images, correct1, correct5;
     double data_s, compute_s, comm_s, update_s;

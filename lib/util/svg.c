@@ -329,10 +329,3 @@ void svg_name(struct buf *b, const struct svg_panel *p, double x,
     add_text(b, text);
     buf_addstr(b, "</text>\n");
 }
-
-void svg_key(struct buf *b, double x, double y, int ink, const char *text)
-{
-    buf_addf(b, "<path class=\"l l%d\" d=\"M%.1f %.1fh16\"/>\n", ink_of(ink), x,
-             y - 4);
-    svg_text(b, x + 22, y, SVG_START, SVG_SMALL, text);
-}

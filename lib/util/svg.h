@@ -86,8 +86,6 @@ void svg_text(struct buf *b, double x, double y, enum svg_at at,
 /* The name of what stands at a place of the axis below, slanting. */
 void svg_name(struct buf *b, const struct svg_panel *p, double x,
               const char *text);
-/* A line and its name, for legends. */
-void svg_key(struct buf *b, double x, double y, int ink, const char *text);
 /* A number as people write it: 1500, 12k, 3.4M; appended. */
 void svg_number(struct buf *b, double v);
 
