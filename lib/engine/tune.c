@@ -59,7 +59,6 @@ static void make_key(char key[KEY], const struct conv_desc *d)
     static const char *const pro[] = {"", " sbr", " sbar"};
     static const char *const epi[] = {"",     " stats", " bias",    " add-bias",
                                       " add", " dact",  " bnsums1", " bnsums2"};
-
     int n;
 
     n = snprintf(key, KEY,
@@ -70,7 +69,7 @@ static void make_key(char key[KEY], const struct conv_desc *d)
                  d->r, d->s, d->stride, d->pad, pro[d->pro], epi[d->epi],
                  d->relu ? " relu" : "", d->add ? " and add" : "",
                  d->residual ? " residual" : "");
-    if (conv_pitch(d) != d->c)
+    if (conv_pitch(d) != d->c && n < KEY)
         snprintf(key + n, (size_t)(KEY - n), " pitch %" PRId64, conv_pitch(d));
 }
 

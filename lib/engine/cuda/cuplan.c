@@ -44,7 +44,8 @@ static unsigned notes(const struct cudnn *lib, desc engine,
         CUDNN_STATUS_SUCCESS)
         return 0;
     for (i = 0; i < n && i < 32; i++)
-        bits |= 1u << (unsigned)v[i];
+        if ((unsigned)v[i] < 32) /* one that is newer is none of ours */
+            bits |= 1u << (unsigned)v[i];
     return bits;
 }
 
