@@ -74,8 +74,6 @@ cudaError_t cudaGetLastError(void)
     return e;
 }
 
-int hostgpu_last_error(void);
-
 int hostgpu_last_error(void)
 {
     int e = hostgpu_fails("launch"), was = (int)cudaGetLastError();

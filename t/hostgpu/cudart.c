@@ -95,9 +95,6 @@ static cudaEvent_t destroyed;
 
 static cudaStream_t first_stream, streams;
 
-bool hostgpu_ready(void *stream);
-void hostgpu_enqueue(void *stream, bool (*run)(void *arg), void *arg);
-
 static void progress(cudaStream_t s, cudaEvent_t e, unsigned long number);
 
 static bool passed(cudaStream_t s, cudaEvent_t e, unsigned long number)

@@ -2,19 +2,14 @@
 #ifndef T_HOSTGPU_CUDART_H
 #define T_HOSTGPU_CUDART_H
 
+#include "hostgpu.h"
+
 #include <cuda_runtime_api.h>
-
-#include <stdbool.h>
-#include <stddef.h>
-
-#define HIDDEN __attribute__((visibility("hidden")))
 
 /* Every answer but success is kept, for each thread, until somebody asks. */
 HIDDEN cudaError_t answer(cudaError_t e);
 /* Is this what HOSTGPU names? */
 HIDDEN bool met(const char *what);
-/* What this call is to answer. */
-int hostgpu_fails(const char *call);
 
 /* Does what this thread does break a recording? It is broken, then. */
 HIDDEN bool forbidden(void);
@@ -35,13 +30,6 @@ HIDDEN void count_sent(struct pin *pin, size_t n);
 /* The made-up device's clock, microseconds: a launch or copy takes one, and what
  * is spent. */
 extern HIDDEN double device_us;
-void hostgpu_spend(double us);
-
-/* The device's memory may be touched between these two. */
-void hostgpu_enter(void);
-void hostgpu_leave(void);
-/* Is it inside one block of the device's memory? */
-bool hostgpu_inside(const void *p, size_t n);
 
 /* At the beginning of every call. */
 #define MAY_FAIL                                                               \

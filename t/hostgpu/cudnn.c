@@ -25,13 +25,6 @@
 #define MORE 100
 #define WORKSPACE_ALIGN 256
 
-void hostgpu_enter(void);
-void hostgpu_leave(void);
-int hostgpu_fails(const char *call);
-void hostgpu_spend(double us); /* on the clock of the device */
-bool hostgpu_ready(void *stream);
-void hostgpu_enqueue(void *stream, bool (*run)(void *arg), void *arg);
-
 static const char *last = "";
 
 static cudnnStatus_t no(cudnnStatus_t s, const char *why)

@@ -2,12 +2,12 @@
 #ifndef T_HOSTGPU_DESCRIPTOR_H
 #define T_HOSTGPU_DESCRIPTOR_H
 
+#include "hostgpu.h"
+
 #include <cudnn.h>
 
-#include <stdbool.h>
 #include <stdint.h>
 
-#define HIDDEN __attribute__((visibility("hidden")))
 #define ATTRIBUTES 16
 
 struct attribute {
@@ -42,7 +42,5 @@ extern HIDDEN const cudnnBackendAttributeName_t conv_parts[3][4];
 /* cudnncompute.c: do what a graph says with the memory that a pack says. */
 HIDDEN void compute(const struct descriptor *graph,
                     const struct descriptor *pack);
-
-bool hostgpu_inside(const void *p, size_t n);
 
 #endif

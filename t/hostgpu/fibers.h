@@ -13,6 +13,8 @@
 #ifndef T_HOSTGPU_FIBERS_H
 #define T_HOSTGPU_FIBERS_H
 
+#include "hostgpu.h"
+
 #include <math.h>
 #include <new>
 #include <stdint.h>
@@ -40,15 +42,6 @@ struct dim3 : uint3 {
         z = c;
     }
 };
-
-extern "C" {
-void hostgpu_enter(void); /* the device's memory may be touched */
-void hostgpu_leave(void);
-/* May a launch run at once? Else it is done when its turn on the stream comes. */
-bool hostgpu_ready(void *stream);
-void hostgpu_enqueue(void *stream, bool (*run)(void *arg), void *arg);
-int hostgpu_last_error(void);
-}
 
 #define HOSTGPU_THREADS 256
 #define HOSTGPU_STACK (64 << 10)

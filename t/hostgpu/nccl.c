@@ -14,6 +14,7 @@
  */
 /* What others call, in spite of the flags. */
 #pragma GCC visibility push(default)
+#include "hostgpu.h"
 #include "tensor/dtype.h"
 
 #include <cuda_runtime_api.h>
@@ -30,10 +31,6 @@
 #define RANKS 16
 #define ARENA ((size_t)16 << 20) /* bytes that a rank says at once */
 #define MAGIC 0xcafebeef
-
-void hostgpu_enqueue(void *stream, bool (*run)(void *arg), void *arg);
-void hostgpu_enter(void);
-void hostgpu_leave(void);
 
 struct seat {
     atomic_int joined;        /* 1 + device */
