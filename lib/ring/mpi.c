@@ -341,11 +341,7 @@ static int add_mpi(struct plane *p, uint32_t k, bool *finite)
     p->posted = k;
     pthread_cond_broadcast(&p->news);
     while (p->done != k && !p->failed && r == 0) {
-        struct timespec t;
-        clock_gettime(CLOCK_REALTIME, &t);
-        t.tv_nsec += TICK_MS * 1000000L;
-        t.tv_sec += t.tv_nsec / 1000000000L;
-        t.tv_nsec %= 1000000000L;
+        struct timespec t = clock_after(CLOCK_REALTIME, TICK_MS);
         pthread_cond_timedwait(&p->news, &p->lock, &t);
         if (shm_aborted(p->shm))
             r = shm_wait_abort(p->shm, 0);
@@ -377,8 +373,7 @@ static void close_mpi(struct plane *p)
         p->closing = true;
         pthread_cond_broadcast(&p->news);
         pthread_mutex_unlock(&p->lock);
-        clock_gettime(CLOCK_REALTIME, &t);
-        t.tv_sec += shm_aborted(p->shm) ? 1 : END_MS / 1000;
+        t = clock_after(CLOCK_REALTIME, shm_aborted(p->shm) ? 1000 : END_MS);
         if (pthread_timedjoin_np(p->thread, NULL, &t) != 0 || !p->ended) {
             /* The thread may still look at all this. */
             on_exit(leave_now, NULL);

@@ -84,9 +84,8 @@ static int write_request(struct pipe_comm *p, struct frame_writer *w,
  * is one, says why; that is for the reader to find. */
 static void wait_for_reason(struct pipe_comm *p)
 {
-    struct timespec t;
+    struct timespec t = clock_after(CLOCK_MONOTONIC, PIPE_GRACE_MS);
 
-    pipe_deadline(&t, PIPE_GRACE_MS);
     pthread_mutex_lock(&p->lock);
     while (!p->failed && pipe_wait_until(p, &t))
         continue;

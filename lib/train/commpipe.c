@@ -33,14 +33,6 @@ void pipe_fail(struct pipe_comm *p)
     pthread_mutex_unlock(&p->lock);
 }
 
-void pipe_deadline(struct timespec *t, int64_t ms)
-{
-    clock_gettime(CLOCK_MONOTONIC, t);
-    ms += t->tv_nsec / 1000000;
-    t->tv_sec += (time_t)(ms / 1000);
-    t->tv_nsec = (long)(ms % 1000) * 1000000;
-}
-
 bool pipe_wait_until(struct pipe_comm *p, const struct timespec *deadline)
 {
     if (!deadline)
@@ -101,10 +93,9 @@ static int post(struct pipe_comm *p, const struct pipe_request *r)
 static int ask(struct pipe_comm *p, const struct pipe_request *r,
                const char *what)
 {
-    struct timespec t;
+    struct timespec t = clock_after(CLOCK_MONOTONIC, p->timeout_ms);
     int result;
 
-    pipe_deadline(&t, p->timeout_ms);
     pthread_mutex_lock(&p->lock);
     p->sync = *r;
     p->sync_number = p->tail;
@@ -177,10 +168,9 @@ static int pipe_wait(struct comm *c, int bucket)
 {
     struct pipe_comm *p = self(c);
     struct pipe_bucket *b = &p->bucket[bucket];
-    struct timespec t;
+    struct timespec t = clock_after(CLOCK_MONOTONIC, p->timeout_ms);
     int result = 0;
 
-    pipe_deadline(&t, p->timeout_ms);
     pthread_mutex_lock(&p->lock);
     if (b->state == IDLE)
         BUG("bucket %d was not started", bucket);
@@ -237,9 +227,8 @@ static void pipe_abort(struct comm *c)
     char *text = xstrdup(err_text());
     struct pipe_request r = {FAILURE, (int)class, c->step, NULL, 0,
                              text,    -1,         0,       0};
-    struct timespec t;
+    struct timespec t = clock_after(CLOCK_MONOTONIC, PIPE_GRACE_MS);
 
-    pipe_deadline(&t, PIPE_GRACE_MS);
     pthread_mutex_lock(&p->lock);
     if (post(p, &r) == 0)
         while (p->head != p->tail && !p->failed && pipe_wait_until(p, &t))
@@ -264,10 +253,9 @@ static bool pipe_failed(struct comm *c)
 static void pipe_free(struct comm *c)
 {
     struct pipe_comm *p = self(c);
-    struct timespec t;
+    struct timespec t = clock_after(CLOCK_MONOTONIC, 100);
     int running;
 
-    pipe_deadline(&t, 100);
     pthread_mutex_lock(&p->lock);
     p->stopping = true;
     pthread_cond_broadcast(&p->wake);

@@ -94,7 +94,6 @@ struct pipe_comm {
 
 /* The error that is set is the end; the first one counts. */
 void pipe_fail(struct pipe_comm *p);
-void pipe_deadline(struct timespec *t, int64_t ms); /* so far from now */
 /* Wait under the lock; false once the deadline (NULL: none) has passed. */
 bool pipe_wait_until(struct pipe_comm *p, const struct timespec *deadline);
 /* Numbers to or from the shared memory. Not once the run has failed: its owner

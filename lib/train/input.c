@@ -342,14 +342,8 @@ int input_open(struct input **out, int fd, const char *name, int64_t timeout_ms,
 /* Wait a little for a filled slot or the end; the lock is held. */
 static void wait_filled(struct input *in)
 {
-    struct timespec t;
+    struct timespec t = clock_after(CLOCK_MONOTONIC, POLL_MS);
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_nsec += POLL_MS * 1000000L;
-    if (t.tv_nsec >= 1000000000L) {
-        t.tv_nsec -= 1000000000L;
-        t.tv_sec++;
-    }
     pthread_cond_timedwait(&in->filled, &in->lock, &t);
 }
 
@@ -450,12 +444,7 @@ void input_close(struct input *in)
     in->closing = true;
     pthread_cond_signal(&in->freed);
     pthread_mutex_unlock(&in->lock);
-    clock_gettime(CLOCK_REALTIME, &soon);
-    soon.tv_nsec += POLL_MS * 1000000L;
-    if (soon.tv_nsec >= 1000000000L) {
-        soon.tv_nsec -= 1000000000L;
-        soon.tv_sec++;
-    }
+    soon = clock_after(CLOCK_REALTIME, POLL_MS);
     if (pthread_timedjoin_np(in->thread, NULL, &soon) != 0) {
         pthread_detach(in->thread);
         return;

@@ -40,6 +40,17 @@ double clock_s(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+struct timespec clock_after(clockid_t clock, int64_t ms)
+{
+    struct timespec t;
+
+    clock_gettime(clock, &t);
+    ms += t.tv_nsec / 1000000;
+    t.tv_sec += (time_t)(ms / 1000);
+    t.tv_nsec = (long)(ms % 1000) * 1000000;
+    return t;
+}
+
 /* Wait for events; 1 when they are there, 0 past the deadline, -1 on error. */
 static int wait_for(int fd, short events, int64_t deadline)
 {

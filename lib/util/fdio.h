@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #define FD_FOREVER INT64_MAX
 
@@ -21,6 +22,8 @@
 int64_t clock_ms(void);
 int64_t wall_ms(void);
 double clock_s(void); /* monotonic seconds, for measuring */
+/* The moment ms from now by that clock, for what waits until then. */
+struct timespec clock_after(clockid_t clock, int64_t ms);
 
 /*
  * Read exactly n bytes. Returns 1; 0 if the input ended before the first byte;
