@@ -276,60 +276,73 @@ static int check_labels(const struct input_batch *b)
     return 0;
 }
 
+/* Micro-batch m of the step: 1; 0 where the data ended before the first. */
+static int take(struct step *s, struct input *in, struct step_result *res,
+                int m, struct input_batch **b)
+{
+    double t = clock_s();
+    int r;
+
+    fault_point("data");
+    res->waits += m > 0 && !input_next(in);
+    r = input_get(in, b);
+    if (r < 0 || (r == 0 && m == 0))
+        return r;
+    if (r == 0)
+        return err_set(ERR_DATA,
+                       "batches ended inside a step, after %d of its "
+                       "micro-batches",
+                       m);
+    profile_phase(s->profile, "data", t);
+    res->data_s += clock_s() - t;
+    return 1;
+}
+
+static int compute(struct step *s, struct input *in,
+                   const struct input_batch *b, int m, double lr)
+{
+    const struct input_batch *next;
+
+    if (b->micro != m || b->rows <= 0)
+        return err_set(ERR_DATA,
+                       "batch: micro-step %lld of a step where %d was expected",
+                       (long long)b->micro, m);
+    if (check_labels(b) < 0 || (m == 0 && begin(s, lr) < 0))
+        return -1;
+    if (s->sample_log && samplelog_add(s->sample_log, s->comm->step + 1, b) < 0)
+        return -1;
+    if (micro(s, b, m == 0, b->last) < 0)
+        return -1;
+    /* the device computes: the next batch, if it is there, can go to it */
+    next = input_next(in);
+    if (next && upload_ahead(&s->upload, next) < 0)
+        return -1;
+    return upload_done(&s->upload);
+}
+
 int step_run(struct step *s, struct input *in, double lr,
              struct step_result **begun)
 {
     struct step_result *res = new_result(s, lr);
-    const struct input_batch *next;
     struct input_batch *b;
     bool last = false;
     double t;
-    int r, m, e;
+    int r, m;
 
     *begun = res;
     for (m = 0; !last; m++) {
-        t = clock_s();
-        fault_point("data");
-        res->waits += m > 0 && !input_next(in);
-        r = input_get(in, &b);
-        if (r < 0)
-            return -1;
-        if (m == 0 && r != 1) {
-            s->n_results--;
-            return r;
-        }
+        r = take(s, in, res, m, &b);
         if (r == 0)
-            return err_set(ERR_DATA,
-                           "batches ended inside a step, after %d "
-                           "of its micro-batches",
-                           m);
-        profile_phase(s->profile, "data", t);
-        res->data_s += clock_s() - t;
+            s->n_results--;
+        if (r <= 0)
+            return r;
         t = clock_s();
         last = b->last;
-        if (b->micro != m || b->rows <= 0)
-            e = err_set(ERR_DATA,
-                        "batch: micro-step %lld of a step where %d "
-                        "was expected",
-                        (long long)b->micro, m);
-        else
-            e = check_labels(b);
-        if (!e && m == 0)
-            e = begin(s, lr);
-        if (!e && s->sample_log)
-            e = samplelog_add(s->sample_log, s->comm->step + 1, b);
         res->rows = b->rows;
         res->samples = b->samples;
-        if (!e)
-            e = micro(s, b, m == 0, last);
-        /* the device computes: the next batch, if it is there, can go to it */
-        next = input_next(in);
-        if (!e && next)
-            e = upload_ahead(&s->upload, next);
-        if (!e)
-            e = upload_done(&s->upload);
+        r = compute(s, in, b, m, lr);
         input_put(in, b);
-        if (e < 0)
+        if (r < 0)
             return -1;
         profile_phase(s->profile, "compute", t);
         res->compute_s += clock_s() - t;
