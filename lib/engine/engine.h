@@ -9,9 +9,9 @@
  * Calls enqueue; the order of execution is the order of the calls; results may
  * be read on the host after engine_finish or engine_download. On engines whose
  * memory is the host's (engine_is_host) work is done when the call returns.
- * engine.c is the only caller of a backend: it checks shapes and dtypes, counts
- * work and writes the trace, so that backends hold no argument checks and every
- * backend fails alike.
+ * engine*.c are the only callers of a backend: they check shapes and dtypes, count
+ * memory and write the trace, so that backends hold no argument checks and every
+ * backend fails alike. (tune.c calls one, too, to time convolutions of its own.)
  *
  * Calling sequence
  *	struct engine *e;
@@ -207,7 +207,7 @@ enum team_op {
     TEAM_GATHER /* rank r gives p[end[r-1], end[r]), all get all; end[world-1]=n */
 };
 
-/* ---- the table that a backend fills; only engine.c calls through it */
+/* ---- the table that a backend fills; only engine*.c call through it */
 struct engine_ops {
     int abi; /* ENGINE_ABI of its build */
     const char *name;
@@ -437,8 +437,8 @@ int engine_conv_run(struct engine *e, struct conv_plan *plan,
 void engine_conv_free(struct engine *e, struct conv_plan *plan);
 int engine_run(struct engine *e, enum kernel k, const void *args) MUST_CHECK;
 
-/* Memory held now and at most, in bytes, by kind of nothing but total; with what
- * the engine holds of a device for itself, which is returned. */
+/* Bytes of memory held now and at most; both with those that the engine holds of a
+ * device for itself, which are returned. */
 size_t engine_memory(const struct engine *e, size_t *now, size_t *peak);
 
 #endif

@@ -12,8 +12,8 @@
  * evaluation the product may be larger.
  * Progress is one number, SAMPLES consumed by optimizer steps; epoch, position
  * and learning rate are derived from it. An epoch has epoch_samples
- * (recipe_divide) of them: N rounded up ("wrap") or down ("drop") to whole global batches, or N
- * itself ("exact").
+ * (recipe_divide) of them: N rounded up ("wrap") or down ("drop") to whole
+ * global batches, or N itself ("exact").
  *
  * Position p of an epoch (data-and-collectives 1.13): micro-step m of step t,
  * rank r, row j: p = t*G + m*W*B + r*B + j with G = global, B = micro.
@@ -67,9 +67,8 @@ struct recipe {
     /* INPUT */
     int64_t size;      /* INPUT.SIZE: side of the crop */
     int64_t eval_size; /* INPUT.EVAL_SIZE: at evaluation; 0: size */
-    int64_t
-        resize;  /* INPUT.RESIZE: short side at evaluation; 0: size*256/224 */
-    bool squash; /* INPUT.SQUASH: evaluation resizes to a square */
+    int64_t resize;    /* INPUT.RESIZE: its short side; 0: size*256/224 */
+    bool squash;       /* INPUT.SQUASH: evaluation resizes to a square */
     struct opt_list mean, std; /* INPUT.MEAN, INPUT.STD of x/255, RGB */
     struct opt_list scale;     /* INPUT.SCALE 0.08,1 area of a train crop */
     struct opt_list ratio;     /* INPUT.RATIO 0.75,1.3333333333333333 */

@@ -7,9 +7,9 @@
  * What a source is, is found by looking at it: a folder of class folders, a
  * folder of images, a tar of either, a tar of one tar for each class, a tar of
  * samples as WebDataset writes them; a COCO file of instances with a folder or
- * a tar of its images (coco.h), whose keys are the ids. Nothing is unpacked: an image in a tar is
- * a place in it. A tar may be compressed by gzip; it is read through once to
- * list it and once more, in sequence, for the images.
+ * a tar of its images (coco.h), whose keys are the ids. Nothing is unpacked: an
+ * image in a tar is a place in it. A tar may be compressed by gzip; it is read
+ * through once to list it and once more, in sequence, for the images.
  *
  * Classes are the names found, in byte order, or those of a given list. The
  * list is in byte order of the keys, so it does not depend on the file system

@@ -86,9 +86,10 @@ int classifier_init(struct classifier *m, const char *name,
 void classifier_release(struct classifier *m);
 /*
  * Forward and backward of one micro-batch. The gradient of sum_i loss_i *
- * gscale * scale is ADDED to params.g. Stats are added to on the device; read and reset
- * them with classifier_stats; of mixed rows they judge the label of the larger
- * weight, as torchvision's script does. ready as in plan_backward, or NULL.
+ * gscale * scale is ADDED to params.g. Stats are added to on the device; read
+ * and reset them with classifier_stats; of mixed rows they judge the label of
+ * the larger weight, as torchvision's script does. ready as in plan_backward,
+ * or NULL.
  */
 int classifier_step(struct classifier *m, const struct class_batch *b,
                     double smoothing, double gscale,

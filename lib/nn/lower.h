@@ -135,11 +135,10 @@ struct step {
     int vec[2][NV_N]; /* norm: buffers of the vectors of node and norm2 */
     /* level C (fused.c) */
     bool inside; /* norm: its one reader computes it from the norm's input */
-    bool
-        from_sums[2]; /* norm: S1, S2 hold sums of values, from a convolution */
-    bool summed;      /* norm: S1, S2 hold the gradient's sums, likewise */
-    int stats_of[2];  /* conv: step and norm of it that its sums go to, or -1 */
-    int pro;          /* conv: step of the norm inside its prologue, or -1 */
+    bool from_sums[2]; /* norm: S1, S2 are sums of values, by a convolution */
+    bool summed;       /* norm: S1, S2 are the gradient's sums, likewise */
+    int stats_of[2]; /* conv: step and norm of it that its sums go to, or -1 */
+    int pro;         /* conv: step of the norm inside its prologue, or -1 */
     int again; /* steps [again, this) are computed again before the backward
                   pass of this one (recompute.c); -1: none */
 };

@@ -6,11 +6,12 @@
  * and buffers while it is built; params_alloc then lays them out.
  *
  * Arenas. Weights and gradients are two arenas with one layout (momentum and
- * averages follow it: train/optim.h, train/ema.h), in REVERSE order of construction, so that gradients become final from the front
- * to the back during backward and a bucket is one range. Each tensor begins at
- * a multiple of 16 elements; gaps are zero and stay zero. Buffers (running
- * statistics) have an arena of their own. All are engine memory of dtype `pt`
- * (F32; F64 in ref's double mode), but for gradients that are lent (params_lend).
+ * averages follow it: train/optim.h, train/ema.h), in REVERSE order of
+ * construction, so that gradients become final from the front to the back
+ * during backward and a bucket is one range. Each tensor begins at a multiple
+ * of 16 elements; gaps are zero and stay zero. Buffers (running statistics)
+ * have an arena of their own. All are engine memory of dtype `pt` (F32; F64 in
+ * ref's double mode), but for gradients that are lent (params_lend).
  *
  * State. The model file is the list `state`, in the order of PyTorch's
  * state_dict: parameters, running statistics and counters under their names.

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Does the input of the second norm, or the residual, count; up to 4 values. */
+/* The values that a step reads: their number, at most 4. */
 static int read_by(const struct plan *p, const struct step *s, int v[4])
 {
     const struct node *nd = &p->g->node[s->node];

@@ -27,8 +27,9 @@
  * workers have the former sums.
  *
  * Method (slice owner): the r-th of L local ranks adds elements [n*r/L,
- * n*(r+1)/L), rounded to 16, over the arenas in the order of the ranks in fp32. Timing and the choice of
- * owner change no bit, and all ranks read the same memory.
+ * n*(r+1)/L), rounded to 16, over the arenas in the order of the ranks in fp32.
+ * Timing and the choice of owner change no bit, and all ranks read the same
+ * memory.
  *
  * Abort: the first to call shm_abort leaves class, rank and sentence; all waits
  * return within 100 ms with it.

@@ -32,16 +32,14 @@ struct run_options {
     const struct recipe *r;
     const char *dir;     /* run directory; NULL: nothing is kept */
     const char *weights; /* model file to begin with, or NULL */
-    struct cadence
-        save; /* commits, beside the one at the end; rank 0's clock */
+    struct cadence save; /* beside the end; by rank 0's clock */
     int64_t keep, keep_every;
     int64_t log_every;
     bool log_samples;  /* RUN/samples-RANK.tsv */
     int64_t max_steps; /* stop in order (status 75) after so many; 0: no */
     struct profile_span profile; /* needs dir */
     bool progress;
-    bool
-        shard_optim; /* the state of the optimizer over the ranks (sharding.h) */
+    bool shard_optim; /* state of the optimizer over the ranks (sharding.h) */
     const char *settings; /* JSON object of the effective settings */
     const char *program;  /* "accel-worker 0.1" */
 };

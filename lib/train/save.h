@@ -6,8 +6,8 @@
  * progress, seed. Each rank writes its share of the tensors (io/ckpt.h). With
  * shards no rank holds the whole momentum; then it is gathered, so that a
  * checkpoint is the same with shards and without, and any run can go on from it.
- * A run that is interrupted
- * anywhere and resumed gives the bits of the run that was not.
+ * A run that is interrupted anywhere and resumed gives the bits of the run that
+ * was not.
  */
 #ifndef TRAIN_SAVE_H
 #define TRAIN_SAVE_H
@@ -17,7 +17,6 @@
 #include "train/comm.h"
 #include "train/ema.h"
 #include "train/optim.h"
-#include "train/scaler.h"
 #include "util/err.h"
 
 #include <stdint.h>

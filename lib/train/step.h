@@ -60,8 +60,8 @@ struct step {
     bool updated;         /* the update of this step is enqueued */
     int posted;           /* buckets started in this step */
     int late;             /* steps between one and its result: 0, 1 */
-    struct step_result
-        result[UPDATE_LOG]; /* of steps without one, oldest first */
+    /* of steps whose results were not asked for yet, oldest first */
+    struct step_result result[UPDATE_LOG];
     int n_results;
     struct profile *profile; /* told of the phases; NULL: nobody */
     int sample_log;          /* see samplelog.h; 0: none */

@@ -9,7 +9,7 @@
  * of the weights (sharding.h) do the ranks first tell each other the squares.
  *
  *	update_init(&u, m, comm, shard, recipe);
- *	u.scaler... = from a checkpoint; update_restore(&u);
+ *	u.scaler.scale = ... of a checkpoint; update_restore(&u);
  *	each step: update_begin(&u, lr); gradients; update_run(&u); update_post(&u);
  *	           update_wait(&u, &state);      of the oldest that was not told
  *	update_release(&u);
@@ -43,9 +43,10 @@ struct update {
      * KERN_GRAD_CHECK of each share [world,3] */
     struct kern_state *state;
     double *check;
-    struct kern_state
-        *told;              /* the copies, here; pinned where that is a thing */
-    double *sums;           /* check, here, where the ranks tell each other */
+    /* here: the copies, pinned where that is a thing; check, where the ranks
+     * tell each other */
+    struct kern_state *told;
+    double *sums;
     int64_t posted, waited; /* steps */
 };
 

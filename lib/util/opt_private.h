@@ -2,7 +2,8 @@
  * opt_private.h - what the files of the settings table share.
  *
  * optval.c turns text into values and back, opt.c holds the table and
- * precedence, optline.c reads the command line and runs, opthelp.c prints. Nobody else includes this.
+ * precedence, optline.c reads the command line and runs, opthelp.c prints.
+ * Nobody else includes this.
  */
 #ifndef UTIL_OPT_PRIVATE_H
 #define UTIL_OPT_PRIVATE_H

@@ -9,9 +9,10 @@
  *
  * Classification: each row is size x size. For training it may be changed by a
  * policy (policy.h); what belongs to normalised numbers is only said in the
- * frame: rectangles to be erased and how rows are mixed (mix.h). Detection (detect.h): each row has a
- * size of its own and objects, and a frame is as large as its largest row,
- * rounded up to DETECT_STRIDE; rows lie at the top left, the rest is 0.
+ * frame: rectangles to be erased and how rows are mixed (mix.h). Detection
+ * (detect.h): each row has a size of its own and objects, and a frame is as
+ * large as its largest row, rounded up to DETECT_STRIDE; rows lie at the top
+ * left, the rest is 0.
  *
  *	struct batch_source s = {next_frame, next_row, load, name, &mine};
  *	batch_run(&config, &s, emit, &mine);

@@ -8,9 +8,9 @@
  * as high as wide that become lower (Pillow up to 12, src/PIL/Image.py).
  * Pillow 13 turns the passes round more often; resize_job.pillow13 asks for its
  * rule, found by experiment: the height shrinks by more than twice as many
- * pixels as the width. The last bit of a pixel may depend on it. Any part of the output can be asked for: it equals
- * that part of the whole, and only the source pixels it needs are read. Every
- * instruction set gives equal bytes.
+ * pixels as the width. The last bit of a pixel may depend on it. Any part of
+ * the output can be asked for: it equals that part of the whole, and only the
+ * source pixels it needs are read. Every instruction set gives equal bytes.
  *
  *	struct resize_job job = {w, h, 224, 224, {0, 0, 224, 224}, flip};
  *	if (resize_need(&job, &need) < 0 || jpeg_region(d, &need, &im) < 0)

@@ -7,9 +7,9 @@
  * steps=, buckets=, numel= (per bucket), sleep= (ms per step), exit= (status at
  * the end); slices=1: sums by slice and gathered, against whole sums of numbers
  * that round; lie=1: buckets, of a multiple of 16 numbers, lie in the memory that is
- * shared, where there is some; rank= at= how= say which rank misbehaves at which step: kill,
- * exit3, exit65, abort, close, hang, stop, size, step, layout, samples, early.
- * Rank 0 prints one line with a digest of all sums.
+ * shared, where there is some; rank= at= how= say which rank misbehaves at
+ * which step: kill, exit3, exit65, abort, close, hang, stop, size, step,
+ * layout, samples, early. Rank 0 prints one line with a digest of all sums.
  */
 #include "lib/tap.h"
 

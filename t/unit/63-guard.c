@@ -1,7 +1,7 @@
 /*
  * Data between hosts (ring/guard.h): the bytes of AES-256-GCM as libsodium makes
- * them, in whatever pieces, by libcrypto and by wide instructions; what is changed, repeated, left out or swapped; the
- * next key.
+ * them, in whatever pieces, by libcrypto and by wide instructions; what is
+ * changed, repeated, left out or swapped; the next key.
  */
 #include "lib/tap.h"
 

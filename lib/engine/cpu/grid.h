@@ -10,8 +10,8 @@
  *
  * Source and result are those of the pass: x and y forward, dy and dx backward.
  * A strided forward pass reads each of its phases (the pixels of equal
- * y % stride and x % stride) as a line of its own; a strided backward pass writes its phases
- * as jobs of their own. All lines are equally long.
+ * y % stride and x % stride) as a line of its own; a strided backward pass
+ * writes its phases as jobs of their own. All lines are equally long.
  *
  * Lines are made of a chunk at a time: some rows of one or several images.
  */

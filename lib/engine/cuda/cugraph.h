@@ -6,8 +6,9 @@
  * A plan comes from cuDNN's heuristics: the first engine that is deterministic,
  * keeps the wanted arithmetic and the cap on workspace, and is there compiled; if
  * there is none, one that cuDNN compiles now; at last the one whose workspace is
- * least over the cap. A mode of the heuristics that fails proposes nothing. No GPU is needed where a
- * description of one is given instead of a handle (gpu-engine 2.2).
+ * least over the cap. A mode of the heuristics that fails proposes nothing. No
+ * GPU is needed where a description of one is given instead of a handle
+ * (gpu-engine 2.2).
  *
  *	struct cugraph g;
  *	cugraph_init(&g, &lib);
@@ -47,8 +48,7 @@ struct cuplan_want {
     bool matrix;                     /* only engines of matrix units */
     size_t workspace; /* bytes, at most, as long as an engine takes no more */
     size_t limit;     /* and otherwise: the one that takes least */
-    const char
-        *form; /* the engine of that name, within `workspace`; NULL: any */
+    const char *form; /* the engine so named, within `workspace`; NULL: any */
 };
 #define CUPLAN_NAME 160 /* bytes of a name */
 #define CUPLAN_FEW 4    /* candidates */

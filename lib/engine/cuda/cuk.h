@@ -3,8 +3,8 @@
  *
  * A call checks nothing and enqueues one or two launches on the stream. It
  * returns 0 or the number of a cudaError. Addresses are the device's, except
- * that of the argument struct. `run` of the table goes through cuk_run; the
- * others serve the convolutions.
+ * that of the argument struct. `run` of the table asks one file after the other;
+ * what comes behind these serves the convolutions.
  */
 #ifndef ENGINE_CUDA_CUK_H
 #define ENGINE_CUDA_CUK_H

@@ -15,7 +15,6 @@
 #define ENGINE_CUDA_GPU_H
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

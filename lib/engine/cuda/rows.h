@@ -14,7 +14,8 @@
 #define SUMS 3  /* of a pass, at most */
 #define AHEAD 2 /* rows asked for at once, where registers allow */
 
-/* Packs of one array, of the rows row, row + step, ...; zero where it ends. */
+/* Packs of one array (NULL: none), of the rows row, row + step, ...; those that
+ * are not there stay as they are. */
 template <class T, int V, int N>
 static __device__ __forceinline__ void rows_of(const void *p, const gpu_grid &g,
                                                const gpu_place &at, int64_t row,

@@ -134,9 +134,9 @@ struct kern_norm_stats {
  * With running_mean: running_mean += momentum*(mean - running_mean);
  * running_var += momentum*(var*rows/(rows-1) - running_var), written as
  * (1-momentum)*r + momentum*v. rows 1 keeps var. invstd, running_* or NULL.
- * Evaluation: mean, var are the running ones, of pt always. With sum and sumsq (or NULL) those
- * are not looked at: mean = sum/rows, var = max(0, sumsq/rows - mean^2), and the
- * mean is written to batch_mean.
+ * Evaluation: mean, var are the running ones, of pt always. With sum and sumsq
+ * (or NULL) those are not looked at: mean = sum/rows, var = max(0, sumsq/rows -
+ * mean^2), and the mean is written to batch_mean.
  */
 struct kern_norm_final {
     const void *mean, *var, *gamma, *beta;
