@@ -33,14 +33,10 @@ void stream_release(struct stream *d)
 static int lost_writer(void)
 {
     struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
-    char *text;
 
     if (err_code() == ERR_DATA && poll(&p, 1, 0) == 1 &&
-        (p.revents & (POLLIN | POLLHUP)) == POLLHUP) {
-        text = xstrdup(err_text());
-        err_give(ERR_PEER, text);
-        free(text);
-    }
+        (p.revents & (POLLIN | POLLHUP)) == POLLHUP)
+        err_give(ERR_PEER, err_text());
     return -1;
 }
 

@@ -104,14 +104,10 @@ static int check_state(json_t *j)
 static int damaged(const char *dir)
 {
     struct stat st;
-    char *text;
 
     if (err_code() != ERR_NOINPUT || stat(dir, &st) < 0 || !S_ISDIR(st.st_mode))
         return -1;
-    text = xstrdup(err_text());
-    err_give(ERR_DATA, text);
-    free(text);
-    return -1;
+    return err_give(ERR_DATA, err_text());
 }
 
 static int load_state(const char *path, struct ckpt_state *s, json_t **whole)

@@ -153,21 +153,16 @@ void launch_orphans(int sig)
 {
     struct buf b = BUF_INIT;
     char *path = xstrfmt("/proc/self/task/%d/children", (int)getpid());
-    /* why all is to end may be an error of the caller's: it stays */
-    char *why = xstrdup(err_text()), *p, *end;
-    enum err_class class = err_code();
+    struct err_kept kept = err_keep(); /* why all is to end, perhaps */
+    char *p, *end;
     long pid;
 
     /* Without that file (an old kernel) groups are all that is reached. */
-    if (buf_read_file(&b, path, 1 << 20) < 0) {
-        err_clear();
-        if (class)
-            err_give(class, why);
-    }
+    (void)!buf_read_file(&b, path, 1 << 20);
+    err_restore(&kept);
     for (p = b.data; p && (pid = strtol(p, &end, 10)) > 0; p = end)
         kill((pid_t)pid, sig);
     buf_release(&b);
-    free(why);
     free(path);
 }
 

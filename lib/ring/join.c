@@ -205,8 +205,6 @@ static int open_plane(struct join *j, const struct join_options *o)
 
 int join_run(struct join *j, const struct join_options *o)
 {
-    char *text;
-
     memset(j, 0, sizeof(*j));
     j->shm = (struct shm)SHM_INIT;
     j->listener = -1;
@@ -219,18 +217,15 @@ int join_run(struct join *j, const struct join_options *o)
         goto fail;
     return 0;
 fail:
-    text = xstrdup(err_text());
     if (j->shm.head && !shm_aborted(&j->shm))
-        shm_abort(&j->shm, err_code(), o->ranks.rank, text);
-    free(text);
+        shm_abort(&j->shm, err_code(), o->ranks.rank, err_text());
     join_leave(j, false);
     return -1;
 }
 
 void join_leave(struct join *j, bool quick)
 {
-    char *text = xstrdup(err_text());
-    enum err_class class = err_code();
+    struct err_kept kept = err_keep();
 
     mirror_stop(j->mirror);
     if (j->plane && !quick)
@@ -242,7 +237,5 @@ void join_leave(struct join *j, bool quick)
         shm_release(&j->shm);
     peers_release(&j->peers);
     crypt_forget(j->key, sizeof(j->key));
-    if (class != ERR_NONE)
-        err_give(class, text);
-    free(text);
+    err_restore(&kept);
 }

@@ -37,14 +37,10 @@ struct input {
 static int broken_off(const struct input *in)
 {
     struct stat st;
-    char *text;
 
     if (err_code() == ERR_IO && fstat(in->s.fd, &st) == 0 &&
-        (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode))) {
-        text = xstrdup(err_text());
-        err_give(ERR_PEER, text);
-        free(text);
-    }
+        (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
+        err_give(ERR_PEER, err_text());
     return -1;
 }
 

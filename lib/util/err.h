@@ -60,7 +60,8 @@ int err_wrap(const char *fmt, ...) PRINTF_LIKE(1, 2);
 const char *err_text(void);
 enum err_class err_code(void);
 void err_clear(void);
-/* Carry a failure to another thread: copy with err_text/err_code, then this. */
+/* Carry a failure to another thread: copy with err_text/err_code, then this. Or let
+ * the one that is there have another class: text may be err_text(). */
 int err_give(enum err_class c, const char *text);
 /* Who tidies up after a failure may fail too, which is not what is told: keep the
  * sentence that is there, if there is one, and restore it afterwards. */
