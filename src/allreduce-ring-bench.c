@@ -249,7 +249,7 @@ static int run_here(int n, const char *engine, int (*what)(struct drive *d))
     pid_t pid[MOST];
     int status, bad;
 
-    if (engine_find(&j.engine, engine, 1) < 0 || shm_create(&j.shm, n) < 0)
+    if (plane_find(&j.engine, engine, 1) < 0 || shm_create(&j.shm, n) < 0)
         return -1;
     for (int r = 1; r < n; r++) {
         pid[r] = fork();

@@ -209,7 +209,7 @@ int join_run(struct join *j, const struct join_options *o)
     j->shm = (struct shm)SHM_INIT;
     j->listener = -1;
     fault_point("ring.join");
-    if (engine_find(&j->engine, o->engine, many_hosts(o) ? 2 : 1) < 0 ||
+    if (plane_find(&j->engine, o->engine, many_hosts(o) ? 2 : 1) < 0 ||
         meet(j, o) < 0)
         goto fail;
     shm_rank(&j->shm, o->ranks.rank)->ring_pid = getpid();

@@ -42,7 +42,7 @@ struct join_options {
 struct join {
     struct shm shm;
     struct peers peers; /* of this host */
-    const struct engine *engine;
+    const struct plane_kind *engine;
     struct plane *plane;
     /* private */
     struct mirror *mirror; /* of the leader where there are more hosts */

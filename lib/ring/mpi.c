@@ -384,5 +384,5 @@ static void close_mpi(struct plane *p)
     free(p);
 }
 
-const struct engine engine_mpi = {"mpi",   true,      open_mpi,
-                                  add_mpi, close_mpi, false};
+const struct plane_kind plane_mpi = {"mpi",   true,      open_mpi,
+                                     add_mpi, close_mpi, false};

@@ -6,15 +6,15 @@
 const char *const plane_wire_name[WIRES] = {"f32", "bf16", "f16"};
 const char *const plane_protect_name[PROTECTS] = {"mac", "aead", "none"};
 
-static const struct engine *const engines[] = {&engine_shm, &engine_tcp,
-                                               &engine_mpi};
+static const struct plane_kind *const engines[] = {&plane_shm, &plane_tcp,
+                                                   &plane_mpi};
 
-int engine_find(const struct engine **e, const char *name, int hosts)
+int plane_find(const struct plane_kind **e, const char *name, int hosts)
 {
     bool automatic = strcmp(name, "auto") == 0;
 
     for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i++) {
-        const struct engine *one = engines[i];
+        const struct plane_kind *one = engines[i];
         if (!automatic && strcmp(one->name, name) != 0)
             continue;
         if (hosts <= 1 || one->hosts) {
@@ -66,5 +66,5 @@ static void close_shm(struct plane *p)
     free(p);
 }
 
-const struct engine engine_shm = {"shm",   false,     open_shm,
-                                  add_shm, close_shm, true};
+const struct plane_kind plane_shm = {"shm",   false,     open_shm,
+                                     add_shm, close_shm, true};

@@ -54,7 +54,7 @@ struct plane_options {
 };
 
 struct plane;
-struct engine {
+struct plane_kind {
     const char *name;
     bool hosts; /* can add over several hosts */
     int (*open)(struct plane **p, struct shm *s, const struct plane_options *o);
@@ -67,9 +67,9 @@ struct engine {
 
 /* The engine of that name, or "auto": what serves that many hosts.
  * ERR_UNAVAILABLE with the reason when it cannot be had. */
-int engine_find(const struct engine **e, const char *name,
-                int hosts) MUST_CHECK;
+int plane_find(const struct plane_kind **e, const char *name,
+               int hosts) MUST_CHECK;
 
-extern const struct engine engine_shm, engine_tcp, engine_mpi;
+extern const struct plane_kind plane_shm, plane_tcp, plane_mpi;
 
 #endif

@@ -32,7 +32,7 @@ enum serve_input {
 
 struct serve {
     struct shm *shm;
-    const struct engine *engine;
+    const struct plane_kind *engine;
     struct plane *plane;
     int in, out; /* of the worker; closed by the threads */
     int event;   /* eventfd */
@@ -56,7 +56,7 @@ struct serve {
 /* Where requests meet and who adds. */
 struct serve_plane {
     struct shm *shm;
-    const struct engine *engine;
+    const struct plane_kind *engine;
     struct plane *plane;
     int shared; /* the worker has SHM_DATA as this descriptor; -1: it has not */
 };

@@ -372,5 +372,5 @@ static int add_tcp(struct plane *p, uint32_t k, bool *finite)
     return 0;
 }
 
-const struct engine engine_tcp = {"tcp",   true,      open_tcp,
-                                  add_tcp, close_tcp, true};
+const struct plane_kind plane_tcp = {"tcp",   true,      open_tcp,
+                                     add_tcp, close_tcp, true};

@@ -54,13 +54,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct shm s = SHM_INIT;
     struct plane *plane;
     struct serve v;
-    struct serve_plane p = {.shm = &s, .engine = &engine_shm};
+    struct serve_plane p = {.shm = &s, .engine = &plane_shm};
 
     if (in < 0 || out < 0 || write(in, data, size) != (ssize_t)size ||
         lseek(in, 0, SEEK_SET) < 0 || shm_create(&s, 1) < 0)
         abort();
     s.arena_bytes = ROOM;
-    if (engine_shm.open(&plane, &s, NULL) < 0)
+    if (plane_shm.open(&plane, &s, NULL) < 0)
         abort();
     p.plane = plane;
     p.shared = size % 2 ? s.fd[SHM_DATA] : -1;
@@ -72,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     shm_abort(&s, ERR_PEER, 0, "the worker is gone");
     if (!serve_stop(&v, 10000))
         abort();
-    engine_shm.close(plane);
+    plane_shm.close(plane);
     shm_release(&s);
     return 0;
 }

@@ -306,8 +306,8 @@ static int shared; /* ranks that share memory with their workers */
 
 /* Engines of the rings; the second does not tell slices from whole buckets. */
 static int add_whole(struct plane *p, uint32_t k, bool *finite);
-static struct engine adds_only;
-static const struct engine *engine = &engine_shm;
+static struct plane_kind adds_only;
+static const struct plane_kind *engine = &plane_shm;
 static struct host *adding;
 
 static void host_start(struct host *h)
@@ -324,7 +324,7 @@ static void host_start(struct host *h)
         small_pipe(out);
         h->fd_in[r] = out[0];
         h->fd_out[r] = in[1];
-        if (engine_shm.open(&h->plane[r], &h->shm[r], NULL) < 0)
+        if (plane_shm.open(&h->plane[r], &h->shm[r], NULL) < 0)
             die();
         p = (struct serve_plane){&h->shm[r], engine, h->plane[r],
                                  r < shared ? h->shm[0].fd[SHM_DATA] : -1};
@@ -342,7 +342,7 @@ static int host_stop(struct host *h, int left)
     for (int r = 0; r < WORLD; r++) {
         close(h->fd_out[r]);
         good &= serve_stop(&h->serve[r], 5000);
-        engine_shm.close(h->plane[r]);
+        plane_shm.close(h->plane[r]);
         if (!left)
             close(h->fd_in[r]);
     }
@@ -401,7 +401,7 @@ static void keep_error(struct rank *k)
 
 /* Many buckets posted before one is waited for: far more than the pipes hold
  * in both directions. */
-/* The plane is that of engine_shm: which rank's tells where it is kept. */
+/* The plane is that of plane_shm: which rank's tells where it is kept. */
 static int add_whole(struct plane *p, uint32_t k, bool *finite)
 {
     for (int r = 0; r < WORLD; r++)
@@ -445,13 +445,13 @@ static void test_slices(void)
     static struct host h;
     struct rank k[WORLD];
 
-    adds_only = engine_shm;
+    adds_only = plane_shm;
     adds_only.add = add_whole;
     adds_only.shards = false;
     adding = &h;
     for (int only = 0; only < 2; only++)
         for (shared = 0; shared <= WORLD; shared++) {
-            engine = only ? &adds_only : &engine_shm;
+            engine = only ? &adds_only : &plane_shm;
             host_start(&h);
             both(&h, k, slices);
             is_int(k[0].bad + k[1].bad, 0, "slices, %d share memory%s", shared,
@@ -459,7 +459,7 @@ static void test_slices(void)
             ok(host_stop(&h, 0), "the ring's threads end");
         }
     shared = 1;
-    engine = &engine_shm;
+    engine = &plane_shm;
 }
 
 static void all_operations(struct rank *k)

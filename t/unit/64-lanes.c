@@ -77,7 +77,7 @@ static void sum_once(struct host *h, enum plane_wire wire, uint32_t k)
     if (k == ROUNDS && s->rank == 1)
         g[n - 1] = 1.0f / 0.0f;
     shm_advance(s, SHM_READY, k);
-    if (engine_tcp.add(h->plane, k, &finite) < 0) {
+    if (plane_tcp.add(h->plane, k, &finite) < 0) {
         h->bad++;
         return;
     }
@@ -144,7 +144,7 @@ static void odd_once(struct host *h, enum plane_wire wire, uint32_t k)
     for (uint64_t i = 0; i < n; i++)
         memcpy(&g[i], &odd[i % N_ODD].of[s->rank], sizeof(g[i]));
     shm_advance(s, SHM_READY, k);
-    if (engine_tcp.add(h->plane, k, &finite) < 0) {
+    if (plane_tcp.add(h->plane, k, &finite) < 0) {
         h->bad++;
         return;
     }
@@ -164,7 +164,7 @@ static void *run(void *arg)
     struct host *h = arg;
     struct shm *s = &h->shm;
 
-    if (engine_tcp.open(&h->plane, s, &h->o) < 0) {
+    if (plane_tcp.open(&h->plane, s, &h->o) < 0) {
         fprintf(stderr, "# %s\n", err_text());
         h->bad = -1;
         return NULL;
@@ -174,7 +174,7 @@ static void *run(void *arg)
                   : sum_once)(h, (enum plane_wire)shm_roster(s)->wire, k);
     shm_op(s, s->rank, ROUNDS + 1)->kind = OP_END;
     shm_advance(s, SHM_READY, ROUNDS + 1);
-    engine_tcp.close(h->plane);
+    plane_tcp.close(h->plane);
     return NULL;
 }
 

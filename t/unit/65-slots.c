@@ -119,9 +119,9 @@ static void desk_open(struct desk *d, bool share)
     int in[2], out[2];
 
     if (shm_create(&d->shm, 1) < 0 || pipe(in) < 0 || pipe(out) < 0 ||
-        engine_shm.open(&d->plane, &d->shm, NULL) < 0)
+        plane_shm.open(&d->plane, &d->shm, NULL) < 0)
         exit(1);
-    p = (struct serve_plane){&d->shm, &engine_shm, d->plane,
+    p = (struct serve_plane){&d->shm, &plane_shm, d->plane,
                              share ? d->shm.fd[SHM_DATA] : -1};
     if (serve_start(&d->serve, &p, in[0], out[1]) < 0)
         exit(1);
@@ -141,7 +141,7 @@ static bool desk_close(struct desk *d)
     close(d->from);
     frame_release(&d->f);
     frame_writer_release(&d->w);
-    engine_shm.close(d->plane);
+    plane_shm.close(d->plane);
     shm_release(&d->shm);
     return good;
 }
