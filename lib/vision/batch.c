@@ -74,28 +74,31 @@ static int next_row(void *arg, void *item)
     return r->s->row(r->s->arg, row->j, row) < 0 ? -1 : 1;
 }
 
-/* Which part of an image of w x h, and how it is resized; *at is where the part
- * of the job lies in the image, left and top in the output. */
-static void plan(const struct batch_config *c, const struct batch_row *row,
-                 int w, int h, struct resize_job *job, struct rect *at)
-{
-    struct crop crop;
-    int left = 0, top = 0;
+/* Where what is resized begins in the image, and its part in the row. */
+struct origin {
+    int x, y, left, top;
+};
 
-    at->x = at->y = 0;
-    if (c->train) {
-        crop = augment_train(&c->augment, w, h, c->seed, (uint32_t)row->epoch,
-                             (uint32_t)row->pos);
-        at->x = crop.box.x;
-        at->y = crop.box.y;
-        *job = (struct resize_job){
-            crop.box.w, crop.box.h, c->size, c->size, {0, 0, c->size, c->size},
-            crop.flip,  false,      false};
-    } else {
-        augment_eval(w, h, c->resize, c->size, c->squash, job, &left, &top);
+/* Which part of an image of w x h, and how it is resized. */
+static struct origin plan(const struct batch_config *c,
+                          const struct batch_row *row, int w, int h,
+                          struct resize_job *job)
+{
+    struct origin o = {0, 0, 0, 0};
+    struct crop crop;
+
+    if (!c->train) {
+        augment_eval(w, h, c->resize, c->size, c->squash, job, &o.left, &o.top);
+        return o;
     }
-    at->w = left;
-    at->h = top;
+    crop = augment_train(&c->augment, w, h, c->seed, (uint32_t)row->epoch,
+                         (uint32_t)row->pos);
+    o.x = crop.box.x;
+    o.y = crop.box.y;
+    *job = (struct resize_job){
+        crop.box.w, crop.box.h, c->size, c->size, {0, 0, c->size, c->size},
+        crop.flip,  false,      false};
+    return o;
 }
 
 /* What a training picture goes through beyond its crop. */
@@ -119,22 +122,23 @@ static int make_row(const struct batch_config *c, const struct batch_row *row,
     size_t stride = (size_t)c->size * 3;
     struct resize_job job;
     struct jpeg_image im;
-    struct rect at, need;
+    struct origin o;
+    struct rect need;
     int w, h;
 
     if (image_begin(t->decoder, row->data, row->size, &w, &h) < 0)
         return -1;
-    plan(c, row, w, h, &job, &at);
+    o = plan(c, row, w, h, &job);
     if (resize_need(&job, &need) < 0)
         return -1;
-    need.x += at.x;
-    need.y += at.y;
+    need.x += o.x;
+    need.y += o.y;
     if (image_region(t->decoder, &need, &im) < 0)
         return -1;
     if (job.part.w < c->size || job.part.h < c->size)
         memset(out, 0, stride * (size_t)c->size);
     resize_run(t->resizer, &job, im.pixels, im.stride,
-               out + stride * (size_t)at.h + 3 * (size_t)at.w, stride);
+               out + stride * (size_t)o.top + 3 * (size_t)o.left, stride);
     if (c->train)
         change(c, row, t, out);
     return 0;
