@@ -347,6 +347,7 @@ static int agree(struct run *t, struct input *in, struct class_stats *c,
     return 0;
 }
 
+/* The loss is that of this rank's images: all see the same gradients. */
 static int diverged(struct run *t, const struct step_result *res)
 {
     struct metrics_place p = place(t);
@@ -354,7 +355,7 @@ static int diverged(struct run *t, const struct step_result *res)
 
     p.step = t->told;
     text = xstrfmt("loss %g; first gradient that is not finite: %s",
-                   res->stats.loss / (double)res->rows,
+                   res->stats.loss / res->stats.n,
                    res->bad ? res->bad : "none, but their squares overflow");
     if (metrics_event(&t->log, &p, "nan", text) < 0)
         warn("%s", err_text());
