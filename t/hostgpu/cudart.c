@@ -138,35 +138,28 @@ static void progress(cudaStream_t s, cudaEvent_t e, unsigned long number)
     s->busy = false;
 }
 
-static void note(cudaGraph_t g, const struct item *what)
+static void link_to(struct item **head, struct item **tail,
+                    const struct item *what)
 {
     struct item *i = malloc(sizeof *i);
 
     *i = *what;
     i->next = NULL;
-    if (g->tail)
-        g->tail->next = i;
+    if (*tail)
+        (*tail)->next = i;
     else
-        g->head = i;
-    g->tail = i;
+        *head = i;
+    *tail = i;
 }
 
+/* To the stream, or to what it is recording. */
 static void append(cudaStream_t s, const struct item *what)
 {
-    struct item *i;
-
     if (s->noted) {
-        note(s->noted, what);
+        link_to(&s->noted->head, &s->noted->tail, what);
         return;
     }
-    i = malloc(sizeof *i);
-    *i = *what;
-    i->next = NULL;
-    if (s->tail)
-        s->tail->next = i;
-    else
-        s->head = i;
-    s->tail = i;
+    link_to(&s->head, &s->tail, what);
     if (!s->lazy)
         progress(s, NULL, 0);
 }
