@@ -372,9 +372,8 @@ static double bytes_of(const struct conv *c)
     double all = (double)(c->nx + c->ny) * size +
                  (double)c->nw * (d->kind == CONV_WGRAD ? 4 : size);
 
-    if (d->epi == EPI_BNSUMS1 || d->epi == EPI_BNSUMS2)
-        all += (double)c->nx * size *
-               ((d->epi == EPI_BNSUMS1 ? 1 : 2) + d->add + d->residual);
+    if (conv_norms(d) > 0)
+        all += (double)c->nx * size * (conv_norms(d) + d->add + d->residual);
     return all;
 }
 

@@ -129,6 +129,16 @@ static inline int64_t conv_pitch(const struct conv_desc *d)
 {
     return d->pitch ? d->pitch : d->c;
 }
+/* Is there a bias? */
+static inline bool conv_has_bias(const struct conv_desc *d)
+{
+    return d->epi == EPI_BIAS || d->epi == EPI_ADD_BIAS;
+}
+/* Batch norms whose sums it leaves: 0 to 2. */
+static inline int conv_norms(const struct conv_desc *d)
+{
+    return d->epi == EPI_BNSUMS1 ? 1 : d->epi == EPI_BNSUMS2 ? 2 : 0;
+}
 /* Height and width of the output: (h + 2*pad - r)/stride + 1. */
 int64_t conv_p(const struct conv_desc *d);
 int64_t conv_q(const struct conv_desc *d);

@@ -119,7 +119,7 @@ static void operands(struct memory *m, const struct conv_desc *d,
     size_t size = dtype_size(d->dtype), out = dtype_size(d->out), like;
     bool forward = d->kind == CONV_FORWARD, wgrad = d->kind == CONV_WGRAD;
     void *vector = take(m, most * dtype_size(d->param));
-    int i, norms = d->epi == EPI_BNSUMS2 ? 2 : d->epi == EPI_BNSUMS1 ? 1 : 0;
+    int i;
 
     memset(a, 0, sizeof *a);
     like = (forward ? y : wgrad ? w : x) * out;
@@ -132,7 +132,7 @@ static void operands(struct memory *m, const struct conv_desc *d,
         a->pro_scale = a->pro_bias = vector;
     if (d->pro == PRO_SBAR)
         a->pro_add = take(m, x * size);
-    if (d->epi == EPI_BIAS || d->epi == EPI_ADD_BIAS)
+    if (conv_has_bias(d))
         a->bias = vector;
     if (d->epi == EPI_ADD || d->epi == EPI_ADD_BIAS || d->add)
         a->add = take(m, like);
@@ -144,7 +144,7 @@ static void operands(struct memory *m, const struct conv_desc *d,
         a->sum = take(m, most * dtype_size(d->param));
         a->sumsq = take(m, most * dtype_size(d->param));
     }
-    for (i = 0; i < norms; i++) {
+    for (i = 0; i < conv_norms(d); i++) {
         a->bn[i].x = take(m, like);
         a->bn[i].mean = a->bn[i].invstd = a->bn[i].gamma = a->bn[i].beta =
             vector;

@@ -133,7 +133,7 @@ static int back_through_norm(struct plan *p, const struct step *s,
     lower_ref(p, i, &i->u.conv.add, add);
     if (d->residual)
         lower_ref(p, i, &i->u.conv.residual, p->val[norm->residual].buf);
-    for (k = 0; k < (d->epi == EPI_BNSUMS2 ? 2 : 1); k++) {
+    for (k = 0; k < conv_norms(d); k++) {
         node = k ? norm->norm2 : norm->node;
         lower_ref(p, i, &i->u.conv.bn[k].x, p->val[g->node[node].in[0]].buf);
         lower_ref(p, i, &i->u.conv.bn[k].mean, norm->vec[k][NV_MEAN]);

@@ -25,11 +25,6 @@ struct conv_plan {
     char name[64];
 };
 
-static bool has_bias(const struct conv_desc *d)
-{
-    return d->epi == EPI_BIAS || d->epi == EPI_ADD_BIAS;
-}
-
 /* Sums of what is stored: of bf16 alone, where sums in fp32 lose less than the
  * numbers themselves have lost. */
 static bool leaves_sums(const struct conv_desc *d)
@@ -48,7 +43,7 @@ int cpu_conv_available(void *dev, const struct conv_desc *d)
     if (d->kind == CONV_WGRAD && d->out != DT_F32)
         return 0;
     return d->epi == EPI_NONE || leaves_sums(d) ||
-           (d->kind == CONV_FORWARD && has_bias(d));
+           (d->kind == CONV_FORWARD && conv_has_bias(d));
 }
 
 /* ---- forms, by the highest rank; those that are ABLE are candidates of a trial */

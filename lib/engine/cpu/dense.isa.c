@@ -71,7 +71,7 @@ static void put_forward(const struct conv_desc *d, const struct conv_args *a,
     int64_t at = n * d->k + k;
     float v;
 
-    if (d->epi == EPI_BIAS || d->epi == EPI_ADD_BIAS)
+    if (conv_has_bias(d))
         sum += (double)bias[k];
     if (d->epi == EPI_ADD_BIAS)
         sum += (double)add[at];

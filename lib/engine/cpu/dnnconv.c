@@ -76,14 +76,9 @@ static bool on_columns(const struct conv_desc *d)
     return d->kind == CONV_DGRAD && d->stride > 1 && size >= 1 << 18;
 }
 
-static bool has_bias(const struct conv_desc *d)
-{
-    return d->epi == EPI_BIAS || d->epi == EPI_ADD_BIAS;
-}
-
 static struct dnn_post post_of(const struct conv_desc *d)
 {
-    struct dnn_post p = {d->epi == EPI_ADD_BIAS, has_bias(d) && d->relu};
+    struct dnn_post p = {d->epi == EPI_ADD_BIAS, conv_has_bias(d) && d->relu};
 
     return p;
 }
@@ -239,7 +234,7 @@ static int plan_conv(struct dnnconv *p, struct cpu *c)
     s.w = w = dnn_md_new(4, wd, wgrad ? dnnl_f32 : t, dnnl_format_tag_any);
     s.fwd_w = fw = dnn_md_new(4, wd, t, dnnl_format_tag_any);
     p->master = dnn_md_new(4, wd, dnnl_f32, dnnl_acdb);
-    if (has_bias(d))
+    if (conv_has_bias(d))
         s.bias = bias = dnn_md_new(1, &d->k, dnnl_f32, dnnl_a);
     if (dnn_conv(&p->run, &c->dnn, &s, &own) < 0 ||
         add_args(p, c, &p->run, &s, own) < 0)
@@ -281,7 +276,7 @@ static int plan_product(struct dnnconv *p, struct cpu *c)
     if (!wgrad)
         p->master =
             dnn_md_new(2, dims[1], dnnl_f32, forward ? dnnl_ba : dnnl_ab);
-    if (has_bias(d))
+    if (conv_has_bias(d))
         s.bias = bias = dnn_md_new(2, bd, dnnl_f32, dnnl_ab);
     if (dnn_matmul(&p->run, &c->dnn, &s, &own) < 0 ||
         add_args(p, c, &p->run, &s, own) < 0)

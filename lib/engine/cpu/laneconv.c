@@ -401,7 +401,7 @@ static void run_chunk(const struct laneconv *l, const struct conv_args *a,
                   (const float *)a->w +
                       (g * l->taps + job->first * width) * l->in);
         s.y = (float *)a->out + g;
-        if (l->d.epi == EPI_BIAS || l->d.epi == EPI_ADD_BIAS)
+        if (conv_has_bias(&l->d))
             s.bias = (const float *)a->bias + g;
         if (l->d.epi == EPI_ADD_BIAS)
             s.add = (const float *)a->add + g;

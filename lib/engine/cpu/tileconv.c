@@ -313,7 +313,7 @@ static void run_job(const struct tileconv *t, const struct conv_args *a,
 
     r.b =
         (const char *)a->w + (size_t)((g * gr->taps + j->first) * t->in) * step;
-    if (t->d.epi == EPI_BIAS || t->d.epi == EPI_ADD_BIAS)
+    if (conv_has_bias(&t->d))
         to.bias = (const float *)a->bias + g * TILE;
     if (t->d.epi == EPI_ADD_BIAS)
         to.add = (const char *)a->add + part;

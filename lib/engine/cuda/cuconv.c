@@ -84,7 +84,7 @@ static void note_needs(struct conv_plan *p, struct conv_needs *needs)
 {
     const struct conv_desc *d = &p->d;
     size_t size = dtype_size(d->dtype), all = p->plan.workspace;
-    bool sums = d->epi == EPI_BNSUMS1 || d->epi == EPI_BNSUMS2;
+    bool sums = conv_norms(d) > 0;
 
     p->weights = d->k * d->r * d->s * conv_pitch(d);
     p->gather = d->kind == CONV_WGRAD;
@@ -229,6 +229,7 @@ static int run(struct cuda *c, struct conv_plan *p, const struct conv_args *a)
                                 .dt = cuconv_wgrad_type(&p->d),
                                 .accumulate = a->accumulate};
     struct binding b = {.n = 0};
+    int i;
 
     bind(&b, CUCONV_X, p->d.kind == CONV_DGRAD ? a->out : a->x);
     bind(&b, CUCONV_W, p->d.kind == CONV_WGRAD ? dw : a->w);
@@ -243,10 +244,8 @@ static int run(struct cuda *c, struct conv_plan *p, const struct conv_args *a)
         bind(&b, CUCONV_ADD, a->add);
     if (p->d.residual)
         bind(&b, CUCONV_RESIDUAL, a->residual);
-    if (p->d.epi == EPI_BNSUMS1 || p->d.epi == EPI_BNSUMS2)
-        bind_norm(&b, p, a, 0);
-    if (p->d.epi == EPI_BNSUMS2)
-        bind_norm(&b, p, a, 1);
+    for (i = 0; i < conv_norms(&p->d); i++)
+        bind_norm(&b, p, a, i);
     if (cuplan_run(&p->plan, c->handle, b.uid, b.address, b.n, a->scratch) < 0)
         return cuda_blame(c->stream, "run");
     if (!p->gather)

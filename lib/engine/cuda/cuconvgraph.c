@@ -23,7 +23,7 @@ static bool has_fused(const struct conv_desc *d)
     if (d->kind == CONV_FORWARD)
         return d->epi == EPI_NONE || d->epi == EPI_STATS;
     if (d->kind == CONV_DGRAD)
-        return d->epi == EPI_BNSUMS1 || d->epi == EPI_BNSUMS2;
+        return conv_norms(d) > 0;
     return d->epi == EPI_NONE;
 }
 
@@ -152,7 +152,7 @@ static desc sum(const struct drawing *p, enum dtype t, desc u, desc v)
 static void draw_dgrad(const struct drawing *p)
 {
     const struct conv_desc *d = p->d;
-    int norms = d->epi == EPI_BNSUMS1 ? 1 : d->epi == EPI_BNSUMS2 ? 2 : 0;
+    int norms = conv_norms(d);
     desc w = cugraph_tensor(p->g, CUCONV_W, d->dtype, p->w);
     desc dy = cugraph_tensor(p->g, CUCONV_Y, d->dtype, p->y);
     desc dx = cugraph_tensor(p->g, CUCONV_X, d->dtype, p->x), v = dx, y;

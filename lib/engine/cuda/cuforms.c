@@ -104,9 +104,9 @@ static int behind_dgrad(struct cuda *c, const struct conv_desc *d,
                               .rows = d->n * d->h * d->w,
                               .c = d->c,
                               .dt = d->dtype};
-    int norms = d->epi == EPI_BNSUMS2 ? 2 : 1, i;
+    int i;
 
-    for (i = 0; i < norms; i++) {
+    for (i = 0; i < conv_norms(d); i++) {
         k.norm[i].x = a->bn[i].x;
         k.norm[i].mean = a->bn[i].mean;
         k.norm[i].invstd = a->bn[i].invstd;
@@ -130,7 +130,7 @@ int cuda_behind(struct cuda *c, const struct conv_desc *d,
                             .c = d->k,
                             .dt = d->out};
 
-    if (d->epi == EPI_BNSUMS1 || d->epi == EPI_BNSUMS2)
+    if (conv_norms(d) > 0)
         return behind_dgrad(c, d, a);
     if (d->epi != EPI_STATS)
         return 0;

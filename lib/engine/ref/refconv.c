@@ -359,7 +359,7 @@ static void bn_row(const struct epi_args *e, const struct tile *t, int64_t i,
 static void bnsums_tile(const void *args, const struct tile *t)
 {
     const struct epi_args *e = args;
-    int norms = e->d->epi == EPI_BNSUMS2 ? 2 : 1, b, j;
+    int norms = conv_norms(e->d), b, j;
     double y[REF_WIDE], v[REF_WIDE], r[REF_WIDE];
     struct bn_tile n[2];
     int64_t i;
@@ -393,7 +393,7 @@ static void epi_sums(const struct epi_args *e)
     bool stats = d->epi == EPI_STATS;
     int64_t rows = stats ? d->n * conv_p(d) * conv_q(d) : d->n * d->h * d->w;
     int64_t c = stats ? d->k : d->c;
-    int n = d->epi == EPI_BNSUMS2 ? 3 : 2;
+    int n = stats ? 2 : 1 + conv_norms(d);
     double *sum = xcalloc((size_t)(n * c), sizeof(*sum));
 
     ref_tiles(e, rows, c, stats ? stats_tile : bnsums_tile, n, sum);
