@@ -45,6 +45,9 @@ expect_status 64 'a split of control characters' "$I" pack -o odd.d \
     --split "$(printf 'a\001b')" odd
 one_line err 'one line'
 
+expect_status 66 'a sheet of no images' "$I" sheet shards/train.json --epochs 0
+like "$(cat err)" 'no images there' 'says so'
+
 # ---- paths
 
 long=$(printf '%5000s' '' | tr ' ' x)
