@@ -262,6 +262,7 @@ static bool dropped(const char *name)
 /* New names to the tensors of s, kept in list; those dropped go. */
 static int rename_all(struct source *s, char **list)
 {
+    const char *first = NULL;
     int i, n = 0, unknown = 0;
 
     for (i = 0; i < s->n; i++) {
@@ -274,8 +275,8 @@ static int rename_all(struct source *s, char **list)
         if (!new &&allow && fnmatch(allow, name, 0) == 0)
             new = xstrdup(name);
         if (!new) {
-            warn("%s: no counterpart in %s", name, names_of[to]);
-            unknown++;
+            note("%s: no counterpart in %s", name, names_of[to]);
+            first = unknown++ ? first : name;
             continue;
         }
         list[n] = xstrfmt("%s%s", prefix ? prefix : "", new);
@@ -287,9 +288,9 @@ static int rename_all(struct source *s, char **list)
     s->n = n;
     if (unknown)
         return err_set(ERR_DATA,
-                       "%d of %d tensors have no names in %s (--allow keeps "
-                       "some)",
-                       unknown, unknown + n, names_of[to]);
+                       "%d of %d tensors have no names in %s, as %.80s (-v "
+                       "names all, --allow keeps some)",
+                       unknown, unknown + n, names_of[to], first);
     return 0;
 }
 

@@ -95,8 +95,11 @@ expect_status 0 'a converted model predicts' sh -c "
 same resnet18.back.pred resnet18.sft.pred 'the same logits'
 expect_status 65 'tensors without a counterpart' "$C" convert --from detectron2 \
     --to torchvision -o x resnet18.sft
-like "$(tail -n 1 err)" '[0-9]+ of [0-9]+ tensors have no names in torchvision' 'counted'
-like "$(sed -n 1p err)" '^ckpt-merge: .*: no counterpart in torchvision$' 'and named'
+like "$(cat err)" '[0-9]+ of [0-9]+ tensors have no names in torchvision, as [a-z]' 'counted'
+one_line err 'in one line'
+expect_status 65 'with -v' "$C" convert -v --from detectron2 --to torchvision \
+    -o x resnet18.sft
+like "$(sed -n 1p err)" '^ckpt-merge: .*: no counterpart in torchvision$' 'all are named'
 expect_status 0 'allowed' "$C" convert --from detectron2 --to torchvision \
     --allow '*' -o kept resnet18.sft
 expect_status 0 'kept as they are' "$C" diff kept resnet18.sft
