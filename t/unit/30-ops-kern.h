@@ -446,7 +446,7 @@ static bool c_sgd(struct run *r, int v)
     a.eta = a.gmul + a.wd * 2 + 1e-8; /* for a factor of 2 */
     a.state = opt & 4 ? state(r, a.lr, a.gmul, opt & 1) : NULL;
     if (a.state)
-        a.lr = a.gmul = NAN; /* not looked at */
+        a.lr = a.gmul = (double)NAN; /* not looked at */
     a.norms = opt & 8 ? numbers(r, (double[]){4, 0, 0, 1, 0, 0}, 6) : NULL;
     a.pt = r->pt;
     a.n = rc[0] * rc[1];

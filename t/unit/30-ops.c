@@ -557,7 +557,7 @@ static void steps(struct engine *e, struct kern_state log[8])
 {
     static const double check[8][6] = {
         {9, 0, 0, 16, 0, 0},  {9, 1, 3, 16, 2, 17},      {1e-3, 0, 0, 0, 0, 0},
-        {2, 0, 0, 5, 0, 0},   {INFINITY, 0, 0, 5, 0, 0}, {1, 0, 0, 1e-9, 0, 0},
+        {2, 0, 0, 5, 0, 0},   {HUGE_VAL, 0, 0, 5, 0, 0}, {1, 0, 0, 1e-9, 0, 0},
         {1e9, 0, 0, 3, 0, 0}, {7, 0, 0, 7, 0, 0}};
     static const double stats[4] = {1.5, 2, 3, 4};
     struct kern_state s = {.lr = 0.1, .scale = 0x1p127};
