@@ -435,8 +435,7 @@ static int sgd(const struct kern_sgd *args)
         return 1;
 #pragma omp parallel for private(i) schedule(static) if (blocks > 1)
     for (b = 0; b < blocks; b++) {
-        const struct kern_sgd own =
-            a; /* its address stays unknown: registers */
+        const struct kern_sgd own = a; /* without an address: registers */
 
 #pragma omp simd
         for (i = b * FLAT; i < at_most((b + 1) * FLAT, own.n); i++) {

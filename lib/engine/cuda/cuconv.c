@@ -272,8 +272,7 @@ void cuda_conv_free(void *dev, struct conv_plan *plan)
 {
     if (!plan)
         return;
-    if (cuda_wait(dev, NULL, "plan") < 0) /* what it compiled may be running */
-        err_clear();
+    cuda_settle(dev); /* what it compiled may be running */
     cuplan_release(&plan->plan);
     cugraph_release(&plan->graph);
     free(plan);

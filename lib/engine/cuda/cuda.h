@@ -88,6 +88,9 @@ int cuda_alloc(void *dev, size_t bytes, void **p) MUST_CHECK;
 /* cuside.c. Wait for an event, or for the queue (NULL): 0, or -1 when the team
  * broke meanwhile. */
 int cuda_wait(struct cuda *c, cudaEvent_t event, const char *what) MUST_CHECK;
+/* The same for what goes next, whatever became of it: the error that is set
+ * stays. */
+void cuda_settle(struct cuda *c);
 int64_t cuda_clock_ms(void);
 /* Will all that the device was given end? Not where a rank of its team was lost:
  * then nothing may be freed, for that waits. The error that is set stays. */

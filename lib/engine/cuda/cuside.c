@@ -37,6 +37,14 @@ int cuda_wait(struct cuda *c, cudaEvent_t event, const char *what)
     return cuda_check(e, what);
 }
 
+void cuda_settle(struct cuda *c)
+{
+    struct err_kept kept = err_keep();
+
+    (void)!cuda_wait(c, NULL, "queue");
+    err_restore(&kept);
+}
+
 int cuda_host_alloc(void *dev, size_t bytes, void **p)
 {
     (void)dev;

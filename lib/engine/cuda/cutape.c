@@ -73,12 +73,9 @@ int cuda_replay(void *dev, void *tape)
 
 void cuda_tape_free(void *dev, void *tape)
 {
-    struct cuda *c = dev;
     struct cuda_tape *t = tape;
-    struct err_kept kept = err_keep();
 
-    (void)!cuda_wait(c, NULL, "tape"); /* it may be running */
-    err_restore(&kept);
+    cuda_settle(dev); /* it may be running */
     cudaGraphExecDestroy(t->exec);
     free(t);
 }
