@@ -92,30 +92,32 @@ is "$(grep -c 'restart' err)" 1 'after the number given'
 
 # ---- signals
 
-run "$launch" -n 2 --retries 5 -- "$ring" -- "$w" worker steps=2000 sleep=10
-sleep 0.5
+run "$launch" -n 2 --retries 5 -- "$ring" -- "$w" worker steps=2000 sleep=10 mark=at
+at_work at.0 at.1
 kill -TERM $pid
 finish
 is $got 75 'TERM: ranks under a ring stop in order, no restart'
-run "$launch" -n 2 -- sh -c "sleep 98765 | '$ring' -- '$w' worker steps=2000 sleep=10"
-sleep 0.5
+run "$launch" -n 2 -- sh -c "sleep 98765 | '$ring' -- '$w' worker steps=2000 sleep=10 mark=at"
+at_work at.0 at.1
 kill -USR1 $pid
 finish
 is $got 75 'a pipeline lives until its worker has ended'
 none_left '*sleep 98765*' 'and is gone then'
-run "$launch" -n 2 -- sh -c 'trap "sleep .3; exit 130" INT; while :; do sleep .1; done'
-sleep 0.5
+# shellcheck disable=SC2016
+run "$launch" -n 2 -- sh -c 'trap "sleep .3; exit 130" INT; >at.$RANK; while :; do sleep .1; done'
+at_work at.0 at.1
 kill -INT $pid
 finish
 is $got 130 'INT: what the ranks say'
-run "$launch" -n 2 -- sh -c 'trap "" INT TERM; sleep 98766; sleep 98766'
-sleep 0.5
+# shellcheck disable=SC2016
+run "$launch" -n 2 -- sh -c 'trap "" TERM; trap ">int.$RANK" INT; >at.$RANK; while :; do sleep .0798766; done'
+at_work at.0 at.1
 kill -INT $pid
-sleep 0.3
+at_work int.0 int.1
 kill -INT $pid
 finish
 is $got 130 'INT twice'
-none_left '*sleep 98766*' 'kills at once'
+none_left '*sleep .0798766*' 'kills at once'
 
 # ---- the command line
 

@@ -11,7 +11,7 @@ ring=$PWD/allreduce-ring
 w=$PWD/61-comm.t
 
 for kind in worker ring0 ring2 shell feeder; do
-	run "$launch" -n 4 -- sh -c "while sleep .0798767; do echo; done | '$ring' -- '$w' worker steps=1000 sleep=20"
+	run "$launch" -n 4 -- sh -c "while sleep .0798767; do echo; done | '$ring' -- '$w' worker steps=1000 sleep=20 mark=at"
 	wait_for 4 "$w worker*"
 	wait_for 4 "$ring -- *"
 	r=2
@@ -26,7 +26,7 @@ for kind in worker ring0 ring2 shell feeder; do
 	kill -9 "$v"
 	if [ "$kind" = feeder ]; then
 		# Nobody reads from this feeder; the run goes on.
-		sleep 0.3
+		at_work at.0 at.1 at.2 at.3
 		kill -TERM "$pid"
 		finish
 		is "$got" 75 "kill -9 of a $kind that is not needed"
@@ -43,7 +43,7 @@ for kind in worker ring0 ring2 shell feeder; do
 	none_left "*$PWD*" 'and nothing is left'
 	none_left '*798767*' 'of the feeders either'
 done
-run "$launch" -n 4 -- sh -c "sleep 98768 | '$ring' -- '$w' worker steps=1000 sleep=20"
+run "$launch" -n 4 -- sh -c "sleep 98768 | '$ring' -- '$w' worker steps=1000 sleep=20 mark=at"
 wait_for 4 "$w worker*"
 kill -9 "$pid"
 finish

@@ -2,6 +2,7 @@
 # allreduce-ring over several hosts: the key, and strangers that knock.
 . "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
 . "$TOP/t/lib/ports.sh"
+. "$TOP/t/lib/procs.sh"
 
 ring=$BIN/allreduce-ring
 w=$BIN/t/61-comm.t
@@ -33,30 +34,32 @@ expect_status 64 'beyond loopback a key is needed' "$ring" --rank 0 --world 2 \
 like "$(cat err)" 'a key is needed: allreduce-ring keygen' 'and it says how'
 
 # Strangers come while rank 0 waits: a wrong key, rubbish, silence, another run.
+# One complaint a second is told: the next comes when it is over.
 new_port
 ACCEL_RUN_ID=one timeout 60 "$ring" --timeout 20 --rank 0 --world 2 --key-file key \
 	--master 127.0.0.1:$port -- "$w" worker >out.0 2>err.0 &
 first=$!
-sleep 0.5
 expect_status 77 'a wrong key' env ACCEL_RUN_ID=one "$ring" --timeout 20 --rank 1 --world 2 \
 	--key-file other --master 127.0.0.1:$port -- true
 like "$(cat err)" 'the keys differ' 'and is told so'
-sleep 1
+sleep 1.1
 expect_status 78 'another run' env ACCEL_RUN_ID=two "$ring" --timeout 20 --rank 1 --world 2 \
 	--key-file key --master 127.0.0.1:$port -- true
 like "$(cat err)" 'this is run "one"' 'is told which this is'
-sleep 1
+sleep 1.1
 if command -v perl >/dev/null; then
 	perl -MIO::Socket::INET -e '
 		sub knock {
 			my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $ARGV[0]);
 			print {$s} $_[0];
 			$s->flush;
+			1 while sysread($s, my $rest, 512);
 			sleep 2;
 		}
 		my @silent = map { IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $ARGV[0]) } 1..8;
 		knock("GET / HTTP/1.0\r\n\r\n" . "x" x 200);
 		knock("ARNG" . pack("v", 1) . "\0" x 200);' $port
+	await grep -q 'protocol 1.0' err.0
 	like "$(cat err.0)" 'not an allreduce-ring: turned away' 'rubbish'
 	like "$(cat err.0)" 'protocol 1.0, here 3.0: turned away' 'another version'
 else

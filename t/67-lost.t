@@ -27,13 +27,13 @@ done
 
 # The ring of another host is killed.
 new_port
-timeout 60 "$ring" --rank 1 --world 2 --master 127.0.0.1:$port -- "$w" worker sleep=50 steps=1000 \
+timeout 60 "$ring" --rank 1 --world 2 --master 127.0.0.1:$port -- "$w" worker sleep=50 steps=1000 mark=at \
 	>out.1 2>err.1 &
 other=$!
-timeout 60 "$ring" --rank 0 --world 2 --master 127.0.0.1:$port -- "$w" worker sleep=50 steps=1000 \
+timeout 60 "$ring" --rank 0 --world 2 --master 127.0.0.1:$port -- "$w" worker sleep=50 steps=1000 mark=at \
 	>out.0 2>err.0 &
 first=$!
-sleep 1
+at_work at.0 at.1
 pkill -9 -P $other allreduce-ring
 s=0
 wait $first || s=$?
@@ -44,13 +44,13 @@ wait $other
 
 # The ring of another host stands still.
 new_port
-"$ring" --dead-after 2 --rank 1 --world 2 --master 127.0.0.1:$port -- "$w" worker sleep=50 steps=1000 \
+"$ring" --dead-after 2 --rank 1 --world 2 --master 127.0.0.1:$port -- "$w" worker sleep=50 steps=1000 mark=at \
 	>out.1 2>err.1 &
 other=$!
-timeout 60 "$ring" --dead-after 2 --rank 0 --world 2 --master 127.0.0.1:$port -- "$w" worker sleep=50 steps=1000 \
+timeout 60 "$ring" --dead-after 2 --rank 0 --world 2 --master 127.0.0.1:$port -- "$w" worker sleep=50 steps=1000 mark=at \
 	>out.0 2>err.0 &
 first=$!
-sleep 0.7
+at_work at.0 at.1
 kill -STOP $other
 s=0
 wait $first || s=$?

@@ -63,11 +63,11 @@ like "$(cat err.1)" 'accel-launch: rank 3 failed first: pid [0-9]+: ' 'and there
 
 new_port
 "$launch" --nodes 2 --node 1 --master 127.0.0.1:$port -- \
-	"$ring" --timeout 20 -- "$w" worker steps=1000 sleep=20 2>err.1 &
+	"$ring" --timeout 20 -- "$w" worker steps=1000 sleep=20 mark=at 2>err.1 &
 other=$!
 run timeout 60 "$launch" --nodes 2 --node 0 --master 127.0.0.1:$port -- \
-	"$ring" --timeout 20 -- "$w" worker steps=1000 sleep=20
-sleep 1
+	"$ring" --timeout 20 -- "$w" worker steps=1000 sleep=20 mark=at
+at_work at.0 at.1
 kill -9 $other
 finish
 is "$got" 76 'the launcher of the other node is killed'
@@ -79,11 +79,11 @@ wait $other
 
 new_port
 "$launch" --nodes 2 --node 1 --master 127.0.0.1:$port -- \
-	"$ring" --timeout 20 -- "$w" worker steps=2000 sleep=10 2>err.1 &
+	"$ring" --timeout 20 -- "$w" worker steps=2000 sleep=10 mark=at 2>err.1 &
 other=$!
 run timeout 60 "$launch" --nodes 2 --node 0 --master 127.0.0.1:$port -- \
-	"$ring" --timeout 20 -- "$w" worker steps=2000 sleep=10
-sleep 1.5
+	"$ring" --timeout 20 -- "$w" worker steps=2000 sleep=10 mark=at
+at_work at.0 at.1
 kill -TERM $other $pid
 finish
 is "$got" 75 'TERM to all: ranks stop in order'

@@ -15,23 +15,39 @@ left() {
 	done | sort -n
 }
 
-# none_left PATTERN NAME: within 3 s
-none_left() {
-	tries=15
-	while pids=$(left "$1") && [ -n "$pids" ] && [ $tries -gt 0 ]; do
-		tries=$((tries - 1))
-		sleep 0.2
-	done
-	is "$pids" '' "$2"
-}
-
-# wait_for N PATTERN: until there are N of them, 10 s at most
-wait_for() {
-	tries=100
-	while [ "$(left "$2" | wc -l)" -ne "$1" ] && [ $tries -gt 0 ]; do
+# await COMMAND...: until it succeeds, 60 s at most: what comes after it tells
+# whether it did
+await() {
+	tries=600
+	while ! "$@" 2>/dev/null && [ $tries -gt 0 ]; do
 		tries=$((tries - 1))
 		sleep 0.1
 	done
+}
+
+# are N PATTERN: there are so many of them
+are() {
+	[ "$(left "$2" | wc -l)" -eq "$1" ]
+}
+
+# wait_for N PATTERN: until there are N of them
+wait_for() {
+	await are "$1" "$2"
+}
+
+# none_left PATTERN NAME: soon
+none_left() {
+	wait_for 0 "$1"
+	is "$(left "$1")" '' "$2"
+}
+
+# at_work FILE...: until each is there; 61-comm.t worker mark=FILE makes FILE.RANK
+# after its first step
+at_work() {
+	for mark; do
+		await test -e "$mark"
+	done
+	rm -f "$@"
 }
 
 # of_rank RANK PATTERN: pids of that rank whose command line is like that

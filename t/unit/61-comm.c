@@ -5,7 +5,7 @@
  * With arguments it is a worker for the shell tests instead:
  *	61-comm.t worker KEY=VALUE...
  * steps=, buckets=, numel= (per bucket), sleep= (ms per step), exit= (status at
- * the end); slices=1: sums by slice and gathered, against whole sums of numbers
+ * the end), mark= (a name: NAME.RANK is made after the first step); slices=1: sums by slice and gathered, against whole sums of numbers
  * that round; lie=1: buckets, of a multiple of 16 numbers, lie in the memory that is
  * shared, where there is some; rank= at= how= say which rank misbehaves at
  * which step: kill, exit3, exit65, abort, close, hang, stop, size, step,
@@ -37,7 +37,8 @@ static void sleep_ms(int64_t ms)
 static struct {
     int64_t steps, buckets, numel, sleep, exit, rank, at, slices, lie;
     char how[16];
-} set = {3, 2, 1000, 0, 0, -1, 1, 0, 0, ""};
+    const char *mark;
+} set = {3, 2, 1000, 0, 0, -1, 1, 0, 0, "", NULL};
 
 static void set_from(const char *word)
 {
@@ -55,6 +56,8 @@ static void set_from(const char *word)
             *keys[i].v = strtoll(word + strlen(keys[i].name), NULL, 10);
     if (!strncmp(word, "how=", 4))
         snprintf(set.how, sizeof(set.how), "%s", word + 4);
+    if (!strncmp(word, "mark=", 5))
+        set.mark = word + 5;
 }
 
 static int how(const char *name)
@@ -218,6 +221,15 @@ static void slices_step(struct comm *c, float **g, uint64_t *digest)
     }
 }
 
+static void leave_mark(int rank)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s.%d", set.mark, rank);
+    if (creat(path, 0666) < 0)
+        die_with(ERR_IO, "%s: not made", path);
+}
+
 static int worker(int argc, char **argv)
 {
     const char *rank = getenv("RANK");
@@ -260,6 +272,8 @@ static int worker(int argc, char **argv)
             slices_step(c, g, &digest);
         else
             work_step(c, g, &digest);
+        if (set.mark && c->step == 0)
+            leave_mark(c->rank);
         flag = (double)term;
         if (comm_reduce(c, COMM_MAX, &flag, 1) < 0)
             give_up(c);
