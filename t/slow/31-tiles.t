@@ -1,7 +1,8 @@
 #!/bin/sh
 # Every operation once more, with convolutions on plain tiles and on none: what
 # a processor without matrix tiles runs, and how those are checked there.
-. "${TOP:-$(dirname "$0")/../..}/t/lib/tap.sh"
+TOP=${TOP:-$(dirname "$0")/../..}
+. "$TOP/t/lib/tap.sh"
 
 [ -f "$BIN/engine-cpu.so" ] || skip_all 'engine: no engine-cpu.so'
 for tiles in plain off; do
