@@ -15,6 +15,15 @@ for precision in bf16 fp16 fp64; do
     bench ref $precision
     is $? 0 "ref computes in $precision"
 done
+# Batch statistics of one value: PyTorch refuses them, too, whoever computes.
+for engine in ref cpu; do
+    [ -f "$BIN/engine-$engine.so" ] || [ $engine = ref ] || continue
+    expect_status 78 "one image of 1x1 for a norm: engine $engine" \
+        "$BIN/accel-worker" bench -e $engine -n 1 --warm 0 MODEL.NAME resnet50 \
+        MODEL.WIDTH 8 INPUT.SIZE 32 SOLVER.BATCH 1
+    is "$(cat err)" 'accel-worker: layer4.0.bn2: one value per channel in training (1 image, of 1x1 here): a larger micro-batch or image is needed' \
+        'and the layer is named'
+done
 [ -f "$BIN/engine-cpu.so" ] || {
     skip 1 'engine: no engine-cpu.so'
     done_testing

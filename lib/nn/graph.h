@@ -112,7 +112,8 @@ struct plan_key {
 struct plan;
 
 /* From the cache or new. ERR_SYSTEM when memory does not suffice, ERR_DATA
- * when a shape does not work out ("conv1: image of 3x3 is smaller than ..."). */
+ * when a shape does not work out ("conv1: image of 3x3 is smaller than ..."),
+ * ERR_CONFIG where a norm in training would see one value per channel. */
 int graph_plan(struct graph *g, struct engine *e, const struct plan_key *key,
                struct plan **plan) MUST_CHECK;
 /* As graph_plan, but allocates nothing and makes no engine plans that do: what

@@ -39,7 +39,8 @@ static inline int64_t shape_count(struct shape s)
 const char *op_name(enum op op);
 /* The name of node i, or that of its operation. */
 const char *node_name(const struct node *nd);
-/* Shape of node i from those of its inputs; ERR_DATA if it does not work. */
+/* Shape of node i from those of its inputs; ERR_DATA if it does not work,
+ * ERR_CONFIG for a norm in training that would see one value per channel. */
 int op_shape(const struct graph *g, int i, const struct plan_key *key,
              const struct shape *in, struct shape *out) MUST_CHECK;
 /* Description of the convolution of a CONV or LINEAR node on x. */

@@ -100,6 +100,12 @@ int op_shape(const struct graph *g, int i, const struct plan_key *key,
                        "%s: image of %" PRId64 "x%" PRId64 "x%" PRId64
                        "x%" PRId64,
                        node_name(nd), out->n, out->h, out->w, out->c);
+    /* its variance is 0, its unbiased one 0/0: PyTorch refuses it, too */
+    if (nd->op == OP_NORM && key->train && shape_rows(*out) == 1)
+        return err_set(ERR_CONFIG,
+                       "%s: one value per channel in training (1 image, of "
+                       "1x1 here): a larger micro-batch or image is needed",
+                       node_name(nd));
     return 0;
 }
 

@@ -405,6 +405,46 @@ static void test_describe(void)
     params_release(&ps);
 }
 
+/* What torchvision 0.29 refuses, by "Expected more than 1 value per channel when
+ * training, got input size torch.Size([1, 512, 1, 1])", and what it does not. */
+static void test_single(void)
+{
+    static const struct {
+        const char *model;
+        int64_t n, size;
+        bool train;
+        const char *refuses;
+    } t[] = {
+        {"resnet50", 1, 32, true, "layer4.0.bn2: one value per channel"},
+        {"resnet18", 1, 32, true, "layer4.0.bn1: one value per channel"},
+        {"resnet50", 2, 32, true, NULL},
+        {"resnet50", 1, 33, true, NULL},
+        {"resnet50", 1, 32, false, NULL},
+    };
+    struct model_config c = {
+        .classes = 3, .width = 8, .bn_eps = 1e-5, .bn_momentum = 0.1};
+    struct plan_cost cost;
+    struct classifier m;
+    size_t i;
+
+    for (i = 0; i < sizeof t / sizeof *t; i++) {
+        struct plan_key k = {t[i].n, t[i].size, t[i].size, DT_F32, t[i].train};
+        int r;
+
+        must(classifier_init(&m, t[i].model, &c, ref(), DT_F32, true));
+        err_clear();
+        r = graph_cost(&m.graph, ref(), &k, &cost);
+        ok((r < 0) == (t[i].refuses != NULL), "%s of %d at %d pixels%s: %s",
+           t[i].model, (int)k.n, (int)k.h, k.train ? "" : ", not training",
+           r < 0 ? "refused" : "serves");
+        if (t[i].refuses) {
+            is_int(err_code(), ERR_CONFIG, "as settings that do not fit");
+            has_str(err_text(), t[i].refuses, "which is said of the layer");
+        }
+        classifier_release(&m);
+    }
+}
+
 int main(void)
 {
     const struct model_kind *k;
@@ -414,6 +454,7 @@ int main(void)
     test_fresh();
     test_step();
     test_describe();
+    test_single();
     ok(model_find("resnet5", &k) < 0 && err_code() == ERR_CONFIG,
        "no such model");
     has_str(err_text(), "resnet50", "but one that is near: %s", err_text());
