@@ -91,11 +91,9 @@ static int open_model(struct classifier *m, struct engine *e, int64_t classes,
 int worker_begin(struct worker *w, int64_t classes, bool train,
                  enum engine_tune tune)
 {
-    if (open_engine(&w->e, tune) < 0 ||
-        open_model(&w->m, w->e, classes, train) < 0)
+    if (open_engine(&w->e, tune) < 0)
         return -1;
-    w->has_model = true;
-    return 0;
+    return open_model(&w->m, w->e, classes, train);
 }
 
 int worker_begin_alone(struct worker *w, bool train, enum engine_tune tune)
@@ -105,8 +103,7 @@ int worker_begin_alone(struct worker *w, bool train, enum engine_tune tune)
 
 void worker_end(struct worker *w)
 {
-    if (w->has_model)
-        classifier_release(&w->m);
+    classifier_release(&w->m);
     if (w->e)
         engine_close(w->e);
 }

@@ -137,7 +137,6 @@ int worker_init(const struct command *c, int argc, char **argv);
 struct worker {
     struct engine *e;
     struct classifier m;
-    bool has_model;
 };
 /*
  * Open both, able to compute in the recipe's precision. classes: those of the

@@ -6,34 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-int classifier_init(struct classifier *m, const char *name,
-                    const struct model_config *c, struct engine *e,
-                    enum dtype compute, bool train)
-{
-    const struct model_kind *k;
-    enum dtype pt = compute == DT_F64 ? DT_F64 : DT_F32;
-    void *p;
-
-    memset(m, 0, sizeof *m);
-    m->e = e;
-    m->classes = c->classes;
-    m->compute = compute;
-    params_init(&m->params);
-    graph_init(&m->graph, &m->params);
-    if (c->classes < 1)
-        return err_set(ERR_CONFIG, "%s: %" PRId64 " classes", name, c->classes);
-    if (model_find(name, &k) < 0 || engine_precision(e, compute) < 0)
-        return -1;
-    k->build(&m->graph, c, k->depth);
-    graph_seal(&m->graph);
-    if (params_alloc(&m->params, e, pt, train) < 0)
-        return err_wrap("%s", name);
-    if (engine_alloc(e, 4 * sizeof(double), &p) < 0)
-        return -1;
-    m->stats = p;
-    return engine_fill(e, p, 0, 4 * sizeof(double));
-}
-
 void classifier_release(struct classifier *m)
 {
     graph_release(&m->graph);
@@ -45,6 +17,44 @@ void classifier_release(struct classifier *m)
     if (m->e && m->stats)
         engine_free(m->e, m->stats);
     memset(m, 0, sizeof *m);
+}
+
+static int make(struct classifier *m, const char *name,
+                const struct model_config *c, bool train)
+{
+    const struct model_kind *k;
+    enum dtype pt = m->compute == DT_F64 ? DT_F64 : DT_F32;
+    void *p;
+
+    if (c->classes < 1)
+        return err_set(ERR_CONFIG, "%s: %" PRId64 " classes", name, c->classes);
+    if (model_find(name, &k) < 0 || engine_precision(m->e, m->compute) < 0)
+        return -1;
+    k->build(&m->graph, c, k->depth);
+    graph_seal(&m->graph);
+    if (params_alloc(&m->params, m->e, pt, train) < 0)
+        return err_wrap("%s", name);
+    if (engine_alloc(m->e, 4 * sizeof(double), &p) < 0)
+        return -1;
+    m->stats = p;
+    return engine_fill(m->e, p, 0, 4 * sizeof(double));
+}
+
+int classifier_init(struct classifier *m, const char *name,
+                    const struct model_config *c, struct engine *e,
+                    enum dtype compute, bool train)
+{
+    memset(m, 0, sizeof *m);
+    m->e = e;
+    m->classes = c->classes;
+    m->compute = compute;
+    params_init(&m->params);
+    graph_init(&m->graph, &m->params);
+    if (make(m, name, c, train) < 0) {
+        classifier_release(m);
+        return -1;
+    }
+    return 0;
 }
 
 /* Rows before the padding at the end: it must not be seen by the norms. */

@@ -80,10 +80,13 @@ struct class_stats {
     double n; /* images counted */
 };
 
+/* m: any memory, zero after a failure, which leaves nothing behind. ERR_CONFIG: no
+ * such model, no classes; else what engine_precision and engine_alloc say. e stays
+ * the caller's, and open until classifier_release. train: with gradients. */
 int classifier_init(struct classifier *m, const char *name,
                     const struct model_config *c, struct engine *e,
                     enum dtype compute, bool train) MUST_CHECK;
-void classifier_release(struct classifier *m);
+void classifier_release(struct classifier *m); /* of zero: nothing */
 /*
  * Forward and backward of one micro-batch. The gradient of sum_i loss_i *
  * gscale * scale is ADDED to params.g. Stats are added to on the device; read

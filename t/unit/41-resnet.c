@@ -445,6 +445,36 @@ static void test_single(void)
     }
 }
 
+/* An allocation that cannot be is NULL under the sanitizer, too. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
+/* What cannot be made is not there in parts, neither here nor in the engine. */
+static void test_half(void)
+{
+    static const struct classifier none;
+    struct model_config c = {.width = 8, .bn_eps = 1e-5, .bn_momentum = 0.1};
+    size_t before, after, peak;
+    struct classifier m;
+
+    engine_memory(ref(), &before, &peak);
+    /* a size that no process has */
+    c.classes = (int64_t)1 << 48;
+    ok(classifier_init(&m, "resnet18", &c, ref(), DT_F32, true) < 0 &&
+           err_code() == ERR_SYSTEM,
+       "too many classes for memory: %s", err_text());
+    ok(memcmp(&m, &none, sizeof m) == 0, "nothing is left of the model");
+    engine_memory(ref(), &after, &peak);
+    is_int((long long)after, (long long)before, "nor in the engine");
+    classifier_release(&m);
+    ok(classifier_init(&m, "resnet5", &c, ref(), DT_F32, true) < 0 &&
+           memcmp(&m, &none, sizeof m) == 0,
+       "nor of one that does not exist");
+}
+
 int main(void)
 {
     const struct model_kind *k;
@@ -455,6 +485,7 @@ int main(void)
     test_step();
     test_describe();
     test_single();
+    test_half();
     ok(model_find("resnet5", &k) < 0 && err_code() == ERR_CONFIG,
        "no such model");
     has_str(err_text(), "resnet50", "but one that is near: %s", err_text());
