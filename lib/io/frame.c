@@ -216,15 +216,20 @@ static int by_offset(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-/* Sort by offset; the tensors have to tile the data from 0 on. */
+void frame_order(struct frame *f)
+{
+    if (f->n_tensors)
+        qsort(f->tensor, (size_t)f->n_tensors, sizeof(*f->tensor), by_offset);
+}
+
+/* In order, the tensors have to tile the data from 0 on. */
 static int check_tiling(struct frame *f)
 {
     const struct frame_tensor *t;
     uint64_t at = 0;
     int i;
 
-    if (f->n_tensors)
-        qsort(f->tensor, (size_t)f->n_tensors, sizeof(*f->tensor), by_offset);
+    frame_order(f);
     for (i = 0; i < f->n_tensors; i++) {
         t = &f->tensor[i];
         if (t->begin != at)

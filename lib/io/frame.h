@@ -74,6 +74,8 @@ void frame_release(struct frame *f);
  */
 int frame_parse(struct frame *f, const char *header, size_t n,
                 enum frame_kind kind) MUST_CHECK;
+/* Tensors in the order of their data: by begin, end, name. */
+void frame_order(struct frame *f);
 /* Value of a metadata key, or NULL. */
 const char *frame_meta(const struct frame *f, const char *key);
 /* As a decimal number; ERR_DATA if missing or not one. */

@@ -126,17 +126,6 @@ static int parse(const char *p, uint64_t room, struct frame_tensor *ft)
     return 0;
 }
 
-static int by_begin(const void *a, const void *b)
-{
-    const struct frame_tensor *x = a, *y = b;
-
-    if (x->begin != y->begin)
-        return x->begin < y->begin ? -1 : 1;
-    if (x->end != y->end)
-        return x->end < y->end ? -1 : 1;
-    return strcmp(x->name, y->name);
-}
-
 static int check_overlap(const struct frame *f)
 {
     for (int i = 1; i < f->n_tensors; i++)
@@ -159,9 +148,7 @@ static int fill(const struct frame *f, uint64_t room, struct frame *there)
             return err_wrap("tensor \"%.80s\"", t->name);
         there->n_tensors++;
     }
-    if (there->n_tensors)
-        qsort(there->tensor, (size_t)there->n_tensors, sizeof(*there->tensor),
-              by_begin);
+    frame_order(there);
     return check_overlap(there);
 }
 
