@@ -91,7 +91,6 @@ int cuda_wait(struct cuda *c, cudaEvent_t event, const char *what) MUST_CHECK;
 /* The same for what goes next, whatever became of it: the error that is set
  * stays. */
 void cuda_settle(struct cuda *c);
-int64_t cuda_clock_ms(void);
 /* Will all that the device was given end? Not where a rank of its team was lost:
  * then nothing may be freed, for that waits. The error that is set stays. */
 bool cuda_ends(struct cuda *c);

@@ -1,5 +1,6 @@
 /* The cuda engine's table: opening, memory, the queue, kernels. */
 #include "engine/cuda/cuteam.h"
+#include "util/fdio.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,7 +210,7 @@ int cuda_alloc(void *dev, size_t bytes, void **p)
 bool cuda_ends(struct cuda *c)
 {
     struct err_kept kept = err_keep();
-    bool yes = !c->team || cuteam_alive(c->team, cuda_clock_ms()) == 0;
+    bool yes = !c->team || cuteam_alive(c->team, clock_ms()) == 0;
 
     err_restore(&kept);
     return yes;

@@ -1,21 +1,14 @@
 /* Beside the queue of the cuda engine: copies by streams of their own, and the
  * waits of the host. */
 #include "engine/cuda/cuteam.h"
+#include "util/fdio.h"
 
 #include <time.h>
-
-int64_t cuda_clock_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 int cuda_wait(struct cuda *c, cudaEvent_t event, const char *what)
 {
     static const struct timespec pause = {0, 20000};
-    int64_t begun = c->team ? cuda_clock_ms() : 0;
+    int64_t begun = c->team ? clock_ms() : 0;
     cudaError_t e;
 
     if (!c->team)

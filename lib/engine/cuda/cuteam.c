@@ -1,6 +1,7 @@
 #include "engine/cuda/cuteam.h"
 
 #include "engine/cuda/nccllib.h"
+#include "util/fdio.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -47,13 +48,13 @@ static void *run_abort(void *arg)
 static void give_up(struct cuteam *t)
 {
     static const struct timespec pause = {0, 1000000};
-    int64_t until = cuda_clock_ms() + ABORT_MS;
+    int64_t until = clock_ms() + ABORT_MS;
     pthread_t thread;
 
     if (!t->comm || pthread_create(&thread, NULL, run_abort, t) != 0)
         return;
     pthread_detach(thread);
-    while (!t->aborted && cuda_clock_ms() < until)
+    while (!t->aborted && clock_ms() < until)
         nanosleep(&pause, NULL);
 }
 
@@ -85,7 +86,7 @@ int cuteam_alive(struct cuteam *t, int64_t begun)
         return broken(t);
     if (nccl_check(&t->lib, r, "between the ranks") < 0)
         return broken(t);
-    if (t->with.timeout_ms && cuda_clock_ms() - begun > t->with.timeout_ms) {
+    if (t->with.timeout_ms && clock_ms() - begun > t->with.timeout_ms) {
         err_set(ERR_PEER, "NCCL: no answer from the other ranks for %lld s",
                 (long long)t->with.timeout_ms / 1000);
         return broken(t);
@@ -97,7 +98,7 @@ int cuteam_alive(struct cuteam *t, int64_t begun)
 static int settle(struct cuteam *t, ncclResult_t r, const char *what)
 {
     static const struct timespec pause = {0, 50000};
-    int64_t begun = cuda_clock_ms();
+    int64_t begun = clock_ms();
 
     if (nccl_check(&t->lib, r, what) < 0)
         return broken(t);

@@ -29,7 +29,7 @@ int cuda_alloc_sums(void *dev, size_t bytes, void **p);
 /* Was p of that, and not of the runtime? Then it is free now. */
 bool cuda_free_sums(struct cuda *c, void *p);
 
-/* For cudev.c. begun: cuda_clock_ms() of the beginning of a wait. */
+/* For cudev.c. begun: clock_ms() of the beginning of a wait. */
 int cuteam_alive(struct cuteam *t, int64_t begun) MUST_CHECK;
 
 #endif
