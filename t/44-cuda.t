@@ -64,12 +64,9 @@ losses() { jq -r 'select(.phase == "train") | .loss * 1000 | round / 1000' "$1/m
 ENGINE=ref
 run plain
 is $? 0 "4 steps on ref"
-ENGINE="cuda --engine-dir $host"
-worker() {
-    worker_dir=$1
-    shift
-    "$BIN/accel-worker" train -c "$CONFIG" -o "$worker_dir" -e cuda --engine-dir "$host" "$@"
-}
+ENGINE=cuda
+ACCEL_ENGINE_DIR=$host
+export ACCEL_ENGINE_DIR
 HOSTGPU_COUNTS=$PWD/counts run ours
 is $? 0 "and on the kernels of cuda"
 is "$(losses ours)" "$(losses plain)" "with the same losses"

@@ -9,13 +9,5 @@ TMPDIR=$PWD
 # for ranks of train.sh
 # shellcheck disable=SC2034
 ENGINE=cuda
-# shellcheck disable=SC2034
-WORKER_FLAGS="--engine-dir '$host'"
-export ENGINE_DIR HOSTGPU_GPUS TMPDIR
-
-# For run of train.sh too, with all threads that the engine wants.
-worker() {
-    worker_dir=$1
-    shift
-    "$WORKER" train -c "$CONFIG" -o "$worker_dir" -e cuda --engine-dir "$host" "$@"
-}
+ACCEL_ENGINE_DIR=$host
+export ENGINE_DIR ACCEL_ENGINE_DIR HOSTGPU_GPUS TMPDIR

@@ -49,7 +49,7 @@ feed() {
 worker() {
     worker_dir=$1
     shift
-    ${AS:-} "$BIN/accel-worker" train -c "$CONFIG" -o "$worker_dir" -e "$ENGINE" \
+    ${AS:-} "$WORKER" train -c "$CONFIG" -o "$worker_dir" -e "$ENGINE" \
         -t 1 "$@"
 }
 
