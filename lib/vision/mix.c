@@ -29,13 +29,18 @@ static double log_gamma_draw(struct rng *r, double a)
     return log(d * v) + more;
 }
 
-/* Beta(a, a) */
+/*
+ * Beta(a, a): 0 or 1, each half of the time, as a goes to 0. (So does numpy; torch,
+ * whose gammas are never less than the least number, goes to 0.5 from 1e-3 down.)
+ */
 static double beta_draw(struct rng *r, double a)
 {
     double x = log_gamma_draw(r, a), y = log_gamma_draw(r, a);
 
-    /* both are minus infinity for an a that is next to nothing */
-    return isinf(x) && isinf(y) ? 0.5 : 1 / (1 + exp(y - x));
+    /* both are minus infinity for an a below all normal numbers */
+    if (isinf(x) && isinf(y))
+        return (double)rng_below(r, 2);
+    return 1 / (1 + exp(y - x));
 }
 
 static int limit(int v, int size)

@@ -304,6 +304,35 @@ static void beta(void)
     fits(bin, part, 12, "mixup: Beta(0.7, 0.7)");
 }
 
+/* An alpha next to nothing mixes nothing: one image or the other, as numpy's
+ * generator has it; 0.0666 of Beta(0.01, 0.01) is in between, by mpmath. */
+static void tiny(void)
+{
+    static const double alpha[] = {0.01, 1e-6, 1e-30, 1e-300, 5e-324};
+
+    for (size_t i = 0; i < sizeof alpha / sizeof *alpha; i++) {
+        struct mix_config mix = {alpha[i], 0}, cut = {0, alpha[i]};
+        int first = 0, between = 0, bad = 0;
+        double v;
+
+        for (uint32_t pos = 0; pos < 10000; pos++) {
+            struct mix m = mix_draw(&cut, 224, 5, 1, pos);
+
+            bad += !(m.lambda >= 0 && m.lambda <= 1) || m.box[0] < 0 ||
+                   m.box[2] > 224 || m.box[0] > m.box[2];
+            v = mix_draw(&mix, 224, 5, 1, pos).lambda;
+            bad += !(v >= 0 && v <= 1);
+            between += v > 1e-3 && v < 1 - 1e-3;
+            first += v > 0.5;
+        }
+        is_int(bad, 0, "alpha %g: from 0 to 1", alpha[i]);
+        is_double(between / 10000.0, i == 0 ? 0.0666 : 0, i == 0 ? 0.01 : 0,
+                  "alpha %g: hardly ever a mixture", alpha[i]);
+        is_double(first / 10000.0, 0.5, 0.02, "alpha %g: either image",
+                  alpha[i]);
+    }
+}
+
 static void mixing(void)
 {
     struct mix_config both = {0.2, 1.0}, wide = {4.0, 0};
@@ -435,6 +464,7 @@ int main(int argc, char **argv)
     automatic();
     jitter();
     erasing();
+    tiny();
     mixing();
     beta();
     pure();
