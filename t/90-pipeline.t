@@ -89,6 +89,20 @@ mkdir half
 ln -s "$PWD/made-up/train" half/train
 early "no val" "$PWD/half/val: not there" IMAGENET="$PWD/half"
 
+ln -s "$PWD/made-up/val" half/validation
+mistake OUT="$PWD/half-out" IMAGENET="$PWD/half"
+is $? 0 "validation/ is val/, too" || sed 's/^/# /' err | tail -n 20
+is "$(jq .samples half-out/shards/val.json)" 16 "and is packed"
+rm half/validation
+mistake OUT="$PWD/half-out" IMAGENET="$PWD/half"
+is $? 0 "once it is packed, nobody asks for it"
+rm half-out/shards/val.json
+mistake OUT="$PWD/half-out" IMAGENET="$PWD/half"
+isnt=$?
+[ $isnt -ne 0 ]
+ok $? "but for what is not"
+like "$(cat err)" "$PWD/half/val: not there" "which is told"
+
 # what is no image
 mkdir -p spoilt/val
 cp -r made-up/train spoilt/train
@@ -137,6 +151,45 @@ is "$(jq -c .score.top1 out-dir/ckpt/best/score.json)" \
 "$BIN/ckpt-merge" diff out-dir/best.safetensors out-dir/ckpt/best > diff.out
 is $? 0 "its model is there"
 
+# a run that goes on removes checkpoints meanwhile: that is passed over, but not
+# what fails on one that is there
+mkdir racing
+ln -s "$BIN"/* racing
+# race PROGRAM SUBCOMMAND COMMAND...: when it comes to the second one, $step
+race() {
+    race_program=$1 race_command=$2
+    shift 2
+    rm -f "racing/$race_program" turns
+    cat > "racing/$race_program" << EOF
+#!/bin/sh
+step=\$(printf '%s\n' "\$@" | grep '/step-')
+[ "\$1" = $race_command ] && echo >> '$PWD/turns' &&
+    [ \$(wc -l < '$PWD/turns') -eq 2 ] && { $*; }
+exec '$BIN/$race_program' "\$@"
+EOF
+    chmod +x "racing/$race_program"
+    rm -rf out-dir/ckpt/best out-dir/best.safetensors
+    pipeline imagenet-best BIN="$PWD/racing" EPOCHS=5
+    raced=$?
+    ln -sf "$BIN/$race_program" "racing/$race_program"
+}
+# shellcheck disable=SC2016
+{
+    race accel-worker predict 'rm -r "$step"'
+    is $raced 0 "a checkpoint goes before it is read" || sed 's/^/# /' err | tail -n 20
+    is "$(checkpoints out-dir | wc -w) $(grep -c '"n":16' out-dir/ckpt/best/score.json)" "3 1" \
+        "the others are scored, the best stays"
+    race ckpt-merge best 'rm -r "$step"'
+    is $raced 0 "one goes between its score and the choice" || sed 's/^/# /' err | tail -n 20
+    is "$(checkpoints out-dir | wc -w)" 2 "the last one is the best"
+    cp -r out-dir/ckpt/step-* out-dir/ckpt/step-000000001
+    race accel-worker predict 'exit 71'
+    [ $raced -ne 0 ]
+    ok $? "one that is there and cannot be scored is no race"
+    [ ! -e out-dir/best.safetensors ]
+    ok $? "and nothing is said to be the best"
+}
+
 # interrupted in training, typed again: the same model
 rm -rf out-dir
 pipeline imagenet-pack
@@ -148,7 +201,7 @@ while [ "$(checkpoints out-dir)" = '* ' ] && [ $i -lt 100 ]; do
     sleep 0.1
     i=$((i + 1))
 done
-pkill -9 -f "out-dir/ckpt" 2> /dev/null
+pkill -9 -f "$PWD/out-dir/ckpt" 2> /dev/null
 pkill -9 -f "accel-worker train.*$PWD/out-dir" 2> /dev/null
 wait $pid
 rm -rf out-dir/ckpt out-dir/metrics.jsonl
