@@ -1,5 +1,6 @@
 /* Errors, buffers, the map, descriptors, files that appear whole. */
 #include "lib/tap.h"
+#include "lib/tapdir.h"
 
 #include "util/buf.h"
 #include "util/err.h"
@@ -15,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char dir[] = "/tmp/millrace-t.XXXXXX";
+static const char *dir;
 
 static char *in_dir(const char *name)
 {
@@ -473,12 +474,39 @@ static void test_tmp(void)
            "a forked child does not remove its parent's files");
 }
 
+/* The directory of a test does not outlive it, whoever ends it. */
+static void test_tap_dir(void)
+{
+    char path[PATH_MAX] = "";
+    int ends[2], status;
+    pid_t pid;
+
+    if (pipe(ends) < 0 || (pid = fork()) < 0)
+        die_with(ERR_SYSTEM, "a child");
+    if (pid == 0) {
+        tap_dir_owner = 0; /* a test of its own */
+        (void)!write(ends[1], tap_dir(), PATH_MAX);
+        raise(SIGTERM);
+        _exit(0);
+    }
+    (void)!read(ends[0], path, sizeof(path));
+    waitpid(pid, &status, 0);
+    ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM,
+       "a test is ended by a signal");
+    ok(path[0] == '/' && strcmp(path, dir) != 0 && access(path, F_OK) < 0,
+       "its directory is removed: %s", path);
+    is_int(access(dir, F_OK), 0, "that of its parent is not");
+    close(ends[0]);
+    close(ends[1]);
+}
+
 int main(void)
 {
+    struct sigaction nobody = {.sa_handler = SIG_DFL};
+
     prog_set("10-util");
-    if (!mkdtemp(dir))
-        die_with(ERR_SYSTEM, "mkdtemp");
-    tmp_register(dir);
+    dir = tap_dir();
+    sigaction(SIGTERM, &nobody, NULL); /* for util/tmp to take */
     test_err();
     test_messages();
     test_buf();
@@ -492,5 +520,6 @@ int main(void)
     test_stale();
     test_tmp_dir();
     test_tmp();
+    test_tap_dir();
     return done_testing();
 }

@@ -1,5 +1,6 @@
 /* Frames: headers and streams. */
 #include "lib/tap.h"
+#include "lib/tapdir.h"
 
 #include "io/frame.h"
 #include "util/fdio.h"
@@ -12,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char dir[] = "/tmp/millrace-t.XXXXXX";
+static const char *dir;
 
 /* ---- headers */
 
@@ -595,9 +596,7 @@ int main(void)
 
     prog_set("14-frame");
     sigaction(SIGPIPE, &ignore, NULL);
-    if (!mkdtemp(dir))
-        die_with(ERR_SYSTEM, "mkdtemp");
-    tmp_register(dir);
+    dir = tap_dir();
     test_accepted();
     test_syntax();
     test_members();

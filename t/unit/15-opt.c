@@ -1,5 +1,6 @@
 /* The settings table: command line, environment, file, help, messages. */
 #include "lib/tap.h"
+#include "lib/tapdir.h"
 
 #include "util/buf.h"
 #include "util/opt.h"
@@ -610,11 +611,7 @@ static void test_calls(void)
 
 int main(void)
 {
-    static const char *const files[] = {"out", "err", "b.yaml", "r.yaml",
-                                        "n.yaml"};
-    char dir[] = "/tmp/millrace-opt-XXXXXX";
-
-    if (!mkdtemp(dir) || chdir(dir) < 0)
+    if (chdir(tap_dir()) < 0)
         return 99;
     unsetenv("WORLD_SIZE");
     unsetenv("RANK");
@@ -627,9 +624,6 @@ int main(void)
     test_precedence();
     test_files();
     test_calls();
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        unlink(files[i]);
-    rmdir(dir);
     buf_release(&out);
     buf_release(&err);
     return done_testing();

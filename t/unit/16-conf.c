@@ -1,10 +1,10 @@
 /* Recipe files, and JSON with our errors. */
 #include "lib/tap.h"
+#include "lib/tapdir.h"
 
 #include "util/conf.h"
 #include "util/json.h"
 
-#include <ftw.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -245,26 +245,14 @@ static void test_json(void)
     is_int(err_code(), ERR_NOINPUT, "class of a missing file");
 }
 
-static int drop(const char *path, const struct stat *st, int type,
-                struct FTW *at)
-{
-    (void)st;
-    (void)type;
-    (void)at;
-    return remove(path);
-}
-
 int main(void)
 {
-    char dir[] = "/tmp/millrace-conf-XXXXXX";
-
-    if (!mkdtemp(dir) || chdir(dir) < 0 || mkdir("d", 0777) < 0)
+    if (chdir(tap_dir()) < 0 || mkdir("d", 0777) < 0)
         return 99;
     test_shapes();
     test_refusals();
     test_bases();
     test_json();
     buf_release(&got);
-    nftw(dir, drop, 8, FTW_DEPTH | FTW_PHYS);
     return done_testing();
 }

@@ -1,5 +1,6 @@
 /* Frames in files: ours, damaged ones, those of others. */
 #include "lib/tap.h"
+#include "lib/tapdir.h"
 
 #include "io/frame.h"
 #include "util/fdio.h"
@@ -12,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char dir[] = "/tmp/millrace-t.XXXXXX";
+static const char *dir;
 
 static float f_data[6] = {1, 2, 3, 4, 5, 6};
 static uint8_t u_data[3] = {7, 8, 9};
@@ -175,9 +176,7 @@ int main(void)
 
     prog_set("17-framefile");
     sigaction(SIGPIPE, &ignore, NULL);
-    if (!mkdtemp(dir))
-        die_with(ERR_SYSTEM, "mkdtemp");
-    tmp_register(dir);
+    dir = tap_dir();
     test_file();
     test_foreign();
     return done_testing();

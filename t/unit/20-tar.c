@@ -4,6 +4,7 @@
 #include "util/fdio.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static struct buf archive;
@@ -24,7 +25,6 @@ static void member(const char *path, const char *data, size_t n)
 /* The archive (its first n bytes) as a file or through a pipe. */
 static int open_archive(size_t n, int through_pipe)
 {
-    char path[] = "/tmp/millrace-tar.XXXXXX";
     int fd, ends[2];
 
     if (through_pipe) {
@@ -36,8 +36,7 @@ static int open_archive(size_t n, int through_pipe)
         close(ends[1]);
         return ends[0];
     }
-    fd = mkstemp(path);
-    unlink(path);
+    fd = memfd_create("tar", 0);
     if (fd < 0 || fd_write(fd, archive.data, n, FD_FOREVER) < 0)
         return -1;
     lseek(fd, 0, SEEK_SET);

@@ -1,11 +1,12 @@
 /* What files lie on: directories made like those of /sys. */
 #include "io/media.h"
 #include "lib/tap.h"
+#include "lib/tapdir.h"
 #include "util/fdio.h"
 
 #include <unistd.h>
 
-static char dir[] = "/tmp/millrace-media.XXXXXX";
+static const char *dir;
 
 /* A disk and its partition, with a driver. */
 static void disk(const char *name, const char *rotational, const char *driver)
@@ -37,9 +38,7 @@ static const char *slow(const char *name)
 
 int main(void)
 {
-    if (!mkdtemp(dir))
-        return 1;
-    tmp_register(dir);
+    dir = tap_dir();
     disk("sda", "1\n", "../../bus/scsi/drivers/sd");
     disk("nvme", "0\n", "../../bus/pci/drivers/nvme");
     disk("vda", "1\n", "../../bus/virtio/drivers/virtio_blk");

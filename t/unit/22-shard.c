@@ -5,6 +5,7 @@
 #include "io/shardout.h"
 #include "io/tar.h"
 #include "lib/tap.h"
+#include "lib/tapdir.h"
 #include "util/fdio.h"
 
 #include <fcntl.h>
@@ -12,7 +13,7 @@
 
 #define N 40
 
-static char dir[] = "/tmp/millrace-shard.XXXXXX";
+static const char *dir;
 static char manifest[64], index_path[64], shard0[64];
 
 static void add_sample(struct shard_out *o, int i)
@@ -367,9 +368,7 @@ static void idx_words(void)
 
 int main(void)
 {
-    if (!mkdtemp(dir))
-        return 1;
-    tmp_register(dir);
+    dir = tap_dir();
     snprintf(manifest, sizeof(manifest), "%s/train.json", dir);
     snprintf(index_path, sizeof(index_path), "%s/train.index.safetensors", dir);
     snprintf(shard0, sizeof(shard0), "%s/train-000000.tar", dir);

@@ -6,6 +6,7 @@
 #include "vision/synth.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define FILES 37
@@ -191,14 +192,12 @@ static void written(void)
     struct batch_config c = config(false, 2);
     struct walk w = {.broken = -1};
     struct batch_source s = {next_frame, next_row, load, name, &w};
-    char path[] = "/tmp/millrace-batch.XXXXXX";
-    int fd = mkstemp(path), frames = 0, epochs = 0, i;
+    int fd = memfd_create("batch", 0), frames = 0, epochs = 0, i;
     struct frame f = FRAME_INIT;
     struct frame_stream in;
     struct frame_writer out;
     int64_t n;
 
-    unlink(path);
     frame_writer_init(&out, fd, "file");
     if (frame_write(&out, "hello", NULL, 0, NULL, 0, 0) < 0 ||
         batch_run(&c, &s, batch_write, &out) < 0 || frame_write_end(&out) < 0)

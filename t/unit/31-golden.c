@@ -5,6 +5,7 @@
  * (2,1,0,-1), SGD from 1 with gradients 0.5, -0.25, 0.1.
  */
 #include "lib/tap.h"
+#include "lib/tapdir.h"
 
 #include "engine/engine.h"
 #include "util/fdio.h"
@@ -452,14 +453,12 @@ static void plugins(const char *dir)
 static void opening(void)
 {
     struct engine_config config = {.device = -1};
-    char dir[] = "/tmp/millrace-engine-XXXXXX", text[200];
+    const char *dir = tap_dir();
+    char text[200];
     struct engine *f = NULL;
     struct stat st;
     char *trace;
 
-    if (!mkdtemp(dir))
-        die_with(ERR_SYSTEM, "mkdtemp");
-    tmp_register(dir);
     trace = xstrfmt("%s/trace", dir);
     refused(engine_open(&f, "gpu", NULL), ERR_USAGE,
             "unknown engine \"gpu\": there are auto, cuda, cpu and ref",

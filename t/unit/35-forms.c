@@ -5,6 +5,7 @@
 #include "lib/must.h"
 #include "lib/plancache.h"
 #include "lib/tap.h"
+#include "lib/tapdir.h"
 
 #include "engine/engine.h"
 #include "engine/plancache.h"
@@ -15,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char top[] = "/tmp/millrace-forms.XXXXXX";
+static const char *top;
 
 /* A folder of its own for each test. */
 static void use_folder(const char *name)
@@ -440,9 +441,7 @@ int main(void)
 
     setenv("OMP_WAIT_POLICY", "passive", 0);
     prog_set("35-forms");
-    if (!mkdtemp(top))
-        return 1;
-    tmp_register(top);
+    top = tap_dir();
     test_file();
     test_damaged();
     test_unkept();
@@ -457,6 +456,5 @@ int main(void)
     } else {
         skip(1, "onednn: no cpu engine");
     }
-    tmp_cleanup();
     return done_testing();
 }

@@ -6,6 +6,7 @@
 #include "lib/must.h"
 #include "lib/plancache.h"
 #include "lib/tap.h"
+#include "lib/tapdir.h"
 
 #include "engine/engine.h"
 #include "util/buf.h"
@@ -13,7 +14,7 @@
 
 #include <unistd.h>
 
-static char top[] = "/tmp/millrace-choice.XXXXXX";
+static const char *top;
 static char *host;
 
 /* A folder of its own for each test; how cuDNN is, or NULL; its times. */
@@ -301,9 +302,7 @@ int main(void)
 
     prog_set("47-choice");
     verbosity = -1; /* that trials are made */
-    if (!mkdtemp(top))
-        return 1;
-    tmp_register(top);
+    top = tap_dir();
     host = xstrfmt("%s/t/hostgpu", tap_env("BIN", "bin"));
     setenv("ENGINE_DIR", host, 1);
     e = open_engine(TUNE_OFF, NULL);
@@ -319,6 +318,5 @@ int main(void)
         skip(1, "cuda: no toolkit to build the engine with");
     }
     free(host);
-    tmp_cleanup();
     return done_testing();
 }

@@ -4,6 +4,7 @@
  * tests.
  */
 #include "lib/tap.h"
+#include "lib/tapdir.h"
 
 #include "io/ckpt.h"
 #include "io/digest.h"
@@ -96,7 +97,7 @@ static int write_one(const char *dir, int64_t step, int world, double scale)
 
 /* ---- a directory for each test */
 
-static char top[64];
+static const char *top;
 
 static char *new_dir(void)
 {
@@ -623,11 +624,7 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "make") == 0)
         return make(argc, argv);
     /* in memory where there is such a place: flushing is not what is tested */
-    snprintf(top, sizeof top, "%s/millrace-ckpt.XXXXXX",
-             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    if (!mkdtemp(top))
-        die_with(ERR_SYSTEM, "%s", top);
-    tmp_register(top);
+    top = tap_dir_in(access("/dev/shm", W_OK) == 0 ? "/dev/shm" : NULL);
     test_shares();
     test_names();
     for (world = 1; world <= 4; world++)

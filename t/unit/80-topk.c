@@ -4,6 +4,7 @@
  * i % CLASSES, and the largest logit at the label if i is even, else behind it.
  */
 #include "lib/tap.h"
+#include "lib/tapdir.h"
 
 #include "eval/preds.h"
 #include "io/frame.h"
@@ -392,13 +393,13 @@ static void test_truncated(void)
 
 static void test_sets(void)
 {
-    char path[] = "/tmp/millrace-sets.XXXXXX";
     static const char json[] = "[[], [2, 0], [1]]";
     static const char text[] = "val_001 9 .1 .9 .5\nval_002 0 .1 .5 .9\n"
                                "v3 0 .1 .5 .9\n";
     struct preds_sets s;
     struct preds p;
-    int fd = mkstemp(path);
+    char *path = xstrfmt("%s/sets", tap_dir());
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
 
     if (fd < 0 || fd_write(fd, json, strlen(json), FD_FOREVER) < 0)
         die();
@@ -421,7 +422,7 @@ static void test_sets(void)
     is_int(preds_sets_read(&s, path), -1, "a class below 0");
     has_str(err_text(), "image 2", "is named");
     preds_sets_release(&s);
-    unlink(path);
+    free(path);
     close(fd);
 }
 
