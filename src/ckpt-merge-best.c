@@ -139,10 +139,10 @@ int ckpt_merge_best(const struct command *c, int argc, char **argv)
 
     (void)c;
     (void)argc;
-    if (place == PLACE_FILE)
+    if (place == PLACE_FILE || place == PLACE_MODEL)
         err_set(ERR_USAGE, "%s: not the directory of a run or of a step",
                 argv[0]);
-    if (place < 0 || place == PLACE_FILE)
+    if (place != PLACE_STEP && place != PLACE_RUN)
         goto out;
     if (place == PLACE_STEP) {
         path = xstrdup(argv[0]);

@@ -58,10 +58,13 @@ int place_of(const char *operand, char **dir)
     if (holds(operand, "state.json") || is_step_name(operand))
         return PLACE_STEP;
     *dir = xstrfmt("%s/ckpt", operand);
-    if (!is_dir(*dir)) {
-        free(*dir);
-        *dir = xstrdup(operand);
-    }
+    if (is_dir(*dir))
+        return PLACE_RUN;
+    free(*dir);
+    *dir = NULL;
+    if (!holds(operand, "metrics.jsonl") && model_dir_is(operand))
+        return PLACE_MODEL;
+    *dir = xstrdup(operand);
     return PLACE_RUN;
 }
 
@@ -186,6 +189,17 @@ static int open_files(struct source *s, char **path, int n)
     return r < 0 ? -1 : check_ranks(s);
 }
 
+/* The files of a directory that other programs wrote. */
+static int open_model(struct source *s, const char *dir)
+{
+    int r = model_dir_open(&s->dir, dir);
+
+    if (r == 0)
+        r = foreign_is(s->dir.file[0]) ? open_foreign(s, s->dir.file[0])
+                                       : open_files(s, s->dir.file, s->dir.n);
+    return r < 0 ? -1 : model_dir_check(&s->dir, s);
+}
+
 int source_open(struct source *s, char **operand, int n)
 {
     char *dir;
@@ -211,92 +225,11 @@ int source_open(struct source *s, char **operand, int n)
         return open_foreign(s, operand[0]);
     if (place == PLACE_FILE)
         return open_files(s, operand, n);
+    if (place == PLACE_MODEL)
+        return open_model(s, operand[0]);
     r = place == PLACE_STEP ? open_step(s, operand[0]) : open_newest(s, dir);
     free(dir);
     return r;
-}
-
-/* ---- the model among the tensors */
-
-/* Keep the tensors whose names begin with n bytes of prefix, without these. */
-static void keep_under(struct source *s, const char *prefix, size_t n)
-{
-    int i, k = 0;
-
-    for (i = 0; i < s->n; i++)
-        if (strncmp(s->tensor[i].name, prefix, n) == 0) {
-            s->tensor[k] = s->tensor[i];
-            s->tensor[k++].name += n;
-        }
-    s->n = k;
-}
-
-/* Whether there is something below a key of the file. */
-static bool has_key(const struct foreign *f, const char *key)
-{
-    size_t n = strlen(key);
-
-    for (int i = 0; i < f->n; i++)
-        if (f->tensor[i].key == n && strncmp(f->tensor[i].name, key, n) == 0 &&
-            f->tensor[i].name[n] == '.')
-            return true;
-    return false;
-}
-
-/* The keys of Detectron2 and torchvision, of timm, and of Detectron. */
-static void foreign_model(struct source *s, bool ema)
-{
-    static const char *const keys[2][4] = {
-        {"model", "state_dict", "model_state_dict", "blobs"},
-        {"model_ema", "state_dict_ema"}};
-    char prefix[32];
-    bool wrapped = true, found = false;
-    int i;
-
-    for (i = 0; i < 4 && keys[ema][i] && !found; i++)
-        if (has_key(&s->foreign, keys[ema][i])) {
-            snprintf(prefix, sizeof prefix, "%s.", keys[ema][i]);
-            keep_under(s, prefix, strlen(prefix));
-            found = true;
-        }
-    if (ema && !found)
-        s->n = 0;
-    for (i = 0; i < s->n; i++) /* an AveragedModel has a counter beside it */
-        wrapped &= strncmp(s->tensor[i].name, "module.", 7) == 0
-                       ? s->tensor[i].name[7] != 0
-                       : strcmp(s->tensor[i].name, "n_averaged") == 0;
-    if (wrapped)
-        keep_under(s, "module.", 7);
-}
-
-static void own_model(struct source *s, bool ema)
-{
-    size_t prefix = strlen(CKPT_EMA);
-    int i, n = 0;
-
-    for (i = 0; i < s->n; i++) {
-        const char *name = s->tensor[i].name;
-
-        if (ema ? strncmp(name, CKPT_EMA, prefix) == 0 &&
-                      strcmp(name, CKPT_EMA_COUNT) != 0
-                : ckpt_is_model(name))
-            s->tensor[n++] = s->tensor[i];
-    }
-    s->n = n;
-    if (ema)
-        keep_under(s, CKPT_EMA, prefix);
-}
-
-int source_model(struct source *s, bool ema)
-{
-    if (s->foreign.file)
-        foreign_model(s, ema);
-    else
-        own_model(s, ema);
-    if (ema && s->n == 0)
-        return err_set(ERR_DATA, "%s: no average of the weights in it",
-                       s->is_ckpt ? s->ckpt.path : s->path);
-    return 0;
 }
 
 int source_read(struct source *s, int i, void *dst)
@@ -344,6 +277,7 @@ void source_close(struct source *s)
     if (s->is_ckpt)
         ckpt_close(&s->ckpt);
     foreign_close(&s->foreign);
+    model_dir_close(&s->dir);
     free(s->file);
     free(s->tensor);
     memset(s, 0, sizeof *s);

@@ -84,7 +84,6 @@ static int verify_file(const char *path)
     return r;
 }
 
-/* Opening checks what can be checked. */
 static int verify_foreign(const char *path)
 {
     struct foreign f;
@@ -98,6 +97,24 @@ static int verify_foreign(const char *path)
            foreign_has_sums(&f) ? "checksum" : "no checksum inside");
     foreign_close(&f);
     return 0;
+}
+
+/* Opening it checks what can be checked of one of torch.save. */
+static int verify_any(const char *path)
+{
+    return foreign_is(path) ? verify_foreign(path) : verify_file(path);
+}
+
+/* Opening the whole compares the index. */
+static int verify_model(char *path)
+{
+    struct source s;
+    int r = source_open(&s, &path, 1);
+
+    for (int i = 0; i < s.dir.n && r == 0; i++)
+        r = verify_any(s.dir.file[i]);
+    source_close(&s);
+    return r;
 }
 
 static int verify_step(const char *path)
@@ -161,10 +178,11 @@ int ckpt_merge_verify(const struct command *c, int argc, char **argv)
     for (i = 0; i < argc; i++) {
         place = place_of(argv[i], &dir);
         if (place == PLACE_FILE)
-            r = foreign_is(argv[i]) ? verify_foreign(argv[i])
-                                    : verify_file(argv[i]);
+            r = verify_any(argv[i]);
         else if (place == PLACE_STEP)
             r = verify_step(argv[i]);
+        else if (place == PLACE_MODEL)
+            r = verify_model(argv[i]);
         else
             r = place < 0 ? -1 : verify_run(dir, &status);
         if (r < 0)

@@ -17,8 +17,18 @@
 
 #include <stdbool.h>
 
+/* A model as Accelerate and others save it, in a directory: model.safetensors, or
+ * several such files and an index of what is in which, or pytorch_model.bin. */
+struct model_dir {
+    char *path; /* of the index, or of the file */
+    int n;
+    char **file;
+    struct json_t *index; /* names, and where they are; NULL: one file */
+};
+
 struct source {
     bool is_ckpt; /* then ckpt is open, else the files, or foreign */
+    struct model_dir dir;
     struct ckpt ckpt;
     struct foreign foreign; /* of one file */
     const char *path;       /* of the operand, the first if there are more */
@@ -34,7 +44,7 @@ struct source {
 
 /*
  * Open one directory (RUN, RUN/ckpt: the newest committed checkpoint; or the
- * directory of one step), one file of torch.save or of pickled arrays, or any
+ * directory of one step, or of a model), one file of torch.save or of pickled arrays, or any
  * number of tensor files, which must not have a tensor in common; rank files
  * must be all those of one checkpoint. operand is lent.
  * ERR_NOINPUT, ERR_DATA; ERR_USAGE for what stands alone among others.
@@ -43,7 +53,8 @@ int source_open(struct source *s, char **operand, int n) MUST_CHECK;
 /* What remains is the model: the tensors of the training are left out; or, with
  * ema, the average of the weights under their names. Of a file of others it is
  * what lies under the key that programs use for it, "model" or "state_dict", if
- * there is one; a "module." before all names goes. ERR_DATA if there is none. */
+ * there is one; what wrappers put before all names goes. ERR_DATA if there is
+ * none. */
 int source_model(struct source *s, bool ema) MUST_CHECK;
 int source_read(struct source *s, int i, void *dst) MUST_CHECK;
 /* Compare the check sums of a checkpoint or of its rank files: before anything
@@ -85,13 +96,21 @@ void model_release(struct model *m);
 enum place {
     PLACE_FILE,
     PLACE_STEP,
-    PLACE_RUN
+    PLACE_RUN,
+    PLACE_MODEL
 };
 /*
  * What an operand is. For PLACE_RUN *dir is the directory that holds the steps
  * (freed by the caller), else NULL. -1: there is nothing (ERR_NOINPUT).
  */
 int place_of(const char *operand, char **dir) MUST_CHECK;
+/* The model in a directory: whether there is one, which files it has, whether they
+ * have all that the index names. ERR_DATA. */
+bool model_dir_is(const char *dir);
+int model_dir_open(struct model_dir *m, const char *dir) MUST_CHECK;
+int model_dir_check(const struct model_dir *m,
+                    const struct source *s) MUST_CHECK;
+void model_dir_close(struct model_dir *m);
 /* Has training removed the step in this directory since it was listed? */
 bool step_gone(const char *path);
 

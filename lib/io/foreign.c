@@ -206,7 +206,10 @@ static int add_tensor(struct foreign_file *ff, const struct foreign_tensor *t,
     if (f->n >= TENSORS_MAX)
         return err_set(ERR_DATA, "over %d tensors", TENSORS_MAX);
     if (!is_name(name, path->len))
-        return err_set(ERR_DATA, "a name of tensors that is no text");
+        return err_set(ERR_DATA,
+                       "tensor \"%.80s\": a name that is too long or no "
+                       "printable text",
+                       name);
     if (check_view(ff, t) < 0)
         return err_wrap("tensor \"%.80s\"", name);
     if (!map_add(&ff->names, name, f->n))

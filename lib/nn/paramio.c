@@ -201,7 +201,7 @@ static int match(struct params *ps, const struct frame_source *f, int *entry)
 {
     struct differences d = {BUF_INIT, 0};
     char *seen = xcalloc((size_t)ps->n_state + 1, 1);
-    int i;
+    int i, known = 0;
 
     for (i = 0; i < f->n; i++) {
         const char *name = f->name(f->arg, i);
@@ -220,6 +220,7 @@ static int match(struct params *ps, const struct frame_source *f, int *entry)
         if (seen[at])
             differ(&d, "\"%s\" is there twice", name);
         seen[at] = 1;
+        known++;
         entry[i] = (int)at;
         if (!tensor_same_shape(t, &s->disk) || !type_fits(s->what, t->dtype)) {
             struct buf b = BUF_INIT;
@@ -235,6 +236,13 @@ static int match(struct params *ps, const struct frame_source *f, int *entry)
         if (!seen[i] && ps->state[i].what != STATE_COUNTER)
             differ(&d, "\"%s\" is missing", ps->state[i].name);
     free(seen);
+    if (known == 0 && f->n > 0) {
+        buf_release(&d.text);
+        return err_set(ERR_DATA,
+                       "none of its %d tensors, as \"%.80s\", is of the model: "
+                       "ckpt-merge knows names of other programs",
+                       f->n, f->name(f->arg, 0));
+    }
     return differences_end(&d);
 }
 

@@ -8,7 +8,7 @@ P=${PEER_PYTHON:-python3}
     skip_all 'peer: no Python with torch, numpy and safetensors'
 
 expect_status 0 'written' "$P" -c '
-import argparse, collections, pickle, numpy as np, torch
+import argparse, collections, json, os, pickle, numpy as np, torch
 from safetensors.torch import save_file
 torch.manual_seed(7)
 base = torch.randn(6, 5)
@@ -45,6 +45,24 @@ save_file({"state_dict." + k: v.detach().contiguous().clone()
            for k, v in model.items()} | {
     "optimizer.state.%d.momentum_buffer" % i: s["momentum_buffer"].contiguous().clone()
     for i, s in opt.state_dict()["state"].items()}, "whole.st")
+tv = {"conv1.weight": torch.randn(2, 3, 7, 7), "layer1.0.bn1.bias": torch.randn(4)}
+os.makedirs("dir")
+save_file(tv, "tv.st")
+save_file({"conv1.weight": tv["conv1.weight"]}, "dir/model-1.safetensors")
+save_file({"layer1.0.bn1.bias": tv["layer1.0.bn1.bias"]}, "dir/model-2.safetensors")
+json.dump({"metadata": {}, "weight_map": {
+    k: "model-%d.safetensors" % (i + 1) for i, k in enumerate(tv)}},
+    open("dir/model.safetensors.index.json", "w"))
+class Stem(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(3, 2, 7, bias=False)
+        self.fc = torch.nn.Linear(2, 2)
+stem = Stem()
+save_file({k: v.clone() for k, v in stem.state_dict().items()}, "stem.st")
+averaged = torch.optim.swa_utils.AveragedModel(torch.compile(stem))
+torch.save({"state_dict": {"model." + k: v for k, v in torch.compile(stem).state_dict().items()},
+            "model_ema": averaged.state_dict()}, "compiled.pth")
 arrays = {"model": {
     "conv1_w": np.random.randn(4, 3, 7, 7).astype("f4"),
     "res2_0_branch2a_w": np.asfortranarray(np.random.randn(3, 4, 2).astype("f4")),
@@ -72,6 +90,13 @@ done
 expect_status 0 'a state_dict by itself' "$C" diff bare.pth bare.st
 expect_status 0 'the average of a model' "$C" --ema -o out.st ema.pth
 expect_status 0 'is a model' "$C" diff out.st bare.st
+expect_status 0 'files and an index' "$C" -o out.st dir
+expect_status 0 'are a model' "$C" diff out.st tv.st
+for ema in '' --ema; do
+    # shellcheck disable=SC2086
+    expect_status 0 "compiled, wrapped $ema" "$C" $ema -o out.st compiled.pth
+    expect_status 0 'has its own names' "$C" diff out.st stem.st
+done
 for p in 2 3 4 5; do
     expect_status 0 "arrays, protocol $p" "$C" diff arrays$p.pkl arrays.st
 done
