@@ -76,6 +76,9 @@ $(O)/micro: $(O)/settings | programs
 recipe: | programs
 	@$(if $(WEIGHTS),[ -r $(abspath $(WEIGHTS)) ] || { echo 'WEIGHTS="$(WEIGHTS)": not there' >&2; exit 66; })
 	@$(TRAIN) --print-lr --samples 1 --world $(NGPU) $(UNFITTED) SOLVER.TAIL wrap > /dev/null
+	@$(if $(THREADS),$(BIN)/imgshard feed --threads $(THREADS) --print-config > /dev/null)
+	@$(BIN)/accel-launch -n $(NGPU) --retries $(RETRY) --print-config > /dev/null
+	@$(if $(REQUIRE),said=$$($(BIN)/evalacc top --require $(REQUIRE) /dev/null 2>&1) || [ $$? -ne 64 ] || { echo "$$said" >&2; exit 64; })
 
 # Held in a variable, so that `make -n` shows this line and not what is below it.
 BUILD = $(if $(SOURCE),$(MAKE) -s -C $(abspath ..) all,:)

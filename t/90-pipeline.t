@@ -82,6 +82,11 @@ early "a batch that cannot be cut" 'does not divide by 3 ranks' NGPU=3
 early "no ranks" 'world: value "0"' NGPU=0
 early "a network that is none" 'unknown model "resnet999"' MODEL=resnet999
 early "a period that is none" 'save-every: "5"' SAVE_EVERY=5
+early "threads that are none" '^imgshard: --threads: value "x"' THREADS=x
+is "$(grep -cv '^make' err)" 1 "in one line"
+early "retries that are none" 'retries: value "x"' RETRY=x
+early "a score that nobody gives" 'require top9' REQUIRE=top9=0.5
+early "a score that is none" 'require' REQUIRE=much
 early "an empty variable" 'NGPU="": empty' NGPU=
 early "no recipe" 'none.yaml: open: No such file' CONFIG=none.yaml
 early "no weights" 'WEIGHTS="none": not there' WEIGHTS=none
@@ -133,11 +138,11 @@ pipeline imagenet
 is $? 0 "results lost: made again from the checkpoint"
 is "$(cksum out-dir/model.safetensors)" "$before" "the same model"
 
-pipeline imagenet REQUIRE=top1=1.01
+pipeline imagenet REQUIRE=n=17
 isnt=$?
 [ $isnt -ne 0 ]
 ok $? "a score that is required and not reached fails"
-like "$(cat err)" 'top1' "and says which"
+like "$(cat err)" 'n: 16.0 is below the required 17.0' "and says which"
 
 rm -rf out-dir/ckpt
 pipeline imagenet-train KEEP=3 SAVE_EVERY=1ep EPOCHS=5
