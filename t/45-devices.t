@@ -42,5 +42,18 @@ ranks 2 again "--reduce nccl --wire bf16"
 equal half again "sums of bf16, twice"
 is "$(find . -name 'hostnccl-*')" "" "the ranks that met left nothing"
 
+# ---- what NCCL says, which opens the file for it as a new one
+cat > logged << END
+#!/bin/sh
+echo before > said.\$RANK
+exec "$WORKER" "\$@" 2>> said.\$RANK
+END
+chmod +x logged
+WORKER=$PWD/logged NCCL_DEBUG=INFO ranks 2 spoke "--reduce nccl"
+is $? 0 "NCCL speaks, with stderr a file"
+for r in 0 1; do
+    is "$(head -n 1 said.$r)" before "rank $r: the file keeps what it had"
+    is "$(grep -c 'hostnccl speaks' said.$r)" 1 "rank $r: and gets what was said"
+done
 
 done_testing

@@ -108,7 +108,7 @@ cudaError_t cudaDriverGetVersion(int *v)
     return cudaSuccess;
 }
 
-static int device_now;
+static _Thread_local int device_now; /* a new thread has the first */
 
 cudaError_t cudaSetDevice(int device)
 {
@@ -117,6 +117,11 @@ cudaError_t cudaSetDevice(int device)
         return answer(cudaErrorInvalidDevice);
     device_now = device;
     return cudaSuccess;
+}
+
+int current_device(void)
+{
+    return device_now;
 }
 
 cudaError_t cudaGetDevice(int *device)

@@ -72,6 +72,7 @@ struct item {
 
 struct CUstream_st {
     cudaStream_t next; /* of all there are */
+    int device;
     struct item *head, *tail;
     bool lazy, busy;
     cudaGraph_t noted; /* while it is recording */
@@ -87,7 +88,7 @@ struct CUgraph_st {
 struct CUevent_st {
     unsigned long recorded, done;
     double at; /* device_us when it was done */
-    bool captured;
+    bool captured, timed;
     cudaStream_t stream;
     cudaEvent_t next; /* of those destroyed */
 };
@@ -169,6 +170,10 @@ bool hostgpu_ready(void *stream)
 {
     cudaStream_t s = stream;
 
+    if (s->device != current_device()) {
+        fprintf(stderr, "cudart: a launch by a thread of another device\n");
+        abort();
+    }
     if (s->noted)
         return false;
     if (!s->lazy)
@@ -191,6 +196,16 @@ static void settle(cudaStream_t s)
         nanosleep(&pause, NULL);
 }
 
+bool hostgpu_idle(void)
+{
+    cudaStream_t s;
+
+    for (s = streams; s; s = s->next)
+        if (s->head)
+            return false;
+    return true;
+}
+
 void settle_all(void)
 {
     cudaStream_t s;
@@ -206,6 +221,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
     MAY_FAIL;
     (void)flags;
     *s = calloc(1, sizeof **s);
+    (*s)->device = current_device();
     (*s)->lazy = (late && strcmp(late, "all") == 0) ||
                  (first_stream != NULL) != (late != NULL);
     (*s)->next = streams;
@@ -244,9 +260,14 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
     return cudaSuccess;
 }
 
+bool recording(void)
+{
+    return capturing && pthread_equal(capturer, pthread_self());
+}
+
 bool forbidden(void)
 {
-    if (!capturing || !pthread_equal(capturer, pthread_self()))
+    if (!recording())
         return false;
     capturing->broken = true;
     return true;
@@ -280,6 +301,11 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
     (void)flags;
     if (s->noted && forbidden())
         return answer(cudaErrorStreamCaptureIsolation);
+    if (e->captured) { /* a card would draw the stream into the recording */
+        if (capturing)
+            capturing->broken = true;
+        return answer(cudaErrorStreamCaptureUnjoined);
+    }
     append(s, &i);
     return cudaSuccess;
 }
@@ -287,8 +313,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags)
 {
     MAY_FAIL;
-    (void)flags;
     *e = calloc(1, sizeof **e);
+    (*e)->timed = !(flags & cudaEventDisableTiming);
     return cudaSuccess;
 }
 
@@ -329,6 +355,8 @@ cudaError_t cudaEventQuery(cudaEvent_t e)
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
 {
     MAY_FAIL;
+    if (!from->timed || !to->timed || !from->recorded || !to->recorded)
+        return answer(cudaErrorInvalidResourceHandle);
     if (from->done < from->recorded || to->done < to->recorded)
         return answer(cudaErrorNotReady);
     *ms = (float)((to->at - from->at) * 1e-3);
@@ -470,7 +498,7 @@ struct copy {
     void *dst;
     const void *src; /* NULL: bytes of value byte */
     void *kept;
-    struct pin *pin; /* that it reads, or NULL */
+    struct pin *pin; /* that it reads or writes, or NULL */
     size_t n;
     int byte;
 };
@@ -516,6 +544,10 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n,
     if (!from && !s->noted) { /* what is noted may run often */
         c.pin = pin_of(src, n);
         count_sent(c.pin, n);
+    } else if (!to && !s->noted) {
+        c.pin = pin_of(dst, n);
+        if (c.pin)
+            c.pin->copies++;
     }
     if (!from && !pin_of(src, n) && !hostgpu_ready(s)) {
         c.src = c.kept = malloc(n);

@@ -13,6 +13,11 @@ HIDDEN bool met(const char *what);
 
 /* Does what this thread does break a recording? It is broken, then. */
 HIDDEN bool forbidden(void);
+/* Is it recording? Then calls about memory fail; what that does to the recording is
+ * not said, so nothing. */
+HIDDEN bool recording(void);
+/* The device of this thread. */
+HIDDEN int current_device(void);
 /* Until all streams are done: memory is not freed before. */
 HIDDEN void settle_all(void);
 
@@ -20,7 +25,7 @@ struct pin {
     char *p; /* NULL: none */
     size_t bytes;
     bool registered; /* somebody else's */
-    int copies;      /* of it, on their way to the device */
+    int copies;      /* to it or from it, on their way */
 };
 /* The one that has all of it, or NULL: it is not pinned. */
 HIDDEN struct pin *pin_of(const void *p, size_t n);

@@ -75,7 +75,7 @@ static bool add_pin(void *p, size_t bytes, bool registered)
     return true;
 }
 
-/* A copy of what is gone reads anything, on a card. */
+/* A copy of what is gone reads or writes anything, on a card. */
 static cudaError_t remove_pin(void *p, bool registered)
 {
     struct pin *i = p ? pin_of(p, 0) : NULL;
@@ -94,7 +94,7 @@ static cudaError_t remove_pin(void *p, bool registered)
 cudaError_t cudaMallocHost(void **p, size_t bytes)
 {
     MAY_FAIL;
-    if (forbidden())
+    if (recording())
         return answer(cudaErrorStreamCaptureUnsupported);
     *p = malloc(bytes);
     if (add_pin(*p, bytes, false))
@@ -103,14 +103,13 @@ cudaError_t cudaMallocHost(void **p, size_t bytes)
     return answer(cudaErrorMemoryAllocation);
 }
 
-/* It waits for the device. */
+/* Nothing says that it waits for the device. */
 cudaError_t cudaFreeHost(void *p)
 {
     cudaError_t e;
 
-    if (forbidden())
+    if (recording())
         return answer(cudaErrorStreamCaptureUnsupported);
-    settle_all();
     e = p ? remove_pin(p, false) : cudaSuccess;
     if (e == cudaSuccess)
         free(p);
@@ -120,7 +119,7 @@ cudaError_t cudaFreeHost(void *p)
 cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned flags)
 {
     MAY_FAIL;
-    if (forbidden())
+    if (recording())
         return answer(cudaErrorStreamCaptureUnsupported);
     (void)flags;
     if (!p || !bytes)
@@ -134,7 +133,7 @@ cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned flags)
 cudaError_t cudaHostUnregister(void *p)
 {
     MAY_FAIL;
-    if (forbidden())
+    if (recording())
         return answer(cudaErrorStreamCaptureUnsupported);
     return remove_pin(p, true);
 }

@@ -67,7 +67,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
     int i, j;
 
     MAY_FAIL;
-    if (forbidden())
+    if (recording())
         return answer(cudaErrorStreamCaptureUnsupported);
     if (!memory.base) {
         memory.guard = getenv("HOSTGPU_GUARD") != NULL;
@@ -105,7 +105,7 @@ cudaError_t cudaFree(void *p)
     int i;
 
     MAY_FAIL;
-    if (forbidden())
+    if (recording())
         return answer(cudaErrorStreamCaptureUnsupported);
     for (i = 0; i < memory.n; i++)
         if (memory.base + memory.block[i].at == (char *)p)

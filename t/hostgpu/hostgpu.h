@@ -25,6 +25,9 @@ bool hostgpu_inside(const void *p, size_t n);
 bool hostgpu_ready(void *stream);
 void hostgpu_enqueue(void *stream, bool (*run)(void *arg), void *arg);
 
+/* Is nothing enqueued any more, as far as it went by itself? */
+bool hostgpu_idle(void);
+
 /* What this call is to answer (HOSTGPU_FAIL): an error of CUDA's, or 0. */
 int hostgpu_fails(const char *call);
 int hostgpu_last_error(void); /* of launches */

@@ -3,9 +3,12 @@
  * one host, for tests. Ranks meet in a file that they map; the identifier is its
  * name. Sums are added in rank order in fp32 and rounded once.
  *
- * A communicator does not block. What is asked for happens when its stream comes
- * to it (cudart.c), and there waits for the other ranks, for ever if need be: that
- * a rank was lost is for others to notice.
+ * A communicator does not block. What is asked for is in progress until its state
+ * is looked at: only then is it on its stream. It happens when the stream comes to it
+ * (cudart.c), and there waits for the other ranks, for ever if need be: that a rank
+ * was lost is for others to notice. Memory that is freed or given up while somebody
+ * may be using it ends the program. Where it was told to speak it opens the file of
+ * its messages as the library does.
  *
  * HOSTNCCL names what is to be met: old (a version), alone (the others never
  * join), broken (the third sum fails), silent (it never ends), deaf (an abort never
@@ -29,6 +32,7 @@
 #include <unistd.h>
 
 #define RANKS 16
+#define WAITING 64               /* collectives of a group */
 #define ARENA ((size_t)16 << 20) /* bytes that a rank says at once */
 #define MAGIC 0xcafebeef
 
@@ -42,8 +46,14 @@ struct table {
     struct seat seat[RANKS];
 };
 
+struct work;
+
 struct ncclComm {
     struct table *t;
+    struct work *waiting[WAITING]; /* asked for, not yet on a stream */
+    cudaStream_t on[WAITING];
+    int n_waiting;
+    bool joined, leaving;
     char *arena;
     char path[120];
     int rank, world;
@@ -83,14 +93,48 @@ const char *ncclGetLastError(ncclComm_t c)
 ncclResult_t ncclGroupStart(void);
 ncclResult_t ncclGroupEnd(void);
 
+static int depth;                 /* of groups */
+static bool asked;                /* is there anything in it? */
+static struct ncclComm *in_group; /* of whom */
+
 ncclResult_t ncclGroupStart(void)
 {
+    depth++;
+    asked = false;
     return ncclSuccess;
 }
 
 ncclResult_t ncclGroupEnd(void)
 {
-    return ncclSuccess;
+    if (depth == 0)
+        return ncclInvalidUsage;
+    depth--;
+    if (!asked)
+        return ncclSuccess;
+    in_group->state = ncclInProgress;
+    return ncclInProgress;
+}
+
+static void wrong(const char *what)
+{
+    fprintf(stderr, "hostnccl: %s\n", what);
+    abort();
+}
+
+/* Once: to the file that it is given, which is a new one then, or to stdout. */
+static void speak(void)
+{
+    const char *level = getenv("NCCL_DEBUG"), *path = getenv("NCCL_DEBUG_FILE");
+    static FILE *f;
+
+    if (f || !level)
+        return;
+    f = path ? fopen(path, "we") : NULL;
+    if (!f)
+        f = stdout;
+    if (strcmp(level, "INFO") == 0)
+        fprintf(f, "hostnccl speaks\n");
+    fflush(f);
 }
 
 #define KNOWN 8
@@ -110,6 +154,8 @@ ncclResult_t ncclMemAlloc(void **p, size_t bytes)
 
 ncclResult_t ncclMemFree(void *p)
 {
+    if (!hostgpu_idle())
+        wrong("memory is freed while the device may be using it");
     return cudaFree(p) == cudaSuccess ? ncclSuccess : ncclInvalidArgument;
 }
 
@@ -129,6 +175,8 @@ ncclResult_t ncclCommDeregister(const ncclComm_t c, void *h)
 {
     int i;
 
+    if (c && (c->n_waiting > 0 || c->t->seat[c->rank].heard < c->asked))
+        wrong("memory is given up while ranks may be using it");
     for (i = 0; c && i < n_known; i++)
         if (known[i].p == h) {
             known[i] = known[--n_known];
@@ -156,6 +204,7 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId *id)
     const char *dir = getenv("TMPDIR");
     int fd;
 
+    speak();
     memset(id, 0, sizeof *id);
     snprintf(id->internal, sizeof id->internal, "%.80s/hostnccl-XXXXXX",
              dir ? dir : "/tmp");
@@ -174,6 +223,7 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *out, int world, ncclUniqueId id,
     int fd = open(id.internal, O_RDWR | O_CLOEXEC), device;
     void *p;
 
+    speak();
     if (fd < 0 || world > RANKS || rank < 0 || rank >= world ||
         config->magic != MAGIC || config->size != sizeof *config ||
         config->blocking != 0)
@@ -218,21 +268,34 @@ static ncclResult_t look_round(struct ncclComm *c)
     return ncclSuccess;
 }
 
+static void put_on_streams(struct ncclComm *c);
+
 ncclResult_t ncclCommGetAsyncError(ncclComm_t c, ncclResult_t *state)
 {
-    if (c->state == ncclInProgress)
+    if (c->state == ncclInProgress && !c->joined) {
         c->state = look_round(c);
+        c->joined = c->state == ncclSuccess;
+    } else if (c->state == ncclInProgress) {
+        c->state = ncclSuccess;
+        put_on_streams(c);
+    }
     *state = c->state;
     return ncclSuccess;
 }
 
 ncclResult_t ncclCommFinalize(ncclComm_t c)
 {
-    return c->aborted ? ncclInvalidUsage : ncclSuccess;
+    if (c->aborted || c->leaving || c->state != ncclSuccess)
+        return ncclInvalidUsage;
+    c->leaving = true;
+    c->state = ncclInProgress;
+    return ncclInProgress;
 }
 
 ncclResult_t ncclCommDestroy(ncclComm_t c)
 {
+    if (c->state == ncclInProgress)
+        wrong("a communicator is destroyed while it is in progress");
     munmap(c->t, sizeof(struct table) + RANKS * ARENA);
     free(c);
     return ncclSuccess;
@@ -347,12 +410,29 @@ static ncclResult_t start(ncclComm_t c, cudaStream_t s, const struct work *what)
     if (!c || c->aborted || c->state != ncclSuccess ||
         what->n * dtype_size(what->t) > ARENA)
         return ncclInvalidArgument;
+    if (c->n_waiting == WAITING)
+        return ncclInternalError;
     w = malloc(sizeof *w);
     *w = *what;
     w->c = c;
     w->number = ++c->asked;
-    hostgpu_enqueue(s, run, w);
-    return ncclSuccess;
+    c->on[c->n_waiting] = s;
+    c->waiting[c->n_waiting++] = w;
+    asked = true;
+    if (depth > 0)
+        in_group = c;
+    else
+        c->state = ncclInProgress;
+    return depth > 0 ? ncclSuccess : ncclInProgress;
+}
+
+static void put_on_streams(struct ncclComm *c)
+{
+    int i;
+
+    for (i = 0; i < c->n_waiting; i++)
+        hostgpu_enqueue(c->on[i], run, c->waiting[i]);
+    c->n_waiting = 0;
 }
 
 static enum dtype dtype_of(ncclDataType_t t)

@@ -340,6 +340,26 @@ static void tapes(struct engine *e)
     engine_free(e, p);
 }
 
+/* Memory that the device is using, also what teams sum in, ends when it has done. */
+static void frees(const char *name, const char *dir)
+{
+    struct engine_config c = {.device = -1, .world = 2, .dir = dir};
+    const size_t n = 1 << 20;
+    void *sums, *host;
+    struct engine *e;
+
+    must(engine_open(&e, name, &c));
+    must(engine_alloc_sums(e, n, &sums));
+    must(engine_host_alloc(e, n, &host));
+    must(engine_fill(e, sums, 7, n));
+    must(engine_fetch(e, host, sums, n, 0));
+    engine_host_free(e, host);
+    must(engine_fill(e, sums, 8, n));
+    engine_free(e, sums);
+    ok(engine_finish(e) == 0, "memory is freed when nobody uses it any more");
+    engine_close(e);
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "ref";
@@ -370,6 +390,7 @@ int main(int argc, char **argv)
            other.tapes);
         free(other.weights);
         engine_close(e);
+        frees(name, dir);
     }
     free(plain.weights);
     return done_testing();

@@ -122,8 +122,11 @@ int cuda_conv_plan(void *dev, const struct conv_desc *d, const char *form,
                    struct conv_plan **plan, struct conv_needs *needs)
 {
     struct cuda *c = dev;
-    struct conv_plan *p = xcalloc(1, sizeof *p);
+    struct conv_plan *p;
 
+    if (cuda_outside(c, "plan") < 0)
+        return -1;
+    p = xcalloc(1, sizeof *p);
     p->whole = *d;
     if (make(c, p, form) < 0) {
         free(p);

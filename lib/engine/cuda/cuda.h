@@ -23,6 +23,7 @@
 
 #define CUDA_MARKS 64
 #define CUDA_SUMS 4
+struct cuda_named;
 struct cuteam;
 struct cuplan_want;
 struct nccl;
@@ -62,7 +63,10 @@ struct cuda {
     int n_forms;
     char **form_name; /* of forms (cuforms.c) */
     int n_names;
-    bool recording; /* cutape.c: the stream notes what it gets */
+    struct cuda_named *named; /* and which a convolution has */
+    int n_named;
+    bool recording; /* cutape.c: the stream notes what it gets, */
+    bool spoiled;   /* and was asked for what has no place there */
 };
 
 /* 0, or -1 and "what: the runtime's words". ERR_PEER: the device is lost to this
@@ -91,6 +95,9 @@ int cuda_wait(struct cuda *c, cudaEvent_t event, const char *what) MUST_CHECK;
 /* The same for what goes next, whatever became of it: the error that is set
  * stays. */
 void cuda_settle(struct cuda *c);
+/* The same with the copies beside the queue, and, of a team, its sums: all that is
+ * enqueued is done. */
+void cuda_settle_all(struct cuda *c);
 /* Will all that the device was given end? Not where a rank of its team was lost:
  * then nothing may be freed, for that waits. The error that is set stays. */
 bool cuda_ends(struct cuda *c);
@@ -108,8 +115,8 @@ int cuda_record(void *dev);
 int cuda_recorded(void *dev, bool keep, void **tape);
 int cuda_replay(void *dev, void *tape);
 void cuda_tape_free(void *dev, void *tape);
-/* ERR_INTERNAL where the stream is recording. */
-int cuda_outside(const struct cuda *c, const char *what) MUST_CHECK;
+/* ERR_INTERNAL where the stream is recording: the recording will fail, then. */
+int cuda_outside(struct cuda *c, const char *what) MUST_CHECK;
 
 /* cuconv.c: entries of the table. */
 int cuda_conv_available(void *dev, const struct conv_desc *d);

@@ -193,9 +193,11 @@ static int dev_precision(void *dev, enum dtype t, char *why, size_t n)
 int cuda_alloc(void *dev, size_t bytes, void **p)
 {
     size_t left = 0, all = 0;
-    cudaError_t e = cudaMalloc(p, bytes);
+    cudaError_t e;
 
-    (void)dev;
+    if (cuda_outside(dev, "memory") < 0)
+        return -1;
+    e = cudaMalloc(p, bytes);
     if (e != cudaErrorMemoryAllocation)
         return cuda_check(e, "memory");
     cuda_forget();
@@ -255,6 +257,8 @@ static int dev_download(void *dev, void *dst, const void *src, size_t n)
 {
     struct cuda *c = dev;
 
+    if (cuda_outside(c, "download") < 0)
+        return -1;
     /* A copy to memory that is not pinned waits by itself, and for ever. */
     if (c->team && cuda_wait(c, NULL, "download") < 0)
         return -1;
@@ -295,8 +299,11 @@ static int dev_mark(void *dev, int mark)
 static int dev_passed(void *dev, int mark)
 {
     struct cuda *c = dev;
-    cudaError_t e = cudaEventQuery(c->mark[mark]);
+    cudaError_t e;
 
+    if (cuda_outside(c, "mark") < 0)
+        return -1;
+    e = cudaEventQuery(c->mark[mark]);
     if (e == cudaErrorNotReady) {
         cuda_forget();
         return 0;

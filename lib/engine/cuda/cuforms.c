@@ -15,6 +15,13 @@ enum {
     MOST_APART = 3 /* for the convolution alone */
 };
 
+/* What a convolution was found to have: to find out makes a plan of each. */
+struct cuda_named {
+    struct conv_desc d;
+    const char *name[MOST + MOST_APART];
+    int n;
+};
+
 /* The text as long as the device lives. */
 static const char *kept(struct cuda *c, const char *text)
 {
@@ -33,6 +40,7 @@ void cuda_forget_names(struct cuda *c)
     while (c->n_names > 0)
         free(c->form_name[--c->n_names]);
     free(c->form_name);
+    free(c->named);
 }
 
 const char *cuda_apart(const struct conv_desc *d, const char *form)
@@ -44,29 +52,46 @@ const char *cuda_apart(const struct conv_desc *d, const char *form)
                : NULL;
 }
 
+static void find(struct cuda *c, struct cuda_named *a)
+{
+    char found[MOST][CUPLAN_NAME], *text;
+    struct conv_desc plain = cuconv_plain(&a->d);
+    struct cuplan_want want = cuda_wanted(c, &a->d);
+    int i, k;
+
+    a->n = cuconv_forms(&c->lib, &a->d, &want, found, MOST);
+    for (i = 0; i < a->n; i++)
+        a->name[i] = kept(c, found[i]);
+    if (!cuconv_fused(&a->d))
+        return;
+    want = cuda_wanted(c, &plain);
+    k = cuconv_forms(&c->lib, &plain, &want, found, MOST_APART);
+    for (i = 0; i < k; i++) {
+        text = xstrfmt("%s%s", CUDA_APART, found[i]);
+        a->name[a->n++] = kept(c, text);
+        free(text);
+    }
+}
+
 int cuda_conv_forms(void *dev, const struct conv_desc *d, const char **name,
                     int most)
 {
-    char found[MOST][CUPLAN_NAME], *text;
-    struct conv_desc plain = cuconv_plain(d);
     struct cuda *c = dev;
-    struct cuplan_want want = cuda_wanted(c, d);
-    int n, i, k;
+    struct cuda_named *a;
+    int i;
 
-    n = cuconv_forms(&c->lib, d, &want, found, MOST < most ? MOST : most);
-    for (i = 0; i < n; i++)
-        name[i] = kept(c, found[i]);
-    if (!cuconv_fused(d))
-        return n;
-    want = cuda_wanted(c, &plain);
-    k = most - n < MOST_APART ? most - n : MOST_APART;
-    k = cuconv_forms(&c->lib, &plain, &want, found, k);
-    for (i = 0; i < k; i++) {
-        text = xstrfmt("%s%s", CUDA_APART, found[i]);
-        name[n++] = kept(c, text);
-        free(text);
+    for (i = 0; i < c->n_named && !conv_same(&c->named[i].d, d); i++)
+        ;
+    if (i == c->n_named) {
+        c->named =
+            xreallocarray(c->named, (size_t)c->n_named + 1, sizeof *c->named);
+        c->named[i].d = *d;
+        find(c, &c->named[c->n_named++]);
     }
-    return n;
+    a = &c->named[i];
+    for (i = 0; i < a->n && i < most; i++)
+        name[i] = a->name[i];
+    return i;
 }
 
 /* ---- passes of our own */

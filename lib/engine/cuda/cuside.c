@@ -11,6 +11,8 @@ int cuda_wait(struct cuda *c, cudaEvent_t event, const char *what)
     int64_t begun = c->team ? clock_ms() : 0;
     cudaError_t e;
 
+    if (cuda_outside(c, what) < 0)
+        return -1;
     if (!c->team)
         return cuda_check(event ? cudaEventSynchronize(event)
                                 : cudaStreamSynchronize(c->stream),
@@ -38,34 +40,48 @@ void cuda_settle(struct cuda *c)
     err_restore(&kept);
 }
 
+/* What the copies wait for is done then, so they end. */
+void cuda_settle_all(struct cuda *c)
+{
+    cuteam_settle(c);
+    cuda_settle(c);
+    if (c->in)
+        cudaStreamSynchronize(c->in);
+    if (c->out)
+        cudaStreamSynchronize(c->out);
+}
+
 int cuda_host_alloc(void *dev, size_t bytes, void **p)
 {
-    (void)dev;
+    if (cuda_outside(dev, "pinned memory") < 0)
+        return -1;
     return cuda_check(cudaMallocHost(p, bytes), "pinned memory");
 }
 
+/* Copies may be reading or writing it, and nothing says that the runtime waits for
+ * them. */
 void cuda_host_free(void *dev, void *p)
 {
-    if (cuda_ends(dev))
-        cudaFreeHost(p);
+    if (!cuda_ends(dev))
+        return;
+    cuda_settle_all(dev);
+    cudaFreeHost(p);
 }
 
 /* Seen by all devices. */
 int cuda_host_register(void *dev, void *p, size_t bytes)
 {
-    (void)dev;
+    if (cuda_outside(dev, "pages of others") < 0)
+        return -1;
     return cuda_check(cudaHostRegister(p, bytes, cudaHostRegisterPortable),
                       "pages of others");
 }
 
 void cuda_host_unregister(void *dev, void *p)
 {
-    struct cuda *c = dev;
-
-    if (!cuda_ends(c))
+    if (!cuda_ends(dev))
         return;
-    if (c->in)
-        cudaStreamSynchronize(c->in);
+    cuda_settle_all(dev);
     cudaHostUnregister(p);
 }
 

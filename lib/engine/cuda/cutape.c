@@ -3,9 +3,10 @@
  *
  * What the recording thread enqueues is noted by the stream instead of done. All
  * of it must have run once before: by then kernels are loaded, plans made, memory
- * is there. Nothing may wait or allocate meanwhile; the runtime refuses that and
- * the recording fails. What would be noted, but mean another thing when it is
- * repeated (a copy from the host, a mark), is refused here.
+ * is there. What waits or allocates meanwhile, and what would be noted but mean
+ * another thing when it is repeated (a copy from the host, a mark), is refused here
+ * and the recording fails: of what the runtime refuses it does not say everywhere
+ * whether the rest is still recorded.
  */
 #include "engine/cuda/cuda.h"
 
@@ -15,11 +16,12 @@ struct cuda_tape {
     cudaGraphExec_t exec;
 };
 
-int cuda_outside(const struct cuda *c, const char *what)
+int cuda_outside(struct cuda *c, const char *what)
 {
-    if (c->recording)
-        return err_set(ERR_INTERNAL, "%s: inside of what is recorded", what);
-    return 0;
+    if (!c->recording)
+        return 0;
+    c->spoiled = true;
+    return err_set(ERR_INTERNAL, "%s: inside of what is recorded", what);
 }
 
 int cuda_record(void *dev)
@@ -32,6 +34,7 @@ int cuda_record(void *dev)
             "record") < 0)
         return -1;
     c->recording = true;
+    c->spoiled = false;
     return 0;
 }
 
@@ -45,6 +48,9 @@ int cuda_recorded(void *dev, bool keep, void **tape)
     c->recording = false;
     r = cuda_check(cudaStreamEndCapture(c->stream, &graph), "record");
     cuda_forget(); /* what broke it in a library */
+    if (r == 0 && keep && c->spoiled)
+        r = err_set(ERR_INTERNAL, "record: what was asked for meanwhile cannot "
+                                  "be a part of it");
     if (r < 0 || !keep) {
         if (graph)
             cudaGraphDestroy(graph);

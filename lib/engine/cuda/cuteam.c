@@ -146,8 +146,7 @@ int cuda_team_version(void *dev)
  * every run on the same machines (gpu-engine 5.8). */
 static void set_environment(void)
 {
-    setenv("NCCL_DEBUG", "WARN", 0);
-    setenv("NCCL_DEBUG_FILE", "/dev/stderr", 0);
+    nccl_speak();
     if (getenv("NCCL_ALGO") || getenv("NCCL_PROTO"))
         return;
     setenv("NCCL_ALGO", "Ring", 1);
@@ -198,6 +197,8 @@ int cuda_alloc_sums(void *dev, size_t bytes, void **p)
     return cuda_alloc(dev, bytes, p);
 }
 
+/* Unlike the runtime's, the library's memory is gone at once, whoever uses it.
+ * Source: NVIDIA/nccl src/include/alloc.h, ncclCuMemFree. */
 bool cuda_free_sums(struct cuda *c, void *p)
 {
     struct cuteam *t = c->team;
@@ -206,6 +207,7 @@ bool cuda_free_sums(struct cuda *c, void *p)
     for (i = 0; i < c->n_sums; i++) {
         if (c->sums[i].p != p)
             continue;
+        cuda_settle_all(c);
         if (c->sums[i].registered && t && t->comm && !t->broken)
             t->lib.CommDeregister(t->comm, c->sums[i].registered);
         c->nccl->MemFree(p);
@@ -282,6 +284,18 @@ int cuda_team_join(void *dev, const struct engine_team *with)
     return 0;
 }
 
+void cuteam_settle(struct cuda *c)
+{
+    struct err_kept kept = err_keep();
+    struct cuteam *t = c->team;
+
+    if (t && t->stream && !t->broken &&
+        cuda_check(cudaEventRecord(t->end, t->stream), "ranks") == 0)
+        (void)!cuda_wait(c, t->end, "ranks");
+    err_restore(&kept);
+}
+
+/* What is registered is given up on the spot: nothing may be using it. */
 static void free_wire(struct cuteam *t)
 {
     if (t->registered)
@@ -300,6 +314,7 @@ void cuda_team_leave(void *dev)
     struct cuteam *t = c->team;
     int i;
 
+    cuteam_settle(c);
     if (!t || (t->broken && !t->aborted))
         return; /* it may still be in use */
     if (t->comm && !t->broken) {
@@ -333,14 +348,16 @@ size_t cuda_own(void *dev)
 
 /* Room for n numbers of 16 bits. The library's own memory, registered with it,
  * travels without being copied where the machine can do that. */
-static int make_wire(struct cuteam *t, int64_t n)
+static int make_wire(struct cuda *c, int64_t n)
 {
+    struct cuteam *t = c->team;
     size_t bytes = (size_t)n * 2;
 
     if (bytes <= t->wire_bytes)
         return 0;
-    if (cuda_check(cudaStreamSynchronize(t->stream), "wire") < 0)
-        return -1;
+    cuteam_settle(c);
+    if (t->broken)
+        return err_give(t->broken, t->why);
     free_wire(t);
     t->owned = t->lib.MemAlloc && t->lib.MemFree &&
                t->lib.MemAlloc(&t->wire, bytes) == ncclSuccess;
@@ -363,8 +380,9 @@ static int cast(struct cuteam *t, const void *x, enum dtype from, void *y,
                       "wire");
 }
 
-static int sum(struct cuteam *t, enum team_op op, float *p, int64_t n)
+static int sum(struct cuda *c, enum team_op op, float *p, int64_t n)
 {
+    struct cuteam *t = c->team;
     enum dtype wire = op == TEAM_MEAN ? DT_F32 : t->with.wire;
     void *at = p;
     ncclDataType_t type = wire == DT_F16    ? ncclFloat16
@@ -372,7 +390,7 @@ static int sum(struct cuteam *t, enum team_op op, float *p, int64_t n)
                                             : ncclFloat32;
 
     if (wire != DT_F32) {
-        if (make_wire(t, n) < 0 || cast(t, p, DT_F32, t->wire, wire, n) < 0)
+        if (make_wire(c, n) < 0 || cast(t, p, DT_F32, t->wire, wire, n) < 0)
             return -1;
         at = t->wire;
     }
@@ -411,10 +429,11 @@ int cuda_team_start(void *dev, enum team_op op, float *p, int64_t n,
 
     if (t->broken)
         return err_give(t->broken, t->why);
-    if (cuda_check(cudaEventRecord(t->begin, c->stream), "sum") < 0 ||
+    if (cuda_outside(c, "sum") < 0 ||
+        cuda_check(cudaEventRecord(t->begin, c->stream), "sum") < 0 ||
         cuda_check(cudaStreamWaitEvent(t->stream, t->begin, 0), "sum") < 0)
         return -1;
-    return op == TEAM_GATHER ? gather(t, p, end) : sum(t, op, p, n);
+    return op == TEAM_GATHER ? gather(t, p, end) : sum(c, op, p, n);
 }
 
 int cuda_team_wait(void *dev)
@@ -424,7 +443,8 @@ int cuda_team_wait(void *dev)
 
     if (t->broken)
         return err_give(t->broken, t->why);
-    if (cuda_check(cudaEventRecord(t->end, t->stream), "sum") < 0)
+    if (cuda_outside(c, "sum") < 0 ||
+        cuda_check(cudaEventRecord(t->end, t->stream), "sum") < 0)
         return -1;
     return cuda_check(cudaStreamWaitEvent(c->stream, t->end, 0), "sum");
 }
@@ -465,6 +485,11 @@ int cuteam_alive(struct cuteam *t, int64_t begun)
 {
     (void)t, (void)begun;
     return 0;
+}
+
+void cuteam_settle(struct cuda *c)
+{
+    (void)c;
 }
 
 void cuda_team_leave(void *dev)

@@ -29,7 +29,10 @@ int cuda_alloc_sums(void *dev, size_t bytes, void **p);
 /* Was p of that, and not of the runtime? Then it is free now. */
 bool cuda_free_sums(struct cuda *c, void *p);
 
-/* For cudev.c. begun: clock_ms() of the beginning of a wait. */
+/* For the other files. begun: clock_ms() of the beginning of a wait. */
 int cuteam_alive(struct cuteam *t, int64_t begun) MUST_CHECK;
+/* Until the sums that were begun are done, or the team is broken. The error that is
+ * set stays. */
+void cuteam_settle(struct cuda *c);
 
 #endif

@@ -44,6 +44,14 @@ struct nccl {
 
 /* ERR_UNAVAILABLE: not there, or too old. */
 int nccl_open(struct nccl *n) MUST_CHECK;
+/*
+ * Before anything else is asked of it: what it has to say (NCCL_DEBUG: WARN) comes
+ * to stderr, unless the user has named a file (NCCL_DEBUG_FILE). By itself it
+ * writes to stdout, and opens the file that it is given as a new one: one that
+ * stderr goes to would lose what is there. So it gets a pipe. Source: NVIDIA/nccl
+ * src/debug.cc.
+ */
+void nccl_speak(void);
 /* 0, also of what is still in progress; or -1 and "NCCL: what: the library's
  * words". A rank or the network that was lost is ERR_PEER. */
 int nccl_check(const struct nccl *n, ncclResult_t r,
