@@ -124,36 +124,39 @@ struct windows {
     int64_t stride[2], pad[2];
 };
 
-/* All products of a window's place with a weight; into is 0 y, 1 x, 2 w. */
+/* One product of x, w and y, into the one that is wanted: 0 y, 1 x, 2 w. */
+static void product(double *x, double *w, double *y, int into)
+{
+    if (into == 0)
+        *y += *x * *w;
+    else if (into == 1)
+        *x += *y * *w;
+    else
+        *w += *x * *y;
+}
+
+/* All products of the places of x with the weights. */
 static void products(const struct windows *g, const struct tensor4 *x,
                      const struct tensor4 *w, const struct tensor4 *y, int into)
 {
-    int64_t n, k, p, q, c, r, s;
+    const int64_t *out = y->dim, *window = w->dim;
+    int64_t all = out[0] * out[2] * out[3] * window[2] * window[3], i, k, c;
 
-    for (n = 0; n < y->dim[0]; n++)
-        for (p = 0; p < y->dim[2]; p++)
-            for (q = 0; q < y->dim[3]; q++)
-                for (r = 0; r < w->dim[2]; r++)
-                    for (s = 0; s < w->dim[3]; s++) {
-                        int64_t h = p * g->stride[0] - g->pad[0] + r;
-                        int64_t v = q * g->stride[1] - g->pad[1] + s;
+    for (i = 0; i < all; i++) {
+        int64_t s = i % window[3], r = i / window[3] % window[2];
+        int64_t at_y = i / (window[2] * window[3]);
+        int64_t q = at_y % out[3], p = at_y / out[3] % out[2];
+        int64_t n = at_y / (out[2] * out[3]);
+        int64_t h = p * g->stride[0] - g->pad[0] + r;
+        int64_t v = q * g->stride[1] - g->pad[1] + s;
 
-                        if (h < 0 || v < 0 || h >= x->dim[2] || v >= x->dim[3])
-                            continue;
-                        for (k = 0; k < w->dim[0]; k++)
-                            for (c = 0; c < w->dim[1]; c++) {
-                                double *a = at(x, n, c, h, v);
-                                double *b = at(w, k, c, r, s);
-                                double *o = at(y, n, k, p, q);
-
-                                if (into == 0)
-                                    *o += *a * *b;
-                                else if (into == 1)
-                                    *a += *o * *b;
-                                else
-                                    *b += *a * *o;
-                            }
-                    }
+        if (h < 0 || v < 0 || h >= x->dim[2] || v >= x->dim[3])
+            continue;
+        for (k = 0; k < window[0]; k++)
+            for (c = 0; c < window[1]; c++)
+                product(at(x, n, c, h, v), at(w, k, c, r, s), at(y, n, k, p, q),
+                        into);
+    }
 }
 
 static void convolve(struct run *r, const struct descriptor *op)

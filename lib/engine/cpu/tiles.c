@@ -63,22 +63,30 @@ static float plain_b_at(const struct tile_run *r, int step, int plane, int i,
     return bf16_to_f32(v);
 }
 
+/* sum and what a step of planes p and q adds to element i of the tile. */
+static double plain_dot(const struct tile_run *r, int step, int p, int q, int i,
+                        double sum)
+{
+    int t;
+
+    for (t = 0; t < TILE; t++)
+        sum += (double)plain_a_at(r, step, p, i / TILE, t) *
+               (double)plain_b_at(r, step, q, t, i % TILE);
+    return sum;
+}
+
 static void plain_multiply(const struct tile_run *r)
 {
-    int i, j, t, p, q, step;
+    int i, p, q, step;
 
-    for (i = 0; i < TILE; i++) {
-        for (j = 0; j < TILE; j++) {
-            double sum = r->add ? (double)r->c[i * TILE + j] : 0;
+    for (i = 0; i < TILE * TILE; i++) {
+        double sum = r->add ? (double)r->c[i] : 0;
 
-            for (step = 0; step < r->steps; step++)
-                for (p = 0; p < r->planes; p++)
-                    for (q = 0; p + q < r->planes; q++)
-                        for (t = 0; t < TILE; t++)
-                            sum += (double)plain_a_at(r, step, p, i, t) *
-                                   (double)plain_b_at(r, step, q, t, j);
-            r->c[i * TILE + j] = (float)sum;
-        }
+        for (step = 0; step < r->steps; step++)
+            for (p = 0; p < r->planes; p++)
+                for (q = 0; p + q < r->planes; q++)
+                    sum = plain_dot(r, step, p, q, i, sum);
+        r->c[i] = (float)sum;
     }
 }
 
