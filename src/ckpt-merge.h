@@ -56,6 +56,7 @@ int source_open(struct source *s, char **operand, int n) MUST_CHECK;
  * there is one; what wrappers put before all names goes. ERR_DATA if there is
  * none. */
 int source_model(struct source *s, bool ema) MUST_CHECK;
+/* Tensor i, little endian, to dst [tensor_bytes]. ERR_IO, ERR_DATA. */
 int source_read(struct source *s, int i, void *dst) MUST_CHECK;
 /* Compare the check sums of a checkpoint or of its rank files: before anything
  * is made of it. ERR_DATA. */

@@ -31,8 +31,9 @@ struct ahead_file; /* one that is wanted */
 struct ahead *ahead_new(struct reader *r, int threads, int64_t least,
                         uint64_t bytes);
 void ahead_free(struct ahead *a);
+/* The file of a sample is to be read; what is returned is a's until it is taken. */
 struct ahead_file *ahead_want(struct ahead *a, uint32_t sample);
-/* As reader_fetch; w is gone. */
+/* As reader_fetch; waits where a thread is reading it. w is gone. */
 int ahead_take(struct ahead *a, struct ahead_file *w, struct buf *b) MUST_CHECK;
 
 #endif

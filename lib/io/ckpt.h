@@ -134,6 +134,8 @@ int ckpt_open(struct ckpt *c, const char *path) MUST_CHECK;
 /* Index of a tensor or -1; its description (data NULL). */
 int ckpt_find(const struct ckpt *c, const char *name);
 const struct tensor *ckpt_tensor(const struct ckpt *c, int i);
+/* The data of tensor i as it lies in the file, to dst [tensor_bytes]. ERR_IO,
+ * ERR_DATA: the file became shorter. */
 int ckpt_read(struct ckpt *c, int i, void *dst) MUST_CHECK;
 void ckpt_close(struct ckpt *c);
 /* Read every byte and compare the CRC-32 of each file; ERR_DATA names it. Who

@@ -92,11 +92,13 @@ void classifier_release(struct classifier *m); /* of zero: nothing */
  * gscale * scale is ADDED to params.g. Stats are added to on the device; read
  * and reset them with classifier_stats; of mixed rows they judge the label of
  * the larger weight, as torchvision's script does. ready as in plan_backward,
- * or NULL.
+ * or NULL. ERR_DATA: no images U8 [n,h,w,3], or a label that is no class; else what
+ * graph_plan and the engine say.
  */
 int classifier_step(struct classifier *m, const struct class_batch *b,
                     double smoothing, double gscale,
                     int (*ready)(void *arg, int64_t end), void *arg) MUST_CHECK;
+/* The sums since they were last read, which begin anew; waits for the engine. */
 int classifier_stats(struct classifier *m, struct class_stats *s) MUST_CHECK;
 /*
  * classifier_step in its parts: what comes from the host; the work in the engine,
@@ -119,7 +121,8 @@ void classifier_passed(const struct class_pass *p);
 /*
  * Prediction, with running statistics: forward enqueues what makes the logits of
  * the images; there is as in struct class_batch. classifier_logits waits for those
- * of the last forward, f32 [n,classes] on the host.
+ * of the last forward, f32 [n,classes] on the host, and copies them to the caller's
+ * memory. Errors as of classifier_step.
  */
 int classifier_forward(struct classifier *m, const struct tensor *image,
                        const void *there) MUST_CHECK;

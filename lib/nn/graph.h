@@ -85,6 +85,7 @@ void graph_init(struct graph *g, struct params *ps);
 void graph_release(struct graph *g); /* plans too */
 /* Building: each returns the index of the new node's value. */
 int graph_input(struct graph *g, int64_t c, bool needs_grad);
+/* mul, add: [c], copied; c is at most 4. */
 int graph_image(struct graph *g, int64_t c, const float *mul, const float *add);
 /* Parameters NAME.weight [k,c,r,r] (Kaiming fan-out normal), NAME.bias. */
 int graph_conv(struct graph *g, int x, const char *name, int64_t k, int r,
@@ -95,10 +96,14 @@ int graph_linear(struct graph *g, int x, const char *name, int64_t k);
  * .num_batches_tracked, in this order. */
 int graph_norm(struct graph *g, int x, const char *name, double eps,
                double momentum);
+/* The shape of what they read; a and b are of one shape (graph_plan: ERR_DATA). */
 int graph_relu(struct graph *g, int x);
 int graph_add(struct graph *g, int a, int b);
+/* Windows of r x r pixels; the rim is padded with what is never the largest. */
 int graph_maxpool(struct graph *g, int x, int r, int stride, int pad);
+/* [n,h,w,c] to [n,1,1,c] */
 int graph_avgpool(struct graph *g, int x);
+/* Value x is the next result of the model, of which there are at most 8. */
 void graph_output(struct graph *g, int x);
 /* Mark what needs gradients; no more building or freezing after it. */
 void graph_seal(struct graph *g);

@@ -97,8 +97,10 @@ void params_release(struct params *ps);
 /* Adding, while a model is built; the index. Names are copied, unique (BUG). */
 int params_add(struct params *ps, const char *name, enum param_kind kind,
                int rank, const int64_t *disk, enum param_init init, double arg);
+/* Elements that are no parameters, all init at first: [count], F32 on disk. */
 int params_add_buffer(struct params *ps, const char *name, int64_t count,
                       double init);
+/* One number of the host, 0 at first; I64 [] on disk. */
 int params_add_counter(struct params *ps, const char *name);
 /* Freeze parameters whose name begins with prefix; the number of them. */
 int params_freeze(struct params *ps, const char *prefix);
