@@ -186,6 +186,18 @@ feed bad/train.json --epochs 2 --on-bad replace --max-bad 6 >f 2>err
 is "$? $(sort -u err | grep -c ': replaced$')" '0 3' \
 	'the tail of an epoch may have them twice'
 
+# a marker within the data of the image: what is behind it is grey
+mkdir warned
+cp -r made/train/* warned
+file=warned/c00-striped-disc/c00-striped-disc_00000.jpg
+printf '\377\001' | dd of=$file bs=1 seek=$(($(wc -c <$file) - 200)) conv=notrunc 2>/dev/null
+expect_status 0 'an image that the decoder warns of' "$I" pack -o warned.sh warned
+feed warned.sh/train.json --epochs 1 >f 2>err
+is "$?$(heads f | grep -c '"bad":"[1-9]')" 00 'is an image'
+feed warned.sh/train.json --epochs 1 --strict >f 2>err
+is $? 65 'but not with --strict'
+like "$(cat err)" 'c00-striped-disc_00000: jpeg: Corrupt JPEG data' 'which says of what it warns'
+
 # ---- ends
 (feed sh/train.json; echo $? >status) | head -c 20000 >/dev/null
 is "$(cat status)" 0 'a reader that goes away is no failure'

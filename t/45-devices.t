@@ -56,4 +56,16 @@ for r in 0 1; do
     is "$(grep -c 'hostnccl speaks' said.$r)" 1 "rank $r: and gets what was said"
 done
 
+# ---- which device: --device, or that of the local rank; and what fp32 is there
+begin() { "$WORKER" init -v -e cuda "$@" -o x.safetensors MODEL.CLASSES 4 2> err; }
+begin --device 3
+is $? 0 "a device by number"
+like "$(cat err)" 'engine cuda: device 3 ' "is taken"
+unlike "$(cat err)" 'TF32' "fp32 is fp32"
+LOCAL_RANK=2 begin --tf32
+like "$(cat err)" 'engine cuda: device 2 .*, fp32 as TF32' "the local rank's, with shorter products"
+begin --device 4
+is $? 69 "a device that is not there"
+like "$(cat err)" 'device 4: there are 4' "is told"
+
 done_testing

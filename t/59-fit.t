@@ -74,6 +74,10 @@ expect_status 64 'a micro-batch that is given' "$w" fit $small --micro 8
 # shellcheck disable=SC2086
 expect_status 64 'a batch that cannot be cut' "$w" fit $small --world 5
 
+is "$("$w" plan -q -e ref --json --samples 3600 --world 2 --rate 100 MODEL.NAME resnet18 \
+	MODEL.WIDTH 8 INPUT.SIZE 32 SOLVER.BATCH 8 SOLVER.EPOCHS 10 | jq .hours)" 0.05 \
+	'36000 images at 2 x 100 a second are 180 seconds'
+
 # ---- what a run takes at its peak is what plan says
 # peak MODEL SIZE MICRO PRECISION: of three steps, beside the plan
 peak() {

@@ -15,6 +15,13 @@ for precision in bf16 fp16 fp64; do
     bench ref $precision
     is $? 0 "ref computes in $precision"
 done
+# forward alone keeps nothing for a backward pass
+"$BIN/accel-worker" bench -q -e ref -n 1 --warm 0 -t 2 MODEL.NAME resnet18 MODEL.WIDTH 8 \
+    INPUT.SIZE 32 SOLVER.BATCH 2 > both
+expect_status 0 'bench --forward' "$BIN/accel-worker" bench -q -e ref -n 1 --warm 0 -t 2 \
+    --forward MODEL.NAME resnet18 MODEL.WIDTH 8 INPUT.SIZE 32 SOLVER.BATCH 2
+is "$(jq -s '.[0].engine_bytes < .[1].engine_bytes / 2' out both)" true 'takes less than half of the memory'
+
 # Batch statistics of one value: PyTorch refuses them, too, whoever computes.
 for engine in ref cpu; do
     [ -f "$BIN/engine-$engine.so" ] || [ $engine = ref ] || continue
