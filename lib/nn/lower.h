@@ -187,7 +187,8 @@ struct plan {
 /* lower.c: fill an empty plan: shapes, steps, instructions, lives. Makes engine
  * plans; allocates nothing in the engine. */
 int plan_lower(struct plan *p) MUST_CHECK;
-/* backward.c: the second half of it. */
+/* forward.c, backward.c: the instructions of all steps, there and back. */
+int lower_forward(struct plan *p) MUST_CHECK;
 int lower_backward(struct plan *p) MUST_CHECK;
 
 /* fused.c: which steps take which form of level C; before anything is emitted. */
