@@ -213,9 +213,13 @@ static void test_errors(void)
     s->item[2].name = "module.c.bias";
     refused(&ps, s, "\"c.bias\" is there twice; \"n.weight\" is missing");
     s = source_new(&ps);
+    s->f.n = 2;
+    s->item[1].name = "x";
+    refused(&ps, s, "; and 2 more");
+    s = source_new(&ps);
     s->f.n = 1;
     s->item[0].name = "x";
-    refused(&ps, s, "; and 3 more");
+    refused(&ps, s, "none of its 1 tensors, as \"x\", is of the model");
     drop(&ps, &g);
 }
 
