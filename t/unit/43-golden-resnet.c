@@ -15,6 +15,7 @@
 
 #include "io/frame.h"
 #include "model/model.h"
+#include "train/save.h"
 
 #include <inttypes.h>
 
@@ -344,31 +345,10 @@ static void test_golden(const char *model, const char *engine, enum dtype t,
 
 /* ---- with files */
 
-static const char *file_name(void *arg, int i)
-{
-    return ((struct frame_file *)arg)->f.tensor[i].name;
-}
-
-static const struct tensor *file_tensor(void *arg, int i)
-{
-    return &((struct frame_file *)arg)->f.tensor[i].t;
-}
-
-static int file_read(void *arg, int i, void *dst)
-{
-    return frame_file_data(arg, i, dst);
-}
-
 static void load_weights(struct params *ps, const char *path)
 {
-    struct frame_file f = FRAME_FILE_INIT;
-    struct frame_source s = {0, file_name, file_tensor, file_read, &f};
-
-    must(frame_file_open(&f, path));
-    s.n = f.f.n_tensors;
     must(params_fresh(ps, 0));
-    must(params_load(ps, &s));
-    frame_file_close(&f);
+    must(save_load_model(path, ps));
 }
 
 /* A tensor of a file, with memory of its own. */
