@@ -20,8 +20,7 @@ struct dnnconv;
 
 enum {
     DNNCONV_PRODUCT = 1, /* its core is a product of matrices */
-    DNNCONV_COLUMNS = 2, /* the core works on columns */
-    DNNCONV_WAYS = 4
+    DNNCONV_COLUMNS = 2  /* the core works on columns */
 };
 
 /* Can it be done so, as exactly as in the usual way? */
