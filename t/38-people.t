@@ -162,6 +162,10 @@ is "$(field resized_width) $(field resized_height)" "$(awk -v w="$(field width)"
 	-v h="$(field height)" 'BEGIN { r = int((32 * 256 + 112) / 224)
 		print (w > h ? int(r * w / h) : r), (w > h ? r : int(r * h / w)) }')" \
 	'of the image resized'
+expect_status 0 'squashed' "$I" show sh/train.json '#7' --size 32 --batch 6 --eval \
+	INPUT.RESIZE 40 INPUT.SQUASH true
+is "$(field resized_width) $(field resized_height) $(field x) $(field y)" '40 40 4 4' \
+	'both sides are resized, whatever the shape'
 # with all that a recipe can do to it
 expect_status 0 'augmented' "$I" show sh/train.json '#7' --size $S --batch 6 \
 	INPUT.POLICY rand INPUT.ERASE 1 INPUT.CUTMIX 1 -o mixed.ppm
@@ -267,6 +271,17 @@ expect_status 0 'show' "$I" show coco/train.json '#0' --eval --batch 2 \
 	INPUT.MIN_SIZE_TEST 0
 is "$(grep '^object	disc' out)" 'object	disc	5 3 15 23' 'says where the objects are'
 is "$(field resized_width)" "$(field width)" 'in the image as it is fed'
+"$I" show coco/train.json '#0' --eval --batch 2 INPUT.MIN_SIZE_TEST 60 INPUT.MAX_SIZE_TEST 60 >out
+is "$(field resized_width) $(field resized_height)" "$(awk -v w="$(field width)" -v h="$(field height)" \
+	'BEGIN { s = 60 / (w > h ? w : h); print int(w * s + 0.5), int(h * s + 0.5) }')" \
+	'of which the long side has a bound, too'
+for epoch in 0 1 2 3 4 5 6 7; do
+	"$I" show coco/train.json '#0' --batch 2 --epoch $epoch INPUT.MIN_SIZE_TRAIN 60,80 \
+		INPUT.MIN_SIZE_TRAIN_SAMPLING range DATALOADER.ASPECT_RATIO_GROUPING false >out
+	echo "$(field resized_width) $(field resized_height)"
+done >ranged
+is "$(awk '{ s = $1 < $2 ? $1 : $2; bad += s < 60 || s > 80; between += s > 60 && s < 80 }
+	END { print NR, bad + 0, (between > 3) }' ranged)" '8 0 1' 'lengths from a range'
 NO_GROUPS='DATALOADER.ASPECT_RATIO_GROUPING false'
 n=0
 wrong=
