@@ -59,7 +59,7 @@ like "$(cat plan.err)" 'were not timed here yet' 'a plan of what is not known sa
 # ---- a file that is not ours, or not whole
 sed 1s/cuda/other/ known > "$file"
 HOSTGPU_GPUS=1 "$WORKER" bench -n 1 --warm 0 -e cuda --engine-dir "$host" -c "$CONFIG" \
-    MODEL.CLASSES 4 SOLVER.BATCH 1 > out 2> err
+    MODEL.CLASSES 4 SOLVER.BATCH 2 > out 2> err
 like "$(cat err)" 'not of this machine: begun anew' 'a file of another card is not read'
 { cat known; echo 'half a line'; } > "$file"
 run damaged
