@@ -2,6 +2,7 @@
 # imgsynth; imgshard decode, feed and bench: equal bytes, ends, refusals.
 . "${TOP:-$(dirname "$0")/..}/t/lib/tap.sh"
 . "$TOP/t/lib/frames.sh"
+. "$TOP/t/lib/procs.sh"
 
 I=$BIN/imgshard
 SET='INPUT.SIZE 32 SOLVER.BATCH 12'
@@ -207,7 +208,7 @@ one_line err 'one line'
 # shellcheck disable=SC2086
 ("$I" feed sh/train.json --epochs 1000000 $SET & echo $! >pid
 wait $!; echo $? >status) |
-	(sleep 0.3; kill -TERM "$(cat pid)"; cat) >f 2>err
+	(head -c 20000; await test -s pid; kill -TERM "$(cat pid)"; cat) >f 2>err
 is "$(cat status)" 143 'SIGTERM'
 like "$(heads f | tail -n 1)" 'stopped by signal 15' 'is told downstream'
 expect_status 66 'no such manifest' feed sh/none.json

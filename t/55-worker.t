@@ -2,6 +2,7 @@
 # accel-worker train: a run is the same bits however it is cut, interrupted and
 # fed; what cannot be done is said in one line.
 . "${TOP:=$(cd "$(dirname "$0")/.." && pwd)}/t/lib/tap.sh"
+. "$TOP/t/lib/procs.sh"
 . "$TOP/t/lib/train.sh"
 
 make_data
@@ -72,23 +73,23 @@ is $? 0 "a short last group"
 is "$(jq -s 'map(select(.phase == "train")) | last | .samples' short/metrics.jsonl)" 128 "counts its true images"
 
 # ---- signals
+# shellcheck disable=SC2317
+holds() { # FILE BYTES: so many, at least
+    [ "$(wc -c < "$1")" -ge "$2" ]
+}
 signal_run() { # DIR SIGNAL: the signal once a step is done
     rm -rf "$1"
     feed "$1" SOLVER.EPOCHS 200 > "$1.sft" 2> /dev/null &
     feeder=$!
-    sleep 1
+    await holds "$1.sft" 5000000
     kill $feeder 2> /dev/null
     wait $feeder 2> /dev/null
     mkfifo "$1.fifo"
-    (cat "$1.sft" && exec sleep 20) > "$1.fifo" 2> /dev/null &
+    (cat "$1.sft" && exec sleep 600) > "$1.fifo" 2> /dev/null &
     catter=$!
     (AS="exec" && worker "$1" --log-every 1 SOLVER.EPOCHS 200) < "$1.fifo" 2> "$1.err" &
     pid=$!
-    i=0
-    while [ ! -s "$1/metrics.jsonl" ] && [ $i -lt 100 ]; do
-        sleep 0.1
-        i=$((i + 1))
-    done
+    await test -s "$1/metrics.jsonl"
     kill -s "$2" $pid
     wait $pid
     status=$?

@@ -2,6 +2,7 @@
 # Several ranks on this host: the same bits as one rank that accumulates, equal
 # state on all, and one that dies ends all with its name.
 . "${TOP:=$(cd "$(dirname "$0")/.." && pwd)}/t/lib/tap.sh"
+. "$TOP/t/lib/procs.sh"
 . "$TOP/t/lib/train.sh"
 
 make_data
@@ -44,43 +45,31 @@ is $? 64 "16 images on 3 ranks: refused"
 like "$(cat three.err)" '16.*3 ranks.*(15|18)' "and the nearest are named"
 
 # ---- kill -9 of any process of a four-rank run
-# kill_one DIR PATTERN: the process of rank 2 whose command line has PATTERN
+gone() { ! kill -0 "$1"; }
+# kill_one DIR PROGRAM: that of rank 2
 kill_one() {
     rm -rf "$1"
     ranks 4 "$1" "--log-every 1" SOLVER.EPOCHS 500 &
     launch=$!
-    i=0
-    while [ ! -s "$1/metrics.jsonl" ] && [ $i -lt 100 ]; do
-        sleep 0.1
-        i=$((i + 1))
-    done
-    victim=
-    for p in $(pgrep -f "$1"); do
-        if tr '\0' '\n' < "/proc/$p/environ" | grep -qx RANK=2 &&
-            tr '\0' ' ' < "/proc/$p/cmdline" | grep -q "^[^ ]*$2 "; then
-            victim=$p
-        fi
-    done 2> /dev/null
+    await test -s "$1/metrics.jsonl"
+    victim=$(of_rank 2 "$2 *$CONFIG*" | tail -n 1)
+    set -- "$1" "${2##*/}"
     [ -n "$victim" ]
     ok $? "$2: found in rank 2"
     kill -9 "$victim" 2> /dev/null
-    i=0
-    while kill -0 $launch 2> /dev/null && [ $i -lt 100 ]; do
-        sleep 0.1
-        i=$((i + 1))
-    done
-    [ $i -lt 100 ]
-    ok $? "$2: everything ended within 10 s"
+    await gone $launch
+    gone $launch
+    ok $? "$2: everything ended soon"
     kill -9 $launch 2> /dev/null
     status=0
     wait $launch || status=$?
     unlike "$status" '^0$' "$2: the status is not 0"
     like "$(cat "$1.err")" 'rank 2' "$2: the message names rank 2"
-    is "$(pgrep -f "$1" | wc -l)" 0 "$2: no process is left"
+    is "$(left "*$CONFIG*")" '' "$2: no process is left"
 }
-kill_one dead-worker accel-worker
-kill_one dead-ring allreduce-ring
-kill_one dead-feed imgshard
+kill_one dead-worker "$BIN/accel-worker"
+kill_one dead-ring "$BIN/allreduce-ring"
+kill_one dead-feed "$BIN/imgshard"
 kill_one dead-shell sh
 
 done_testing

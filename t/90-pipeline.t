@@ -2,6 +2,7 @@
 # make -C pipelines imagenet: from pictures to a score, interrupted and typed
 # again, with one rank and with two.
 . "${TOP:=$(cd "$(dirname "$0")/.." && pwd)}/t/lib/tap.sh"
+. "$TOP/t/lib/procs.sh"
 . "$TOP/t/lib/train.sh"
 
 # The programs are there: the pipeline is not to build while others test.
@@ -201,11 +202,9 @@ pipeline imagenet-pack
 is $? 0 "a stage alone"
 pipeline imagenet SAVE_EVERY=1it EPOCHS=300 &
 pid=$!
-i=0
-while [ "$(checkpoints out-dir)" = '* ' ] && [ $i -lt 100 ]; do
-    sleep 0.1
-    i=$((i + 1))
-done
+# shellcheck disable=SC2317
+saved() { [ "$(checkpoints out-dir)" != '* ' ]; }
+await saved
 pkill -9 -f "$PWD/out-dir/ckpt" 2> /dev/null
 pkill -9 -f "accel-worker train.*$PWD/out-dir" 2> /dev/null
 wait $pid
