@@ -82,7 +82,7 @@ environment() {
         asked clocks_event_reasons.active,pcie.link.gen.max,pcie.link.width.max
     fi
     # shellcheck disable=SC2086
-    cuda bench -n 1 --warm 0 -q $shape SOLVER.BATCH 2 > line || return 1
+    cuda bench -n 1 --warm 0 -q --no-tune $shape SOLVER.BATCH 2 > line || return 1
     torch=$("$PEER_PYTHON" "$TOP/bench/gpu/peer.py" info 2> /dev/null) || torch=null
     nvcc=$(nvcc --version 2> /dev/null | sed -n 's/.*release \([0-9.]*\).*/\1/p')
     printf '{"cpus":%d,"kernel":"%s","nvcc":"%s","sanitizer":"%s","torch":%s,"engine":"%s"}\n' \
