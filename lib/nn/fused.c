@@ -209,9 +209,8 @@ void fused_choose(struct plan *p)
     if (!p->key.train || p->g->unfused || (p->g->recompute && level == 'C'))
         return;
     p->fused = level == 'C';
-    for (i = 0; p->fused && i < p->n_steps; i++)
-        if (is_op(p, &p->step[i], OP_NORM))
-            choose_prologue(p, i);
+    /* Sums first: a prologue is asked for with those behind it. Without them cuDNN
+     * has none for Hopper but what it compiles, a second each (gpu-engine 2.3). */
     for (i = 0; level != 'B' && i < p->n_steps; i++) {
         if (!is_op(p, &p->step[i], OP_NORM))
             continue;
@@ -219,4 +218,7 @@ void fused_choose(struct plan *p)
         if (p->step[i].norm2 >= 0)
             choose_stats(p, i, 1);
     }
+    for (i = 0; p->fused && i < p->n_steps; i++)
+        if (is_op(p, &p->step[i], OP_NORM))
+            choose_prologue(p, i);
 }
