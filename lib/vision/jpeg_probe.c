@@ -163,6 +163,12 @@ static int marker(struct walk *w)
     return w->p < w->end ? *w->p++ : -1;
 }
 
+/* APPn, COM, DNL: no part of the image for decoders. */
+static bool is_note(int m)
+{
+    return (m >= 0xe0 && m <= 0xef) || m == 0xfe || m == 0xdc;
+}
+
 /* One segment; returns 1 when the first scan begins. */
 static int segment(struct walk *w)
 {
@@ -175,7 +181,10 @@ static int segment(struct walk *w)
                        m < 0 ? "cut off in the header" : "the image ends");
     if (m == 0 || m == 1 || (m >= 0xd0 && m <= 0xd7))
         return 0;
-    if (w->end - w->p < 2 || (n = u16(w->p)) < 2 || n > w->end - w->p)
+    n = w->end - w->p < 2 ? 0 : u16(w->p);
+    if (n < 2 && w->end - w->p >= 2 && is_note(m))
+        n = 2; /* so do decoders read what has no room for its own length */
+    if (n < 2 || n > w->end - w->p)
         return err_set(ERR_DATA, "jpeg: marker 0x%02x: cut off", m);
     p = w->p + 2;
     w->p += n;

@@ -325,6 +325,30 @@ static void limits(struct buf *b)
     is_int(jpeg_probe(b->data, b->len, &info), -1, "no rows are refused");
 }
 
+/* Segments whose length is less than the length itself takes: Pillow takes those
+ * that are no part of the image, with nothing in them. */
+static void too_short(struct buf *b)
+{
+    static const int marker[] = {0xe0, 0xe1, 0xee, 0xfe, 0xdc, 0xdb, 0xc4};
+    uint32_t whole, sum;
+
+    try_all(b->data, b->len, &whole);
+    for (int i = 0; i < 14; i++) {
+        struct buf c = BUF_INIT;
+        char segment[4] = {(char)0xff, (char)marker[i / 2], 0, (char)(i % 2)};
+        bool note = i < 10;
+
+        buf_add(&c, b->data, 2);
+        buf_add(&c, segment, 4);
+        buf_add(&c, b->data + 2, b->len - 2);
+        is_int(try_all(c.data, c.len, &sum), note ? 0 : -1,
+               "a segment 0x%02x of length %d is %s", marker[i / 2], i % 2,
+               note ? "taken" : "refused");
+        ok(!note || sum == whole, "with the pixels that are there");
+        buf_release(&c);
+    }
+}
+
 /* What stands behind the last row: Pillow's decisions (its JpegDecode.c). */
 static void behind(void)
 {
@@ -360,6 +384,7 @@ static void damage(void)
     if (synth_image(&s, 0, 1, 5, &b) < 0)
         ok(0, "%s", err_text());
     cut_off(&b);
+    too_short(&b);
     corrupt(&b);
     limits(&b);
     picture(&p, 70, 70, (struct jpeg_how){.progressive = true});
