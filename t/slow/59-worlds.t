@@ -42,9 +42,9 @@ bits() {
         broken="$broken $1 and $2: other bits;"
 }
 
-# path NAME BATCH [LINE]...: 1 -> 3 -> 2 ranks; 3 ranks cut in three; 8 ranks, or
-# as $many says
-many=8
+# path NAME BATCH [LINE]...: 1 -> 3 -> 2 ranks; 3 ranks, $accum micro-batches
+# each, cut in three; 8 ranks
+accum=4
 path() {
     path_name=$1 path_batch=$2
     shift 2
@@ -61,17 +61,17 @@ path() {
     go moved 3 2 75 --shard-optim --max-steps 2
     go moved 2 3 0
     samples moved
-    go three 3 4 0
+    go three 3 $accum 0
     samples three
-    go cut 3 4 75 --shard-optim --max-steps 2
-    go cut 3 4 75 --max-steps 1
-    go cut 3 4 0 --shard-optim
+    go cut 3 $accum 75 --shard-optim --max-steps 2
+    go cut 3 $accum 75 --max-steps 1
+    go cut 3 $accum 0 --shard-optim
     samples cut
     bits three cut
-    go eight $many 1 0
+    go eight 8 1 0
     samples eight
-    go eighth $many 1 75 --max-steps 2 --shard-optim
-    go eighth $many 1 0
+    go eighth 8 1 75 --max-steps 2 --shard-optim
+    go eighth 8 1 0
     samples eighth
     bits eight eighth
     is "$broken" '' "$path_name"
@@ -80,10 +80,10 @@ path() {
 # 64 samples: 2 steps of 24 an epoch and a tail of 16, wrapped, dropped, or short
 path 'a tail that wraps' 24
 path 'a tail that is dropped' 24 'SOLVER.TAIL: drop'
-# of 8 ranks one would have a single image of it, with 1x1 in the last stage: refused
-many=6
+# 16 images in 12 would be one alone, with 1x1 in the last stage: that is refused
+accum=2
 path 'a tail that is short' 24 'SOLVER.TAIL: exact'
-many=8
+accum=4
 path 'mixed images, an average' 24 'INPUT.MIXUP: 0.2' 'INPUT.CUTMIX: 1' \
     'SOLVER.EMA: true' 'SOLVER.EMA_STEPS: 2' 'SOLVER.EMA_DECAY: 0.9'
 is "$(wc -l < one.all | tr -d ' ')" 144 'two epochs of three steps'
