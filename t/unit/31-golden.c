@@ -484,9 +484,9 @@ static void opening(void)
     is_int(engine_finish(f), 0, "finish");
     engine_close(f);
     ok(stat(trace, &st) == 0 && st.st_size > 60, "a trace was written");
-    config.trace = "/nonexistent/trace";
+    config.trace = "/dev/null/trace";
     refused(engine_open(&f, "ref", &config), ERR_CANTCREAT,
-            "/nonexistent/trace: ", "a trace nowhere");
+            "/dev/null/trace: ", "a trace nowhere");
     free(trace);
 }
 
