@@ -6,8 +6,7 @@
  * anybody has, and two that work, with a workspace that they spoil.
  *
  * FAKECUDNN: none: it proposes nothing; plain: only for graphs of one operation;
- * onenorm: not for graphs with the sums of two norms; hopper: no norm in front of a
- * convolution without sums behind it; scalar: no engine has matrix
+ * onenorm: not for graphs with the sums of two norms; scalar: no engine has matrix
  * units; nofallback, nomodes: modes of the heuristics fail, this one
  * or all; onlyfallback: this one alone proposes; one: only one engine works;
  * fails2, fails3: this one makes plans that do not run.
@@ -232,15 +231,6 @@ static bool serves(const struct descriptor *graph)
     if (met("onenorm"))
         return count_ops(graph,
                          CUDNN_BACKEND_OPERATION_BN_BWD_WEIGHTS_DESCRIPTOR) < 2;
-    if (met("hopper"))
-        return count_ops(graph, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR) ==
-                   0 ||
-               count_ops(
-                   graph,
-                   CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR) ==
-                   0 ||
-               count_ops(graph, CUDNN_BACKEND_OPERATION_GEN_STATS_DESCRIPTOR) >
-                   0;
     return !met("none");
 }
 

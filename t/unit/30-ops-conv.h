@@ -157,15 +157,17 @@ static bool c_conv_plain(struct run *r, int v)
     return true;
 }
 
+/* relu of a norm, with an addend; the same before a wgrad; with sums behind */
 static bool c_conv_pro(struct run *r, int v)
 {
     struct conv_args a = {0};
     struct conv_desc d;
     int form;
 
-    if (!conv_shape(r, v, 4, &d, &form))
+    if (!conv_shape(r, v, 5, &d, &form))
         return false;
     d.pro = form & 1 ? PRO_SBAR : PRO_SBR;
+    d.epi = form == 4 ? EPI_STATS : EPI_NONE;
     d.kind = form & 2 ? CONV_WGRAD : CONV_FORWARD;
     d.out = form & 2 ? r->pt : r->dt;
     conv_operands(r, &d, &a);
@@ -173,10 +175,16 @@ static bool c_conv_pro(struct run *r, int v)
     a.pro_bias = in(r, PAR, d.c);
     if (d.pro == PRO_SBAR)
         a.pro_add = in(r, ACT, x_size(&d));
+    if (form == 4) {
+        a.sum = out(r, "sum", PAR, d.k);
+        a.sumsq = out(r, "sumsq", PAR, d.k);
+    }
     r->loose = true;
     conv_go(r, &d, &a);
     if (form & 2)
         wgrad_in_halves(r);
+    if (form == 4 && dtype_size(r->dt) == 2) /* sums of what was rounded */
+        r->absent = r->absent || r->whole;
     return true;
 }
 

@@ -20,8 +20,8 @@ static bool has_fused(const struct conv_desc *d)
     if (d->dtype != DT_F16 || d->c % WIDTH || d->k % WIDTH ||
         d->pro == PRO_SBAR)
         return false;
-    if (d->kind == CONV_FORWARD)
-        return d->epi == EPI_NONE || d->epi == EPI_STATS;
+    if (d->kind == CONV_FORWARD) /* without sums Hopper's are to be compiled */
+        return d->epi == EPI_STATS;
     if (d->kind == CONV_DGRAD)
         return conv_norms(d) > 0;
     return d->epi == EPI_NONE;
