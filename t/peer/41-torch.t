@@ -52,6 +52,7 @@ if [ -f "$BIN/engine-cpu.so" ]; then
 		unset MILLRACE_TILES
 		rm -rf kept
 	done
+	PEER_CACHE=$cache
 	# losses of three steps
 	[ "$size" = 64 ] || peer_run 'cpu, ResNet-50 at 64' \
 		"$TOP/t/peer/resnets.py" cpu F32 50 64

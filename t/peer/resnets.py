@@ -20,8 +20,8 @@ from peer import binary, check, script
 make = script("make-resnet.py")
 LR, BATCH = 0.02, 8
 BATCHES = int(os.environ.get("PEER_BATCHES", 3))
-CACHE = os.environ.get("PEER_CACHE")
-TABLE = os.environ.get("PEER_TABLE")
+CACHE = os.environ.get("PEER_CACHE") or None
+TABLE = os.environ.get("PEER_TABLE") or None
 # A gradient jumps where an activation passes zero or two maxima change places.
 # None of either may lie within this of that in float64, some 2e-7 of their size:
 # then ours and PyTorch's take the same branches, and gradients can be judged.
