@@ -298,7 +298,7 @@ graph() {
     fi
     few=$(waited 2) || exit
     many=$(waited 12) || exit
-    for b in $((batch / 8 + 1)) "$batch"; do
+    for b in $((batch / 8 + 2)) "$batch"; do
         for how in --graph --no-graph; do
             : > rate
             for _ in $(seq $rounds); do
