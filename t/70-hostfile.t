@@ -60,7 +60,7 @@ like "$(cat err)" '^down: ssh: connect to host down' 'ssh says why'
 none_left '*sleep 98771*' 'and the others end'
 
 new_port
-run "$launch" --hostfile two --master 127.0.0.1:$port -n 1 -- "$ring" --timeout 20 -- "$w" worker steps=2000 sleep=10 mark=$PWD/at
+run "$launch" --hostfile two --master 127.0.0.1:$port -n 1 -- "$ring" --timeout 20 -- "$w" worker steps=2000 sleep=10 "mark=$PWD/at"
 at_work at.0 at.1
 kill -TERM $pid
 finish

@@ -131,7 +131,7 @@ sentences() {
 memory() {
     if [ -n "$GPU_FAKE" ]; then
         refused memory 'memory: [0-9]+ MB wanted, .*smaller micro-batch' \
-            cuda bench -q -n 1 MODEL.NAME resnet50 SOLVER.BATCH 256
+            cuda bench -q -n 1 --no-tune MODEL.NAME resnet50 SOLVER.BATCH 256
     else
         refused memory 'memory: [0-9]+ MB wanted, .*smaller micro-batch' \
             cuda bench -q -n 1 --no-tune MODEL.NAME resnet152 SOLVER.BATCH 4096

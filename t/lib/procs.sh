@@ -75,6 +75,7 @@ finish() {
 
 # finish_all: the statuses of the processes $pids in $status, each with a space
 # behind
+# shellcheck disable=SC2034,SC2154
 finish_all() {
 	status=
 	for p in $pids; do
