@@ -110,15 +110,16 @@ int model_dir_open(struct model_dir *m, const char *dir)
 
 int model_dir_check(const struct model_dir *m, const struct source *s)
 {
+    json_t *where = json_object_get(m->index, "weight_map"), *file;
     const char *tensor;
-    json_t *file;
 
-    json_object_foreach(json_object_get(m->index, "weight_map"), tensor,
-                        file) if (source_find(s, tensor) <
-                                  0) return err_set(ERR_DATA,
-                                                    "%s: tensor \"%.80s\": in "
-                                                    "none of its %d files",
-                                                    m->path, tensor, m->n);
+    json_object_foreach(where, tensor, file)
+    {
+        if (source_find(s, tensor) < 0)
+            return err_set(ERR_DATA,
+                           "%s: tensor \"%.80s\": in none of its %d files",
+                           m->path, tensor, m->n);
+    }
     return 0;
 }
 

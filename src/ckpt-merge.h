@@ -44,9 +44,9 @@ struct source {
 
 /*
  * Open one directory (RUN, RUN/ckpt: the newest committed checkpoint; or the
- * directory of one step, or of a model), one file of torch.save or of pickled arrays, or any
- * number of tensor files, which must not have a tensor in common; rank files
- * must be all those of one checkpoint. operand is lent.
+ * directory of one step, or of a model), one file of torch.save or of pickled
+ * arrays, or any number of tensor files, which must not have a tensor in common;
+ * rank files must be all those of one checkpoint. operand is lent.
  * ERR_NOINPUT, ERR_DATA; ERR_USAGE for what stands alone among others.
  */
 int source_open(struct source *s, char **operand, int n) MUST_CHECK;
