@@ -49,6 +49,10 @@ cp bare.sft saved/model.safetensors
 echo x > saved/optimizer.bin
 expect_status 0 'a directory of Accelerate' "$C" -o x.sft saved
 expect_status 0 'is the model' "$C" diff x.sft bare.sft
+expect_status 65 'which the worker does not read' from val.frames "$BIN/accel-worker" \
+    predict -q -e ref -w saved MODEL.NAME resnet18 INPUT.SIZE 32 SOLVER.BATCH 5
+is "$(cat err)" 'accel-worker: saved: not the directory of a step: ckpt-merge -o model.safetensors makes a model file of a run, or of what Accelerate saved' \
+    'but says what does'
 for c in ls verify 'diff saved' 'average saved' strip cast 'convert --to timm'; do
     # shellcheck disable=SC2086
     "$C" $c saved > out 2> err

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* What a tensor of a checkpoint is. */
 enum part {
@@ -422,6 +423,21 @@ static int ckpt_entry_read(void *arg, int i, void *dst)
     return ckpt_read(&w->c, w->index[i], dst);
 }
 
+/* Is the directory that of one step? Else who can make a file of it is said. */
+static int check_step(const char *path)
+{
+    char *state = xstrfmt("%s/state.json", path);
+    bool there = access(state, F_OK) == 0;
+
+    free(state);
+    return there ? 0
+                 : err_set(ERR_DATA,
+                           "%s: not the directory of a step: ckpt-merge -o "
+                           "model.safetensors makes a model file of a run, or "
+                           "of what Accelerate saved",
+                           path);
+}
+
 static int load_ckpt(const char *path, struct params *ps)
 {
     struct weights w = {.n = 0};
@@ -429,7 +445,7 @@ static int load_ckpt(const char *path, struct params *ps)
                              ckpt_entry_read, &w};
     int i, r;
 
-    if (ckpt_open(&w.c, path) < 0)
+    if (check_step(path) < 0 || ckpt_open(&w.c, path) < 0)
         return -1;
     w.index = xcalloc((size_t)w.c.n_tensors + 1, sizeof *w.index);
     for (i = 0; i < w.c.n_tensors; i++)
