@@ -186,9 +186,9 @@ static void arrays(void)
              "K\1\x85", "U\4\0\0\x80?") "u."),
          "there twice");
     told(TEXT("\x80\2}(U\1\n" ARRAY("K\1\x85", "U\4\0\0\x80?") "u."),
-         "no text");
+         "no printable text");
     told(TEXT("\x80\2}(U\1\xff" ARRAY("K\1\x85", "U\4\0\0\x80?") "u."),
-         "no text");
+         "no printable text");
     told(TEXT("\x80\2}(K\1\x85" ARRAY("K\1\x85", "U\4\0\0\x80?") "u."),
          "a key that is no text or number");
     told(TEXT("\x80\2}."), "no tensors");
