@@ -145,10 +145,10 @@ static int put(const char *dir, const struct ckpt *c, const char *by,
     char *tmp = xstrfmt("%s/.best.tmp", dir), *best = xstrfmt("%s/best", dir);
     int r = -1;
 
-    if (remove_tree(tmp) < 0 || make_dirs(tmp) < 0)
+    if (remove_tree(tmp) < 0)
         goto out;
     tmp_register(tmp);
-    if (take_files(c, tmp) < 0 ||
+    if (make_dirs(tmp) < 0 || take_files(c, tmp) < 0 ||
         write_score(tmp, c->state.step, by, score) < 0 || sync_dir(tmp) < 0)
         goto out;
     fault_point("best");

@@ -23,6 +23,7 @@
 
 #define TMP_SLOTS 256
 #define TREE_DEPTH 64
+#define MAKING_MS 2000     /* that a handler waits for a directory to be made */
 #define PID_MOST (1 << 22) /* Linux gives no process a larger number */
 
 /* One entry as getdents64(2) returns it. */
@@ -115,6 +116,29 @@ static struct {
 } slots[TMP_SLOTS];
 static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t slots_once = PTHREAD_ONCE_INIT;
+static const int ends[] = {SIGTERM, SIGINT, SIGHUP};
+/* Threads between making a directory and registering it. They have the signals
+ * blocked, so a handler that waits for them is not on one of them. */
+static atomic_int making;
+
+/* From here to end_making no signal ends the process. */
+static void begin_making(sigset_t *before)
+{
+    sigset_t held;
+    size_t i;
+
+    sigemptyset(&held);
+    for (i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+        sigaddset(&held, ends[i]);
+    pthread_sigmask(SIG_BLOCK, &held, before);
+    atomic_fetch_add(&making, 1);
+}
+
+static void end_making(const sigset_t *before)
+{
+    atomic_fetch_sub(&making, 1);
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
 
 /* Take slot i from this process; false if it is not its. */
 static bool take(int i)
@@ -137,8 +161,12 @@ void tmp_cleanup(void)
 
 static void on_signal(int sig)
 {
+    static const struct timespec pause = {0, 1000000};
     struct sigaction a = {.sa_handler = SIG_DFL};
+    int i;
 
+    for (i = 0; i < MAKING_MS && atomic_load(&making) > 0; i++)
+        nanosleep(&pause, NULL);
     tmp_cleanup();
     sigaction(sig, &a, NULL);
     raise(sig);
@@ -147,7 +175,6 @@ static void on_signal(int sig)
 /* Programs that take signals for something else clean up themselves. */
 static void at_exit(void)
 {
-    static const int ends[] = {SIGTERM, SIGINT, SIGHUP};
     struct sigaction a = {.sa_handler = on_signal}, old;
 
     if (atexit(tmp_cleanup) != 0)
@@ -378,12 +405,11 @@ static int lock_new(struct tmp_dir *d)
     return 0;
 }
 
-int tmp_dir_open(struct tmp_dir *d, const char *parent, const char *name)
+/* The directory, with its lock: 1, or -1. */
+static int make_locked(struct tmp_dir *d, const char *parent, const char *name)
 {
     int tries, made = 0;
 
-    *d = (struct tmp_dir)TMP_DIR_INIT;
-    remove_stale(parent, name);
     /* in another container a process may have our number, and live */
     for (tries = 0; tries < 100 && made == 0; tries++) {
         free(d->path);
@@ -401,13 +427,26 @@ int tmp_dir_open(struct tmp_dir *d, const char *parent, const char *name)
     if (made == 0)
         err_set(ERR_CANTCREAT, "%s: make directory: there is one already",
                 d->path);
-    if (made <= 0) {
-        free(d->path);
-        d->path = NULL;
-        return -1;
-    }
-    tmp_register(d->path);
-    return 0;
+    return made > 0 ? 1 : -1;
+}
+
+int tmp_dir_open(struct tmp_dir *d, const char *parent, const char *name)
+{
+    sigset_t before;
+    int made;
+
+    *d = (struct tmp_dir)TMP_DIR_INIT;
+    remove_stale(parent, name);
+    begin_making(&before);
+    made = make_locked(d, parent, name);
+    if (made > 0)
+        tmp_register(d->path);
+    end_making(&before);
+    if (made > 0)
+        return 0;
+    free(d->path);
+    d->path = NULL;
+    return -1;
 }
 
 void tmp_dir_close(struct tmp_dir *d)
