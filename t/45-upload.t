@@ -13,15 +13,23 @@ make_data
 HOSTGPU_SENT=sent
 export HOSTGPU_SENT
 
-# by DIR SHM [OPTION]...: train in DIR; bytes that were sent are in DIR.sent
+# by DIR SHM [OPTION]...: train in DIR; bytes that were sent are in DIR.sent. A feeder
+# that is through before its reader comes lends nothing: then once more.
 by() {
     by_dir=$1
     by_shm=$2
     shift 2
-    feed "$by_dir" --shm "$by_shm" "$@" 2> "$by_dir.feed" |
-        worker "$by_dir" "$@" > "$by_dir.out" 2> "$by_dir.err"
-    is $? 0 "$by_dir" || tap_comment "$(cat "$by_dir.feed" "$by_dir.err")"
-    mv sent "$by_dir.sent"
+    for _ in 1 2 3 4 5; do
+        rm -rf "$by_dir"
+        feed "$by_dir" --shm "$by_shm" -v "$@" 2> "$by_dir.feed" |
+            worker "$by_dir" "$@" > "$by_dir.out" 2> "$by_dir.err"
+        by_status=$?
+        mv sent "$by_dir.sent"
+        if [ "$by_shm" = off ] || grep -q 'in shared memory' "$by_dir.feed"; then
+            break
+        fi
+    done
+    is "$by_status" 0 "$by_dir" || tap_comment "$(cat "$by_dir.feed" "$by_dir.err")"
 }
 # sent_from DIR WHERE: bytes that came from there
 sent_from() { sed -n "s/^$2 //p" "$1.sent"; }
