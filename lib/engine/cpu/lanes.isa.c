@@ -1,7 +1,9 @@
 /*
  * A block of sums, rows x vectors, stays in registers. Each term loads the
  * vectors once and one number for each row, which goes to all lanes: fewer loads
- * than multiplications, so these need not wait.
+ * than multiplications, so these need not wait. With 32 registers the sums of the
+ * runs before stay there, too: to store and load them after each run would cost a
+ * tenth where a vector takes two cycles to store.
  */
 #include "engine/cpu/lanes.h"
 
@@ -24,7 +26,8 @@ typedef __m512 vec;
 #        define MAX _mm512_max_ps
 enum {
     LANES = 16,
-    ROWS = 6, /* of WIDE vectors: 24 sums in 32 registers */
+    ROWS = 6,
+    TURN = 3, /* of them at a time: 12 sums and 12 parts in 32 registers */
     WIDE = 4
 };
 #    else
@@ -43,7 +46,8 @@ typedef __m256 vec;
 #        define MAX _mm256_max_ps
 enum {
     LANES = 8,
-    ROWS = 6, /* 12 sums in 16 registers */
+    ROWS = 6,
+    TURN = 6, /* 12 sums in 16 registers */
     WIDE = 2
 };
 #    endif
@@ -68,103 +72,146 @@ static inline void fetch(struct lane_ahead *a)
         __builtin_prefetch(a->next, 0, 2);
 }
 
-/* One run of the terms of a group -> part */
-static inline void multiply_terms(const float *const row[ROWS], int64_t t,
-                                  int64_t end, const float *b,
-                                  vec part[ROWS][WIDE], bool add)
+/* s += one number of each row, x[i][t], times the vectors at b. These are loaded
+ * once, which compilers do not always see. */
+static inline void multiply_term(vec s[TURN][WIDE], const float *const x[TURN],
+                                 int64_t t, const float *b)
 {
-    vec s[ROWS][WIDE], v[WIDE], x;
+    vec v[WIDE], of;
     int i, j;
 
-    EACH(i, ROWS)
+    EACH(j, WIDE)
+    {
+        v[j] = LOAD(b + j * LANES);
+        __asm__("" : "+v"(v[j]));
+    }
+    EACH(i, TURN)
+    {
+        of = SPREAD(x[i] + t);
+        EACH(j, WIDE)
+        s[i][j] = MADD(of, v[j], s[i][j]);
+    }
+}
+
+static inline void begin(vec s[TURN][WIDE])
+{
+    int i, j;
+
+    EACH(i, TURN)
     EACH(j, WIDE)
     s[i][j] = (vec){0};
-    for (b += t * WIDTH; t < end; t++, b += WIDTH) {
-        EACH(j, WIDE)
-        v[j] = LOAD(b + j * LANES);
-        EACH(i, ROWS)
-        {
-            x = SPREAD(row[i] + t);
-            EACH(j, WIDE)
-            s[i][j] = MADD(x, v[j], s[i][j]);
-        }
-    }
-    EACH(i, ROWS)
+}
+
+static inline void end_run(vec s[TURN][WIDE], vec part[TURN][WIDE], bool add)
+{
+    int i, j;
+
+    EACH(i, TURN)
     EACH(j, WIDE)
     part[i][j] = add ? ADD(part[i][j], s[i][j]) : s[i][j];
 }
 
+/* One run of the terms of a group -> part. Most are whole: with a loop of known
+ * length they are an eighth faster. */
+static inline void multiply_terms(const float *const row[TURN], int64_t t,
+                                  int64_t end, const float *b,
+                                  vec part[TURN][WIDE])
+{
+    const bool add = t > 0;
+    vec s[TURN][WIDE];
+    int k;
+
+    begin(s);
+    b += t * WIDTH;
+    if (end - t == LANE_TERMS) {
+        for (k = 0; k < LANE_TERMS; k++)
+            multiply_term(s, row, t + k, b + k * WIDTH);
+    } else {
+        for (; t < end; t++, b += WIDTH)
+            multiply_term(s, row, t, b);
+    }
+    end_run(s, part, add);
+}
+
 static void multiply(const struct lane_rows *r)
 {
-    const float *row[ROWS];
-    vec part[ROWS][WIDE];
+    const float *row[TURN];
+    vec part[TURN][WIDE];
     int64_t m, t, end;
     int i, j;
 
-    for (m = 0; m < r->n; m += ROWS) {
-        EACH(i, ROWS)
+    for (m = 0; m < r->n; m += TURN) {
+        EACH(i, TURN)
         row[i] = r->x + r->pixel[m + i] * r->line;
         t = 0;
         do {
             end = t + LANE_TERMS < r->terms ? t + LANE_TERMS : r->terms;
             fetch(r->ahead);
-            multiply_terms(row, t, end, r->b, part, t > 0);
+            multiply_terms(row, t, end, r->b, part);
             t = end;
         } while (t < r->terms);
-        EACH(i, ROWS)
+        EACH(i, TURN)
         EACH(j, WIDE)
         keep(r->sum + r->at[m + i] * (int64_t)WIDTH + j * LANES, part[i][j],
              r->add);
     }
 }
 
-/* One run of pairs -> part */
-static inline void multiply_run(const struct lane_pairs *p, int64_t t,
-                                int64_t end, vec part[ROWS][WIDE], bool add)
+/* One pair, of the rows from `first` on. */
+static inline void multiply_pair(vec s[TURN][WIDE], const struct lane_pairs *p,
+                                 int first, int64_t t)
 {
-    vec s[ROWS][WIDE], v[WIDE], x;
-    int i, j;
+    const float *a = p->a + p->at[t] * (int64_t)ROWS + first, *x[TURN];
+    int i;
 
-    EACH(i, ROWS)
-    EACH(j, WIDE)
-    s[i][j] = (vec){0};
-    for (; t < end; t++) {
-        const float *a = p->a + p->at[t] * (int64_t)ROWS;
-        const float *b = p->b + p->pixel[t] * (int64_t)WIDTH;
+    EACH(i, TURN)
+    x[i] = a + i;
+    multiply_term(s, x, 0, p->b + p->pixel[t] * (int64_t)WIDTH);
+}
 
-        EACH(j, WIDE)
-        v[j] = LOAD(b + j * LANES);
-        EACH(i, ROWS)
-        {
-            x = SPREAD(a + i);
-            EACH(j, WIDE)
-            s[i][j] = MADD(x, v[j], s[i][j]);
-        }
+/* One run of pairs -> part */
+static inline void multiply_run(const struct lane_pairs *p, int first,
+                                int64_t t, int64_t end, vec part[TURN][WIDE])
+{
+    const bool add = t > 0;
+    vec s[TURN][WIDE];
+    int k;
+
+    begin(s);
+    if (end - t == LANE_TERMS) {
+        for (k = 0; k < LANE_TERMS; k++)
+            multiply_pair(s, p, first, t + k);
+    } else {
+        for (; t < end; t++)
+            multiply_pair(s, p, first, t);
     }
-    EACH(i, ROWS)
-    EACH(j, WIDE)
-    part[i][j] = add ? ADD(part[i][j], s[i][j]) : s[i][j];
+    end_run(s, part, add);
 }
 
 static void multiply_pairs(const struct lane_pairs *p)
 {
-    vec part[ROWS][WIDE];
-    int64_t t = 0, end;
-    int i, j;
+    vec part[TURN][WIDE];
+    int64_t t, end;
+    int first, i, j;
 
     for (i = 0; i < p->rows; i++)
         for (j = 0; j < WIDTH; j += 16)
             __builtin_prefetch(p->sum + i * p->line + j, 1);
-    do { /* once at least: no pairs are a sum too */
-        end = t + LANE_TERMS < p->n ? t + LANE_TERMS : p->n;
-        fetch(&p->ahead[0]);
-        fetch(&p->ahead[1]);
-        multiply_run(p, t, end, part, t > 0);
-        t = end;
-    } while (t < p->n);
-    for (i = 0; i < p->rows; i++)
+    for (first = 0; first < p->rows; first += TURN) {
+        t = 0;
+        do { /* once at least: no pairs are a sum too */
+            end = t + LANE_TERMS < p->n ? t + LANE_TERMS : p->n;
+            fetch(&p->ahead[0]);
+            fetch(&p->ahead[1]);
+            multiply_run(p, first, t, end, part);
+            t = end;
+        } while (t < p->n);
+        EACH(i, TURN)
         EACH(j, WIDE)
-    keep(p->sum + i * p->line + j * LANES, part[i][j], p->add);
+        if (first + i < p->rows)
+            keep(p->sum + (first + i) * p->line + j * LANES, part[i][j],
+                 p->add);
+    }
 }
 
 static void cut(const struct lane_cut *c)
