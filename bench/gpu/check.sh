@@ -68,12 +68,17 @@ else
 fi
 export BIN ENGINE_PLUGIN
 
-# Libraries of PyTorch serve ours too, so that both run the same cuDNN; Python
-# itself finds its own.
+# Libraries of PyTorch serve ours too, so that both run the same cuDNN, which looks for
+# its compiler, libnvrtc, on the loader's path. Python itself finds its own.
 if [ -z "$GPU_FAKE" ] && [ -z "${ENGINE_DIR:-}" ]; then
     found=$("$PEER_PYTHON" "$here/peer.py" libraries 2> /dev/null)
     for dir in $found; do
-        ! [ -e "$dir/libcudnn.so.9" ] || ENGINE_DIR=$dir
+        if [ -e "$dir/libcudnn.so.9" ]; then
+            ENGINE_DIR=$dir
+        else
+            LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$dir
+            export LD_LIBRARY_PATH
+        fi
     done
     [ -z "${ENGINE_DIR:-}" ] || export ENGINE_DIR
 fi
