@@ -55,6 +55,9 @@ like "$(cat err)" 'cuda: BF16: compute capability 8\.0 is needed, the host itsel
 FAKECUDNN=one "$BIN/t/30-ops.t" cuda "$host" F16 > ops 2>&1
 is $? 0 "kernels and convolutions in fp16"
 grep '^not ok' ops
+"$BIN/t/35-made.t" cuda "$host" > made 2>&1
+is $? 0 "what is made again, in all dtypes"
+grep '^not ok' made
 
 # ---- a run, with the device's memory guarded
 HOSTGPU_GUARD=1

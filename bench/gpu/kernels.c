@@ -37,7 +37,9 @@ static char *part(void *base, int64_t at)
     return (char *)base + (size_t)at * dtype_size(bench.dt);
 }
 
-/* Forward and backward of a norm; with a residual the sum and its gradient. */
+/* Forward and backward of a norm and its relu, which the gradient makes again of
+ * x; with a residual ("add"), whose sum y is read and whose gradient dz is kept; at
+ * last dx of a dz that a convolution has left. */
 static void norms(int64_t side, int64_t c)
 {
     int64_t rows = bench.batch * side * side, n = rows * c;
@@ -54,16 +56,18 @@ static void norms(int64_t side, int64_t c)
                                     .relu = true};
     struct kern_norm_grad_sums sums = {.dy0 = bench.src,
                                        .x = bench.src,
-                                       .y = bench.src,
                                        .mean = v,
                                        .invstd = v,
+                                       .scale = v,
+                                       .bias = v,
                                        .s1 = s,
                                        .s2 = s + c,
                                        .rows = rows,
                                        .c = c};
     struct kern_norm_grad_apply grad = {.dy0 = bench.src,
-                                        .y = bench.src,
                                         .x = bench.src,
+                                        .scale = v,
+                                        .bias = v,
                                         .a = v,
                                         .b = v,
                                         .k = v,
@@ -74,19 +78,65 @@ static void norms(int64_t side, int64_t c)
     stats.dt = apply.dt = sums.dt = grad.dt = bench.dt;
     stats.pt = apply.pt = sums.pt = grad.pt = DT_F32;
     /* apart where there is room, so that no array is read out of a cache */
-    if (3 * n <= bench.room) {
-        sums.x = grad.x = apply.r = part(bench.src, n);
-        sums.y = grad.y = part(bench.src, 2 * n);
-        apply.r = NULL;
-    }
+    if (3 * n <= bench.room)
+        sums.x = grad.x = part(bench.src, n);
     time_kernel("norm_stats", KERN_NORM_STATS, &stats, rows, c, array);
     time_kernel("norm_apply", KERN_NORM_APPLY, &apply, rows, c, 2 * array);
     apply.r = 2 * n <= bench.room ? part(bench.src, n) : bench.src;
     time_kernel("norm_apply, add", KERN_NORM_APPLY, &apply, rows, c, 3 * array);
     time_kernel("norm_grad_sums", KERN_NORM_GRAD_SUMS, &sums, rows, c,
-                3 * array);
-    time_kernel("norm_grad_apply", KERN_NORM_GRAD_APPLY, &grad, rows, c,
+                2 * array);
+    sums.scale = sums.bias = NULL;
+    sums.y = 3 * n <= bench.room ? part(bench.src, 2 * n) : bench.src;
+    sums.dz = bench.out;
+    time_kernel("norm_grad_sums, add", KERN_NORM_GRAD_SUMS, &sums, rows, c,
                 4 * array);
+    time_kernel("norm_grad_apply, relu", KERN_NORM_GRAD_APPLY, &grad, rows, c,
+                3 * array);
+    grad.scale = grad.bias = NULL;
+    time_kernel("norm_grad_apply", KERN_NORM_GRAD_APPLY, &grad, rows, c,
+                3 * array);
+}
+
+/* The end of the stem: a norm, its relu and the pool behind it in one. */
+static void tail(const struct kern_maxpool *m)
+{
+    int64_t rows = m->n * m->h * m->w, n = rows * m->c, far = n / 4;
+    double size = (double)dtype_size(bench.dt);
+    float *v = bench.vector, *s = bench.sums;
+    struct kern_pool pool = {m->index, m->n,      m->h,  m->w,
+                             m->r,     m->stride, m->pad};
+    struct kern_norm_apply apply = {.x = bench.src,
+                                    .scale = v,
+                                    .bias = v,
+                                    .y = bench.out,
+                                    .rows = rows,
+                                    .c = m->c,
+                                    .relu = true,
+                                    .dt = bench.dt,
+                                    .pt = DT_F32,
+                                    .pool = pool};
+    struct kern_norm_grad_sums sums = {.dy0 = bench.src,
+                                       .x = bench.src,
+                                       .mean = v,
+                                       .invstd = v,
+                                       .scale = v,
+                                       .bias = v,
+                                       .dz = bench.out,
+                                       .s1 = s,
+                                       .s2 = s + m->c,
+                                       .rows = rows,
+                                       .c = m->c,
+                                       .dt = bench.dt,
+                                       .pt = DT_F32,
+                                       .pool = pool};
+
+    if (n + far <= bench.room)
+        sums.dy0 = part(bench.src, n);
+    time_kernel("norm_apply, pool", KERN_NORM_APPLY, &apply, rows, m->c,
+                (double)(n + far) * size + (double)far);
+    time_kernel("norm_grad_sums, pool", KERN_NORM_GRAD_SUMS, &sums, rows, m->c,
+                (double)(2 * n + far) * size + (double)far);
 }
 
 static void pools(void)
@@ -128,6 +178,7 @@ static void pools(void)
                 (double)(n + m) * size + (double)m);
     time_kernel("maxpool_grad", KERN_MAXPOOL_GRAD, &grad,
                 bench.batch * out * out, c, (double)(n + m) * size + (double)m);
+    tail(&pool);
     engine_free(bench.e, pool.index);
     if (mean.hw > 0)
         time_kernel("avgpool", KERN_AVGPOOL, &mean, bench.batch * mean.hw,

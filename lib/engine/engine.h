@@ -34,7 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ENGINE_ABI 7
+#define ENGINE_ABI 8
 
 struct engine; /* an open device */
 

@@ -71,7 +71,7 @@ void engine_tapes_lose(struct engine *e, uint64_t number);
 
 /* ---- calls as data */
 
-#define CALL_OPERANDS 16
+#define CALL_OPERANDS 20
 
 enum operand_role {
     OP_IN = 0,

@@ -238,6 +238,52 @@ static void norm_final(struct call *c, const struct kern_norm_final *a)
                  OP_OUT | OP_OPTIONAL);
 }
 
+/* Elements of x and of y of a max pool, from fields in this order: n, h, w, c
+ * and r, stride, pad. */
+static void max_sizes(struct call *c, const int64_t x[4], const int win[3],
+                      int64_t size[2])
+{
+    const int64_t w[3] = {win[0], win[1], win[2]};
+    int64_t p, q;
+
+    call_dim(c, "n", x[0], 1);
+    call_dim(c, "h", x[1], 1);
+    call_dim(c, "w", x[2], 1);
+    call_dim(c, "c", x[3], 1);
+    call_dim(c, "r", w[0], 1);
+    call_dim(c, "stride", w[1], 1);
+    call_dim(c, "pad", w[2], 0);
+    if (w[0] > 16 || w[2] >= w[0])
+        call_refuse(c, ERR_INTERNAL,
+                    "window %d with padding %d: at most 16, "
+                    "padding less",
+                    win[0], win[2]);
+    p = call_windows(c, "h", x[1], w);
+    q = call_windows(c, "w", x[2], w);
+    size[0] = call_times(c, x[0], x[1], x[2], x[3]);
+    size[1] = call_times(c, x[0], p, q, x[3]);
+}
+
+/* Elements behind the pool of a norm of that many rows; without one, of the norm. */
+static int64_t behind(struct call *c, const struct kern_pool *pool,
+                      int64_t rows, int64_t channels)
+{
+    const int64_t x[4] = {pool->n, pool->h, pool->w, channels};
+    const int win[3] = {pool->r, pool->stride, pool->pad};
+    int64_t size[2];
+
+    if (!pool->r)
+        return call_times(c, rows, channels, 1, 1);
+    max_sizes(c, x, win, size);
+    if (rows > INT32_MAX)
+        call_refuse(c, ERR_DATA, "%lld rows: too many", (long long)rows);
+    if (call_times(c, pool->n, pool->h, pool->w, 1) != rows)
+        call_refuse(c, ERR_INTERNAL, "%lld rows are not %lldx%lldx%lld",
+                    (long long)rows, (long long)pool->n, (long long)pool->h,
+                    (long long)pool->w);
+    return size[1];
+}
+
 static void norm_apply(struct call *c, const struct kern_norm_apply *a)
 {
     enum dtype dt = dt_of(c, a->dt);
@@ -247,26 +293,42 @@ static void norm_apply(struct call *c, const struct kern_norm_apply *a)
     together(c, "rscale, rbias", a->rscale, a->rbias);
     if (a->rscale && !a->r)
         call_refuse(c, ERR_INTERNAL, "rscale without r");
-    call_operand(c, "x", a->x, dt, n, OP_SAME);
+    if (a->r && a->pool.r)
+        call_refuse(c, ERR_INTERNAL, "r with a pool");
+    call_operand(c, "x", a->x, dt, n, a->pool.r ? OP_IN : OP_SAME);
     call_operand(c, "scale", a->scale, vt, a->c, OP_IN);
     call_operand(c, "bias", a->bias, vt, a->c, OP_IN);
     call_operand(c, "r", a->r, dt, n, OP_SAME | OP_OPTIONAL);
     call_operand(c, "rscale", a->rscale, vt, a->c, OP_OPTIONAL);
     call_operand(c, "rbias", a->rbias, vt, a->c, OP_OPTIONAL);
+    n = behind(c, &a->pool, a->rows, a->c);
     call_operand(c, "y", a->y, dt, n, OP_OUT);
+    if (a->pool.r)
+        call_operand(c, "index", a->pool.index, DT_U8, n, OP_OUT | OP_OPTIONAL);
 }
 
 static void norm_grad_sums(struct call *c, const struct kern_norm_grad_sums *a)
 {
     enum dtype dt = dt_of(c, a->dt);
     enum dtype vt = kern_vector(pt_of(c, a->pt), a->wide);
-    int64_t n = rows_of(c, a->rows, a->c);
+    int64_t n = rows_of(c, a->rows, a->c), far;
 
     together(c, "rx, rmean", a->rx, a->rmean);
     together(c, "rx, rinvstd", a->rx, a->rinvstd);
     together(c, "rx, rs2", a->rx, a->rs2);
-    call_operand(c, "dy0", a->dy0, dt, n, OP_SAME);
-    call_operand(c, "dy1", a->dy1, dt, n, OP_OPTIONAL);
+    together(c, "scale, bias", a->scale, a->bias);
+    together(c, "scale with rx, rscale", a->scale && a->rx ? a->rx : NULL,
+             a->rscale);
+    together(c, "rscale, rbias", a->rscale, a->rbias);
+    if (a->y && a->scale)
+        call_refuse(c, ERR_INTERNAL, "y and scale");
+    if (a->pool.r && (!a->scale || !a->dz || a->rx))
+        call_refuse(c, ERR_INTERNAL, "a pool without scale and dz, or with rx");
+    far = behind(c, &a->pool, a->rows, a->c);
+    call_operand(c, "dy0", a->dy0, dt, far, a->pool.r ? OP_IN : OP_SAME);
+    call_operand(c, "dy1", a->dy1, dt, far, OP_OPTIONAL);
+    if (a->pool.r)
+        call_operand(c, "index", a->pool.index, DT_U8, far, OP_IN);
     call_operand(c, "y", a->y, dt, n, OP_OPTIONAL);
     call_operand(c, "x", a->x, dt, n, OP_IN);
     call_operand(c, "mean", a->mean, vt, a->c, OP_IN);
@@ -278,6 +340,10 @@ static void norm_grad_sums(struct call *c, const struct kern_norm_grad_sums *a)
     call_operand(c, "s1", a->s1, vt, a->c, OP_OUT);
     call_operand(c, "s2", a->s2, vt, a->c, OP_OUT);
     call_operand(c, "rs2", a->rs2, vt, a->c, OP_OUT | OP_OPTIONAL);
+    call_operand(c, "scale", a->scale, vt, a->c, OP_OPTIONAL);
+    call_operand(c, "bias", a->bias, vt, a->c, OP_OPTIONAL);
+    call_operand(c, "rscale", a->rscale, vt, a->c, OP_OPTIONAL);
+    call_operand(c, "rbias", a->rbias, vt, a->c, OP_OPTIONAL);
 }
 
 static void norm_grad_final(struct call *c,
@@ -308,6 +374,9 @@ static void norm_grad_apply(struct call *c,
 
     together(c, "x, b", a->x, a->b);
     together(c, "x, k", a->x, a->k);
+    together(c, "scale, bias", a->scale, a->bias);
+    if (a->scale && (a->y || !a->x))
+        call_refuse(c, ERR_INTERNAL, "scale with y or without x");
     call_operand(c, "dy0", a->dy0, dt, n, OP_SAME);
     call_operand(c, "dy1", a->dy1, dt, n, OP_OPTIONAL);
     call_operand(c, "y", a->y, dt, n, OP_OPTIONAL);
@@ -315,36 +384,12 @@ static void norm_grad_apply(struct call *c,
     call_operand(c, "a", a->a, vt, a->c, OP_IN);
     call_operand(c, "b", a->b, vt, a->c, OP_OPTIONAL);
     call_operand(c, "k", a->k, vt, a->c, OP_OPTIONAL);
+    call_operand(c, "scale", a->scale, vt, a->c, OP_OPTIONAL);
+    call_operand(c, "bias", a->bias, vt, a->c, OP_OPTIONAL);
     call_operand(c, "dx", a->dx, dt, n, OP_OUT);
 }
 
 /* ---- pools and the loss */
-
-/* Elements of x and of y of a max pool, from fields in this order: n, h, w, c
- * and r, stride, pad. */
-static void max_sizes(struct call *c, const int64_t x[4], const int win[3],
-                      int64_t size[2])
-{
-    const int64_t w[3] = {win[0], win[1], win[2]};
-    int64_t p, q;
-
-    call_dim(c, "n", x[0], 1);
-    call_dim(c, "h", x[1], 1);
-    call_dim(c, "w", x[2], 1);
-    call_dim(c, "c", x[3], 1);
-    call_dim(c, "r", w[0], 1);
-    call_dim(c, "stride", w[1], 1);
-    call_dim(c, "pad", w[2], 0);
-    if (w[0] > 16 || w[2] >= w[0])
-        call_refuse(c, ERR_INTERNAL,
-                    "window %d with padding %d: at most 16, "
-                    "padding less",
-                    win[0], win[2]);
-    p = call_windows(c, "h", x[1], w);
-    q = call_windows(c, "w", x[2], w);
-    size[0] = call_times(c, x[0], x[1], x[2], x[3]);
-    size[1] = call_times(c, x[0], p, q, x[3]);
-}
 
 static void maxpool(struct call *c, const struct kern_maxpool *a)
 {

@@ -195,7 +195,9 @@ static int back_conv(struct plan *p, struct step *s)
     return 0;
 }
 
-/* The sums of a step's norms over dz; saves dz if it is given a buffer. */
+/* The sums of a step's norms over dz; saves dz if it is given a buffer. Where the
+ * relu let it through is seen by the values that are read anyway, if there are no
+ * others in it. */
 static void norm_sums(struct plan *p, const struct step *s, struct grads g,
                       int dz)
 {
@@ -205,8 +207,12 @@ static void norm_sums(struct plan *p, const struct step *s, struct grads g,
 
     lower_ref(p, i, &i->u.sums.dy0, g.g0);
     lower_ref(p, i, &i->u.sums.dy1, g.g1);
-    if (s->relu >= 0)
+    if (s->relu >= 0 && s->residual >= 0)
         lower_ref(p, i, &i->u.sums.y, p->val[s->out].buf);
+    if (s->relu >= 0 && s->residual < 0) {
+        lower_ref(p, i, &i->u.sums.scale, s->vec[0][NV_SCALE]);
+        lower_ref(p, i, &i->u.sums.bias, s->vec[0][NV_BIAS]);
+    }
     lower_ref(p, i, &i->u.sums.x, x->buf);
     lower_ref(p, i, &i->u.sums.mean, s->vec[0][NV_MEAN]);
     lower_ref(p, i, &i->u.sums.invstd, s->vec[0][NV_INVSTD]);
@@ -217,8 +223,13 @@ static void norm_sums(struct plan *p, const struct step *s, struct grads g,
         lower_ref(p, i, &i->u.sums.rmean, s->vec[1][NV_MEAN]);
         lower_ref(p, i, &i->u.sums.rinvstd, s->vec[1][NV_INVSTD]);
         lower_ref(p, i, &i->u.sums.rs2, s->vec[1][NV_S2]);
+        if (s->relu >= 0) {
+            lower_ref(p, i, &i->u.sums.rscale, s->vec[1][NV_SCALE]);
+            lower_ref(p, i, &i->u.sums.rbias, s->vec[1][NV_BIAS]);
+        }
     }
     lower_ref(p, i, &i->u.sums.dz, dz);
+    lower_pool(p, i, &i->u.sums.pool, s);
     i->u.sums.rows = shape_rows(x->s);
     i->u.sums.c = x->s.c;
     i->u.sums.dt = x->dt;
@@ -259,8 +270,12 @@ static void norm_one(struct plan *p, const struct step *s, int which,
     i = lower_kernel(p, KERN_NORM_GRAD_APPLY);
     lower_ref(p, i, &i->u.grad_apply.dy0, g.g0);
     lower_ref(p, i, &i->u.grad_apply.dy1, g.g1);
-    if (mask)
+    if (mask && s->add >= 0)
         lower_ref(p, i, &i->u.grad_apply.y, p->val[s->out].buf);
+    if (mask && s->add < 0) {
+        lower_ref(p, i, &i->u.grad_apply.scale, vec[NV_SCALE]);
+        lower_ref(p, i, &i->u.grad_apply.bias, vec[NV_BIAS]);
+    }
     lower_ref(p, i, &i->u.grad_apply.x, x->buf);
     lower_ref(p, i, &i->u.grad_apply.a, vec[NV_A]);
     lower_ref(p, i, &i->u.grad_apply.b, vec[NV_B]);
@@ -275,9 +290,10 @@ static void norm_one(struct plan *p, const struct step *s, int which,
 }
 
 /*
- * norm [+ add] [+ relu]. With an add, dz (the gradient of the sum) is the
- * contribution to the residual as it is, or what the second norm reads; so it
- * is saved by the pass that sums. Without one, it is made again from dy.
+ * norm [+ add] [+ relu] [+ pool]. With an add, dz (the gradient of the sum) is the
+ * contribution to the residual as it is, or what the second norm reads; with a
+ * pool it is what is collected from behind it; so it is saved by the pass that
+ * sums. Without one, it is made again from dy.
  */
 static int back_norm(struct plan *p, struct step *s)
 {
@@ -291,6 +307,8 @@ static int back_norm(struct plan *p, struct step *s)
         mask = false;
     if ((second || pass) && (mask || g.g1 != BUF_NONE))
         dz = mine(p, g) ? g.g0 : lower_buf(p, val_bytes(&p->val[s->out]));
+    if (s->pool >= 0)
+        dz = lower_buf(p, val_bytes(&p->val[s->node]));
     if (!s->summed)
         norm_sums(p, s, g, dz);
     if (dz != BUF_NONE) {

@@ -76,6 +76,8 @@ static void add_step(struct buf *out, const struct plan *p, int i)
         buf_addf(out, " of value %d", s->residual);
     if (s->relu >= 0)
         buf_addstr(out, " + relu");
+    if (s->pool >= 0)
+        buf_addstr(out, " + maxpool");
     buf_addf(out, ": %d calls forward, %d backward\n", forward, backward);
 }
 

@@ -31,7 +31,8 @@ static bool free_to_overwrite(const struct plan *p, int v)
     if (p->val[v].readers > 1 || p->g->recompute)
         return false;
     s = lower_maker(p, v);
-    return s && s->relu < 0 && p->g->node[s->node].op != OP_RELU;
+    return s && (s->relu < 0 || s->pool >= 0) &&
+           p->g->node[s->node].op != OP_RELU;
 }
 
 /* The buffer of the step's result: that of value over if it may go. */
@@ -213,8 +214,10 @@ static int forward_norm(struct plan *p, struct step *s)
     } else if (s->residual >= 0) {
         r = reading(p, s->residual)->buf;
     }
+    if (s->pool >= 0 && p->key.train && g->node[s->node].needs_grad)
+        s->index = lower_buf(p, (size_t)shape_count(p->val[s->out].s));
     /* in training x is wanted again by the gradient */
-    y = result(p, s, p->key.train ? -1 : xi);
+    y = result(p, s, p->key.train || s->pool >= 0 ? -1 : xi);
     i = lower_kernel(p, KERN_NORM_APPLY);
     lower_ref(p, i, &i->u.apply.x, x->buf);
     lower_ref(p, i, &i->u.apply.y, y);
@@ -225,6 +228,7 @@ static int forward_norm(struct plan *p, struct step *s)
         lower_ref(p, i, &i->u.apply.rscale, s->vec[1][NV_SCALE]);
         lower_ref(p, i, &i->u.apply.rbias, s->vec[1][NV_BIAS]);
     }
+    lower_pool(p, i, &i->u.apply.pool, s);
     i->u.apply.rows = shape_rows(x->s);
     i->u.apply.c = x->s.c;
     i->u.apply.wide = p->wide;

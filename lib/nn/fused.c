@@ -102,8 +102,8 @@ struct step *fused_dgrad(struct plan *p, const struct step *s,
 
     *d = fused_desc(p, s, CONV_DGRAD);
     if (!p->fused || !is_op(p, s, OP_CONV) || !is_op(p, norm, OP_NORM) ||
-        norm->relu < 0 || !p->g->node[norm->node].needs_grad ||
-        p->val[v].owed != 1)
+        norm->relu < 0 || norm->pool >= 0 ||
+        !p->g->node[norm->node].needs_grad || p->val[v].owed != 1)
         return NULL;
     rich = through(p, s, norm, p->val[v].n_grad > 0);
     if (offered(p, &rich)) {
@@ -126,7 +126,8 @@ static struct step *sole_conv(const struct plan *p, const struct step *norm)
     struct step *s;
     int i;
 
-    if (norm->relu < 0 || norm->add >= 0 || p->val[norm->out].readers != 1)
+    if (norm->relu < 0 || norm->add >= 0 || norm->pool >= 0 ||
+        p->val[norm->out].readers != 1)
         return NULL;
     for (i = 0; i < p->n_steps; i++) {
         s = &p->step[i];

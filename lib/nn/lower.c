@@ -87,6 +87,23 @@ void lower_ref(struct plan *p, struct ins *i, const void *field, int buf)
         b->last = now;
 }
 
+void lower_pool(struct plan *p, struct ins *i, struct kern_pool *pool,
+                const struct step *s)
+{
+    const struct node *nd = s->pool < 0 ? NULL : &p->g->node[s->pool];
+    const struct shape *x = &p->val[s->node].s;
+
+    if (!nd)
+        return;
+    lower_ref(p, i, &pool->index, s->index);
+    pool->n = x->n;
+    pool->h = x->h;
+    pool->w = x->w;
+    pool->r = nd->r;
+    pool->stride = nd->stride;
+    pool->pad = nd->pad;
+}
+
 struct ins *lower_conv(struct plan *p, const struct conv_desc *d, int weight)
 {
     struct conv_use *u;
@@ -144,7 +161,7 @@ static int sole_user(const struct graph *g, const struct fusion *f, int i,
     return f->user[i];
 }
 
-/* norm [+ add of a value or a second norm] [+ relu]. */
+/* norm [+ add of a value or a second norm] [+ relu], norm + relu + max pool. */
 static void fuse_norm(const struct graph *g, struct fusion *f, struct step *s)
 {
     int u = sole_user(g, f, s->out, OP_ADD), other;
@@ -164,6 +181,11 @@ static void fuse_norm(const struct graph *g, struct fusion *f, struct step *s)
     u = sole_user(g, f, s->out, OP_RELU);
     if (u >= 0) {
         s->relu = s->out = u;
+        f->taken[u] = true;
+    }
+    u = sole_user(g, f, s->out, OP_MAXPOOL);
+    if (u >= 0 && s->relu >= 0 && s->add < 0) {
+        s->pool = s->out = u;
         f->taken[u] = true;
     }
 }
@@ -187,7 +209,7 @@ static void fuse(struct plan *p)
             continue;
         memset(s, 0, sizeof *s);
         s->node = s->out = i;
-        s->add = s->relu = s->norm2 = s->residual = -1;
+        s->add = s->relu = s->pool = s->norm2 = s->residual = -1;
         s->index = BUF_NONE;
         s->pro = s->stats_of[0] = s->stats_of[1] = -1;
         if (g->node[i].op == OP_NORM && !g->unfused)

@@ -4,7 +4,7 @@
  *	nodes --fuse--> steps --emit--> instructions --place--> addresses
  *
  * A STEP is what one node, or a chain of nodes taken together (norm [+ add]
- * [+ relu]), computes. An INSTRUCTION is one call of the engine; its argument
+ * [+ relu], norm + relu + max pool), computes. An INSTRUCTION is one call of the engine; its argument
  * struct is complete but for addresses in the arena, which are listed as (field,
  * BUFFER) pairs and filled in when the arena is laid out. Instructions of the
  * forward pass come first, those of the backward pass behind them, in order of
@@ -68,7 +68,7 @@ struct ins_ref {
     uint16_t at; /* offset of the pointer in struct ins */
     int buf;
 };
-#define INS_REFS 14
+#define INS_REFS 16
 struct ins {
     enum ins_kind kind;
     int step;
@@ -129,10 +129,11 @@ enum norm_vec {
 struct step {
     int node;         /* the main node; a norm if it is a chain */
     int add, relu;    /* nodes taken in, or -1 */
+    int pool;         /* a max pool taken in, behind norm + relu, or -1 */
     int norm2;        /* second norm of the add, or -1 */
     int residual;     /* other value of the add where it is no norm taken in */
     int out;          /* node whose value this computes */
-    int index;        /* maxpool: buffer of the indices */
+    int index;        /* of a max pool: buffer of the indices */
     int vec[2][NV_N]; /* norm: buffers of the vectors of node and norm2 */
     /* level C (fused.c) */
     bool inside; /* norm: its one reader computes it from the norm's input */
@@ -222,6 +223,9 @@ int lower_buf(struct plan *p, size_t bytes);
 int lower_buf_kept(struct plan *p, size_t bytes);
 /* A new instruction, zeroed. Valid until the next one. */
 struct ins *lower_kernel(struct plan *p, enum kernel k);
+/* The pool of a norm's step, if it has one, goes into that field of i. */
+void lower_pool(struct plan *p, struct ins *i, struct kern_pool *pool,
+                const struct step *s);
 /* A new one like that (a copy of one of the plan), but without buffers. */
 struct ins *lower_again(struct plan *p, const struct ins *like);
 /* The field is to hold the address of the buffer (BUF_NONE: stays NULL). */

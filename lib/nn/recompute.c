@@ -47,8 +47,8 @@ static bool is_end(const struct plan *p, const struct step *s)
 {
     enum op op = p->g->node[s->node].op;
 
-    return s->add >= 0 || op == OP_ADD || op == OP_MAXPOOL || op == OP_INPUT ||
-           op == OP_IMAGE;
+    return s->add >= 0 || s->pool >= 0 || op == OP_ADD || op == OP_MAXPOOL ||
+           op == OP_INPUT || op == OP_IMAGE;
 }
 
 void recompute_choose(struct plan *p)
@@ -63,7 +63,7 @@ void recompute_choose(struct plan *p)
     for (i = 0; i < p->n_steps; i++) {
         /* alive: the last reading of all values made before */
         if (is_end(p, &p->step[i]) && alive <= i) {
-            if (i - first > 1)
+            if (i > first)
                 before = p->step[i].again = first;
             first = i + 1;
         }

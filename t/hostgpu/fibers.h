@@ -28,7 +28,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __shared__ static
-#define __launch_bounds__(n)
+#define __launch_bounds__(...)
 #define GPU_UNROLL
 
 struct uint3 {

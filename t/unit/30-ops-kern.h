@@ -209,22 +209,32 @@ static bool c_norm_grad_sums(struct run *r, int v)
     struct kern_norm_grad_sums a = {.dt = r->dt, .pt = r->pt, .wide = r->wide};
     int64_t rc[2], n;
     int opt;
+    bool made;
 
-    if (!shape(r, v, 24, rc, &opt))
+    if (!shape(r, v, 36, rc, &opt))
         return false;
     a.rows = rc[0];
     a.c = rc[1];
     n = a.rows * a.c;
+    made = opt >= 24; /* y is made of x, and rx */
+    if (made)
+        opt = (opt - 24) / 4 * 8 | (opt & 1) | 2 | (opt & 2) * 2;
     /* dz: none, apart, in place; dy1, y, rx: bits */
     a.dy0 = opt / 8 == 2 ? inout(r, "dz", ACT, n) : in(r, ACT, n);
     a.dz = opt / 8 == 2   ? r->out[0].dev
            : opt / 8 == 1 ? out(r, "dz", ACT, n)
                           : NULL;
     a.dy1 = opt & 1 ? in(r, ACT, n) : NULL;
-    a.y = opt & 2 ? in(r, ACT, n) : NULL;
+    a.y = opt & 2 && !made ? in(r, ACT, n) : NULL;
     a.x = in(r, ACT, n);
     a.mean = in(r, VEC, a.c);
     a.invstd = in_as(r, VEC, a.c, POSITIVE, false);
+    if (made) {
+        a.scale = in(r, VEC, a.c);
+        a.bias = in(r, VEC, a.c);
+        a.rscale = opt & 4 ? in(r, VEC, a.c) : NULL;
+        a.rbias = opt & 4 ? in(r, VEC, a.c) : NULL;
+    }
     a.s1 = out(r, "s1", VEC, a.c);
     a.s2 = out(r, "s2", VEC, a.c);
     if (opt & 4) {
@@ -268,11 +278,16 @@ static bool c_norm_grad_apply(struct run *r, int v)
     int64_t rc[2], n;
     int opt;
 
-    if (!shape(r, v, 16, rc, &opt))
+    if (!shape(r, v, 20, rc, &opt))
         return false;
     a.rows = rc[0];
     a.c = rc[1];
     n = a.rows * a.c;
+    if (opt >= 16) { /* y is made of x */
+        opt = 4 | (opt & 1) | (opt & 2) * 4;
+        a.scale = in(r, VEC, a.c);
+        a.bias = in(r, VEC, a.c);
+    }
     a.dy0 = opt & 8 ? inout(r, "dx", ACT, n) : in(r, ACT, n);
     a.dy1 = opt & 1 ? in(r, ACT, n) : NULL;
     a.y = opt & 2 ? in(r, ACT, n) : NULL;
@@ -350,6 +365,69 @@ static bool c_maxpool_grad(struct run *r, int v)
     a.dy1 = v < COUNT(pools) ? NULL : in(r, ACT, size[1]);
     a.dx = out(r, "dx", ACT, size[0]);
     go(r, KERN_MAXPOOL_GRAD, &a);
+    return true;
+}
+
+static struct kern_pool pool_of(const int64_t d[4], const int win[3])
+{
+    struct kern_pool p = {.n = d[0], .h = d[1], .w = d[2]};
+
+    p.r = win[0], p.stride = win[1], p.pad = win[2];
+    return p;
+}
+
+/* A norm and the pool behind it. Which of nearly equal numbers is largest depends on
+ * how they are rounded: whole ones alone have an index to compare. */
+static bool c_norm_pool(struct run *r, int v)
+{
+    struct kern_norm_apply a = {.dt = r->dt, .pt = r->pt, .wide = r->wide};
+    int64_t d[4], size[2];
+    int win[3];
+
+    if (!pool_shape(r, v, d, win, size))
+        return false;
+    a.pool = pool_of(d, win);
+    a.rows = size[0] / d[3];
+    a.c = d[3];
+    a.relu = v < COUNT(pools);
+    a.x = in(r, ACT, size[0]);
+    a.scale = in(r, VEC, a.c);
+    a.bias = in(r, VEC, a.c);
+    a.y = out(r, "y", ACT, size[1]);
+    a.pool.index = r->whole ? out(r, "index", BYTE, size[1]) : NULL;
+    go(r, KERN_NORM_APPLY, &a);
+    return true;
+}
+
+static bool c_norm_pool_grad(struct run *r, int v)
+{
+    struct kern_norm_grad_sums a = {.dt = r->dt, .pt = r->pt, .wide = r->wide};
+    struct kern_maxpool f = {.dt = r->dt};
+    int64_t d[4], size[2];
+    int win[3];
+
+    if (!pool_shape(r, v, d, win, size))
+        return false;
+    f.n = d[0], f.h = d[1], f.w = d[2], f.c = d[3];
+    f.r = win[0], f.stride = win[1], f.pad = win[2];
+    f.x = a.x = in(r, ACT, size[0]);
+    f.y = out(r, "y", ACT, size[1]);
+    a.pool = pool_of(d, win);
+    a.pool.index = f.index = out(r, "index", BYTE, size[1]);
+    go(r, KERN_MAXPOOL, &f);
+    a.rows = size[0] / d[3];
+    a.c = d[3];
+    a.dy0 = in(r, ACT, size[1]);
+    a.dy1 = v < COUNT(pools) ? NULL : in(r, ACT, size[1]);
+    a.mean = in(r, VEC, a.c);
+    a.invstd = in_as(r, VEC, a.c, POSITIVE, false);
+    a.scale = in(r, VEC, a.c);
+    a.bias = in(r, VEC, a.c);
+    a.dz = out(r, "dz", ACT, size[0]);
+    a.s1 = out(r, "s1", VEC, a.c);
+    a.s2 = out(r, "s2", VEC, a.c);
+    r->loose = true;
+    go(r, KERN_NORM_GRAD_SUMS, &a);
     return true;
 }
 

@@ -256,6 +256,8 @@ static const struct {
     {"norm_grad_apply", c_norm_grad_apply, ALWAYS, true},
     {"maxpool", c_maxpool, ALWAYS, true},
     {"maxpool_grad", c_maxpool_grad, ALWAYS, true},
+    {"norm_apply with a pool", c_norm_pool, ALWAYS, true},
+    {"norm_grad_sums with a pool", c_norm_pool_grad, ALWAYS, true},
     {"avgpool", c_avgpool, NEVER, true},
     {"avgpool_grad", c_avgpool_grad, NEVER, true},
     {"softmax_ce", c_softmax_ce, NEVER, true},

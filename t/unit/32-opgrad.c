@@ -204,7 +204,7 @@ static void conv_case(const int s[8])
 struct norm_net {
     int64_t rows, c;
     int branches;
-    bool relu;
+    bool relu, made; /* its mask: of y as it is, or as it is made */
     double *x[2], *dx[2], *gamma[2], *dgamma[2], *beta[2], *dbeta[2];
     double *mean[2], *var[2], *invstd[2], *scale[2], *bias[2];
     double *y, *seed, *dz, *s1, *s2[2], *a, *b, *k;
@@ -247,7 +247,11 @@ static void norm_backward(void *arg)
     int i;
 
     s.dy0 = t->seed;
-    s.y = t->relu ? t->y : NULL;
+    s.y = t->relu && !t->made ? t->y : NULL;
+    if (t->relu && t->made) {
+        s.scale = t->scale[0], s.bias = t->bias[0];
+        s.rscale = t->scale[1], s.rbias = t->bias[1];
+    }
     s.x = t->x[0], s.mean = t->mean[0], s.invstd = t->invstd[0];
     s.rx = t->x[1], s.rmean = t->mean[1], s.rinvstd = t->invstd[1];
     s.dz = t->dz, s.s1 = t->s1, s.s2 = t->s2[0], s.rs2 = t->s2[1];
@@ -273,7 +277,7 @@ static void norm_backward(void *arg)
     }
 }
 
-static void norm_case(int rows, int c, int branches, bool relu)
+static void norm_case(int rows, int c, int branches, bool relu, bool made)
 {
     struct norm_net t = {.rows = rows, .c = c, .branches = branches};
     struct net n = {norm_forward, norm_backward, &t, {{0}}, 0};
@@ -282,6 +286,7 @@ static void norm_case(int rows, int c, int branches, bool relu)
     int i;
 
     t.relu = relu;
+    t.made = made;
     for (i = 0; i < branches; i++) {
         t.x[i] = noise(size), t.dx[i] = zeros(size);
         t.gamma[i] = noise(c), t.dgamma[i] = zeros(c);
@@ -294,8 +299,9 @@ static void norm_case(int rows, int c, int branches, bool relu)
     }
     t.y = zeros(size), t.seed = noise(size), t.dz = zeros(size);
     t.s1 = zeros(c), t.a = zeros(c), t.b = zeros(c), t.k = zeros(c);
-    snprintf(name, sizeof(name), "%d batch norm of %d rows, %d channels%s",
-             branches, rows, c, relu ? ", relu" : "");
+    snprintf(name, sizeof(name), "%d batch norm of %d rows, %d channels%s%s",
+             branches, rows, c, relu ? ", relu" : "",
+             made ? " made again" : "");
     check(&n, name);
 }
 
@@ -479,10 +485,12 @@ int main(void)
     rng_init(&g, 5, 0, 0, RNG_SYNTH);
     for (i = 0; i < COUNT(convs); i++)
         conv_case(convs[i]);
-    norm_case(12, 3, 1, false);
-    norm_case(12, 3, 1, true);
-    norm_case(9, 5, 2, true);
-    norm_case(2, 1, 1, true);
+    norm_case(12, 3, 1, false, false);
+    norm_case(12, 3, 1, true, false);
+    norm_case(12, 3, 1, true, true);
+    norm_case(9, 5, 2, true, false);
+    norm_case(9, 5, 2, true, true);
+    norm_case(2, 1, 1, true, true);
     for (i = 0; i < COUNT(pools); i++) {
         tail_case(pools[i], 0, 0);
         tail_case(pools[i], 0.1, 0);

@@ -8,6 +8,7 @@
 #include "engine/kern/pool.h"
 #include "engine/kern/sgd.h"
 
+#include <omp.h>
 #include <string.h>
 #ifdef __AVX512F__
 #    include <immintrin.h>
@@ -19,12 +20,14 @@ enum {
     FLAT = 1 << 16, /* elements of a block of a flat loop */
     PIXELS = 1 << 14,
     LANES = 64, /* channels of a pool taken together */
+    TAPS = 16,  /* of a window across or down, at most */
     WIDE = 256,
     ROWS_MIN = 32,   /* rows of a block: about 2^16 elements, */
     ROWS_MAX = 1024, /* which makes enough blocks for all threads */
     SUM_LANES = 64,
     RUN = 16,         /* rows added in fp32, at most; a multiple of 4 */
-    PAST_WIDE = 4096, /* elements of a row, at most */
+    PAST_WIDE = 4096, /* elements of a row that is written past a cache or read
+                         through a pool, at most */
     LARGE = 16 << 20, /* bytes; below it fetching costs more than it gives */
     AHEAD = 2048,     /* bytes */
     LINE = 64,        /* bytes of a cache line */
@@ -91,13 +94,14 @@ ALWAYS_INLINE uint16_t store_bf16(float f)
 }
 
 /* kern_relu_grad_at without a condition, which in front of a conversion to double
- * would keep the loop from vectorising. */
-ALWAYS_INLINE float relu_mask(float y, float dy)
+ * would keep the loop from vectorising; y is what is stored, or what it is made
+ * of: then zero is the largest number that is stored as one. */
+ALWAYS_INLINE float relu_mask(float y, float zero, float dy)
 {
     uint32_t u;
 
     memcpy(&u, &dy, sizeof(u));
-    u &= y > 0 ? ~(uint32_t)0 : 0;
+    u &= y > zero ? ~(uint32_t)0 : 0;
     memcpy(&dy, &u, sizeof(dy));
     return dy;
 }
@@ -362,11 +366,47 @@ static int norm_grad_sums(struct cpu *dev, const struct kern_norm_grad_sums *a,
     return 1;
 }
 
+/* The pools behind a norm as calls of their own. */
+static struct kern_maxpool max_behind(const struct kern_norm_apply *a)
+{
+    struct kern_maxpool m = {.y = a->y,
+                             .index = a->pool.index,
+                             .n = a->pool.n,
+                             .h = a->pool.h,
+                             .w = a->pool.w,
+                             .c = a->c,
+                             .r = a->pool.r,
+                             .stride = a->pool.stride,
+                             .pad = a->pool.pad,
+                             .dt = a->dt};
+
+    return m;
+}
+
+ALWAYS_INLINE struct kern_maxpool_grad
+max_grad_behind(const struct kern_pool *p, const void *dy0, const void *dy1,
+                int64_t c)
+{
+    struct kern_maxpool_grad g = {.dy0 = dy0,
+                                  .dy1 = dy1,
+                                  .index = p->index,
+                                  .n = p->n,
+                                  .h = p->h,
+                                  .w = p->w,
+                                  .c = c,
+                                  .r = p->r,
+                                  .stride = p->stride,
+                                  .pad = p->pad};
+
+    return g;
+}
+
 /* ---- the loops for each type */
 
 #define EL float
 #define LD(x) (x)
 #define ST(x) (x)
+#define ZERO 0.0f
 #define FN(name) ISA_GLUE(name, f32)
 #define VT double
 #include "engine/cpu/pools_body.h"
@@ -376,11 +416,13 @@ static int norm_grad_sums(struct cpu *dev, const struct kern_norm_grad_sums *a,
 #undef VT
 #undef LD
 #undef ST
+#undef ZERO
 #undef FN
 
 #define EL uint16_t
 #define LD(x) load_bf16(x)
 #define ST(x) store_bf16(x)
+#define ZERO 0x1p-134f /* half of the least number: to even */
 #define FN(name) ISA_GLUE(name, bf16)
 #define VT float
 #include "engine/cpu/pools_body.h"
@@ -390,6 +432,7 @@ static int norm_grad_sums(struct cpu *dev, const struct kern_norm_grad_sums *a,
 #undef VT
 #undef LD
 #undef ST
+#undef ZERO
 #undef FN
 
 /* ---- parameters and casts */

@@ -263,6 +263,61 @@ ALWAYS_INLINE void FN(apply_block)(const struct kern_norm_apply *a,
     }
 }
 
+/* Lines of the norm that a window holds, each in a slot of own [r][w*c] of this
+ * thread; have: which line of all images is in a slot, or -1. */
+static void FN(apply_lines)(const struct kern_norm_apply *a, EL *own,
+                            int64_t *have, int64_t first, struct FN(window) * w)
+{
+    const struct kern_pool *pool = &a->pool;
+    struct kern_norm_apply one = *a;
+    int64_t k, at, width = pool->w * a->c;
+
+    one.rows = pool->w;
+    for (k = w->ylo; k < w->yhi; k++) {
+        at = (first + k) % pool->r;
+        w->line[k] = own + at * width;
+        if (have[at] == first + k)
+            continue;
+        have[at] = first + k;
+        one.x = (const EL *)a->x + (first + k) * width;
+        one.y = own + at * width;
+        if (a->relu)
+            FN(apply_block)(&one, 0, one.rows, 0, true);
+        else
+            FN(apply_block)(&one, 0, one.rows, 0, false);
+    }
+}
+
+/* With a pool: what the norm makes is nowhere but in a thread's lines. */
+static int FN(apply_pooled)(struct cpu *dev, const struct kern_norm_apply *a)
+{
+    const struct kern_maxpool m = max_behind(a);
+    int64_t np = kern_out_size(m.h, m.r, m.stride, m.pad);
+    int64_t nq = kern_out_size(m.w, m.r, m.stride, m.pad);
+    int64_t lines = m.n * np, own = m.r * m.w * m.c;
+    EL *work = cpu_work(dev, (size_t)(dev->threads * own) * sizeof(*work));
+
+    if (!work)
+        return -1;
+#pragma omp parallel num_threads(dev->threads)
+    {
+        int64_t have[TAPS], line, first, k;
+        struct FN(window) w;
+
+        for (k = 0; k < TAPS; k++)
+            have[k] = -1;
+#pragma omp for schedule(static)
+        for (line = 0; line < lines; line++) {
+            kern_window(line % np, m.h, m.r, m.stride, m.pad, &w.ylo, &w.yhi);
+            first = line / np * m.h + line % np * m.stride - m.pad;
+            FN(apply_lines)
+            (a, work + omp_get_thread_num() * own, have, first, &w);
+            FN(max_line)(&m, &w, line, nq);
+        }
+    }
+    return 1;
+}
+
 static void FN(apply)(const struct kern_norm_apply *a)
 {
     int64_t b, size = block_rows(a->c), blocks = (a->rows + size - 1) / size;
@@ -293,10 +348,17 @@ ALWAYS_INLINE void FN(grad_sums_block)(const struct kern_norm_grad_sums *a,
                                        const int flags)
 {
     const bool has1 = flags & 1, hasy = flags & 2, hasz = flags & 4;
-    const bool hasr = flags & 8;
+    const bool hasr = flags & 8, makes = flags & 16, pooled = flags & 32;
+    const struct kern_maxpool_grad pool =
+        max_grad_behind(&a->pool, a->dy0, a->dy1, a->c);
     const VT *mean = a->mean, *rmean = hasr ? a->rmean : a->mean;
+    const VT *scale = makes ? a->scale : mean, *bias = makes ? a->bias : mean;
+    const VT *rscale = makes && hasr ? a->rscale : mean;
+    const VT *rbias = makes && hasr ? a->rbias : mean;
     int64_t i, j, c = a->c, at = from * c, sums = (hasr ? 3 : 2) * c;
-    const EL *p = (const EL *)a->dy0 + at, *x = (const EL *)a->x + at;
+    _Alignas(64) EL got[PAST_WIDE];
+    const EL *p = pooled ? got : (const EL *)a->dy0 + at;
+    const EL *x = (const EL *)a->x + at;
     const EL *q = has1 ? (const EL *)a->dy1 + at : p;
     const EL *y = hasy ? (const EL *)a->y + at : p;
     const EL *rx = hasr ? (const EL *)a->rx + at : x;
@@ -311,7 +373,10 @@ ALWAYS_INLINE void FN(grad_sums_block)(const struct kern_norm_grad_sums *a,
     for (i = 0; i < rows; i++) {
         if (hasz)
             z = past ? own : line;
-        FN(fetch)(large, p, c);
+        if (pooled)
+            p = FN(unpooled)(&pool, from, rows, i, got);
+        else
+            FN(fetch)(large, p, c);
         FN(fetch)(large, x, c);
         if (has1)
             FN(fetch)(large, q, c);
@@ -327,6 +392,13 @@ ALWAYS_INLINE void FN(grad_sums_block)(const struct kern_norm_grad_sums *a,
                 d += LD(q[j]);
             if (hasy)
                 d = kern_relu_grad_at(LD(y[j]), d);
+            if (makes) {
+                VT v = (VT)LD(x[j]) * scale[j] + bias[j];
+
+                if (hasr)
+                    v += (VT)LD(rx[j]) * rscale[j] + rbias[j];
+                d = relu_mask((float)v, ZERO, d);
+            }
             s1[j] += d;
             s2[j] += d * (LD(x[j]) - (float)mean[j]);
             if (hasr)
@@ -353,8 +425,10 @@ ALWAYS_INLINE void FN(grad_sums_block)(const struct kern_norm_grad_sums *a,
 static void FN(grad_sums)(const struct kern_norm_grad_sums *a, double *part)
 {
     int64_t b, size = block_rows(a->c), blocks = (a->rows + size - 1) / size;
-    int flags =
-        (a->dy1 ? 1 : 0) | (a->y ? 2 : 0) | (a->dz ? 4 : 0) | (a->rx ? 8 : 0);
+    int flags = a->pool.r
+                    ? 52
+                    : (a->dy1 ? 1 : 0) | (a->y ? 2 : 0) | (a->dz ? 4 : 0) |
+                          (a->rx ? 8 : 0) | (a->scale ? 16 : 0);
 
 #pragma omp parallel for schedule(static) if (blocks > 1)
     for (b = 0; b < blocks; b++) {
@@ -382,9 +456,35 @@ static void FN(grad_sums)(const struct kern_norm_grad_sums *a, double *part)
             CASE(13);
             CASE(14);
             CASE(15);
+            CASE(16);
+            CASE(17);
+            CASE(20);
+            CASE(21);
+            CASE(24);
+            CASE(25);
+            CASE(28);
+            CASE(29);
+            CASE(52);
+        default:
+            BUG("sums of form %d", flags);
 #undef CASE
         }
     }
+}
+
+/* First through the pool, then the sums: of rows that no buffer holds. */
+static int FN(sums_apart)(struct cpu *dev, const struct kern_norm_grad_sums *a)
+{
+    struct kern_maxpool_grad g =
+        max_grad_behind(&a->pool, a->dy0, a->dy1, a->c);
+    struct kern_norm_grad_sums s = *a;
+
+    g.dx = a->dz;
+    FN(maxpool_grad)(&g);
+    s.pool.r = 0;
+    s.dy0 = a->dz;
+    s.dy1 = NULL;
+    return norm_grad_sums(dev, &s, FN(grad_sums));
 }
 
 ALWAYS_INLINE void FN(grad_apply_block)(const struct kern_norm_grad_apply *a,
@@ -392,6 +492,8 @@ ALWAYS_INLINE void FN(grad_apply_block)(const struct kern_norm_grad_apply *a,
                                         const int flags)
 {
     const bool has1 = flags & 1, hasy = flags & 2, hasx = flags & 4;
+    const bool makes = flags & 8;
+    const VT *scale = makes ? a->scale : a->a, *bias = makes ? a->bias : a->a;
     const VT *ka = a->a, *kb = hasx ? a->b : a->a, *kk = hasx ? a->k : a->a;
     int64_t i, j, c = a->c, at = from * c;
     const EL *p = (const EL *)a->dy0 + at;
@@ -421,7 +523,11 @@ ALWAYS_INLINE void FN(grad_apply_block)(const struct kern_norm_grad_apply *a,
             if (has1)
                 d += LD(q[j]);
             if (hasy)
-                d = relu_mask(LD(y[j]), d);
+                d = relu_mask(LD(y[j]), 0, d);
+            if (makes) {
+                v = (VT)LD(x[j]) * scale[j] + bias[j];
+                d = relu_mask((float)v, ZERO, d);
+            }
             v = ka[j] * (VT)d;
             if (hasx)
                 v += kb[j] * (VT)LD(x[j]) + kk[j];
@@ -435,7 +541,8 @@ ALWAYS_INLINE void FN(grad_apply_block)(const struct kern_norm_grad_apply *a,
 static void FN(grad_apply)(const struct kern_norm_grad_apply *a)
 {
     int64_t b, size = block_rows(a->c), blocks = (a->rows + size - 1) / size;
-    int flags = (a->dy1 ? 1 : 0) | (a->y ? 2 : 0) | (a->x ? 4 : 0);
+    int flags =
+        (a->dy1 ? 1 : 0) | (a->y ? 2 : 0) | (a->x ? 4 : 0) | (a->scale ? 8 : 0);
 
 #pragma omp parallel for schedule(static) if (blocks > 1)
     for (b = 0; b < blocks; b++) {
@@ -454,6 +561,10 @@ static void FN(grad_apply)(const struct kern_norm_grad_apply *a)
             CASE(5);
             CASE(6);
             CASE(7);
+            CASE(12);
+            CASE(13);
+        default:
+            BUG("gradients of form %d", flags);
 #undef CASE
         }
     }
@@ -463,6 +574,9 @@ static void FN(grad_apply)(const struct kern_norm_grad_apply *a)
 
 static int FN(run)(struct cpu *dev, enum kernel k, const void *args)
 {
+    const struct kern_norm_apply *apply = args;
+    const struct kern_norm_grad_sums *sums = args;
+
     switch (k) {
     case KERN_IMAGE:
         FN(image)(args);
@@ -481,10 +595,14 @@ static int FN(run)(struct cpu *dev, enum kernel k, const void *args)
     case KERN_NORM_STATS:
         return norm_stats(dev, args, FN(stats));
     case KERN_NORM_APPLY:
-        FN(apply)(args);
+        if (apply->pool.r)
+            return FN(apply_pooled)(dev, apply);
+        FN(apply)(apply);
         return 1;
     case KERN_NORM_GRAD_SUMS:
-        return norm_grad_sums(dev, args, FN(grad_sums));
+        if (sums->pool.r && sums->c > PAST_WIDE)
+            return FN(sums_apart)(dev, sums);
+        return norm_grad_sums(dev, sums, FN(grad_sums));
     case KERN_NORM_GRAD_APPLY:
         FN(grad_apply)(args);
         return 1;

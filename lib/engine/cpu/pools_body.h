@@ -7,7 +7,8 @@
 
 struct FN(window) {
     int64_t ylo, yhi, xlo, xhi; /* offsets inside the image */
-    const EL *corner;           /* of offset ylo, xlo */
+    const EL *line[TAPS];       /* of the image, of each offset down */
+    int64_t x;                  /* in a line, of offset 0; perhaps before it */
 };
 
 /* lanes channels of one window; index or NULL */
@@ -21,13 +22,12 @@ ALWAYS_INLINE void FN(max_lanes)(const struct kern_maxpool *a,
     int j;
 
     for (j = 0; j < lanes; j++) {
-        best[j] = LD(w->corner[ch + j]);
+        best[j] = LD(w->line[w->ylo][(w->x + w->xlo) * a->c + ch + j]);
         which[j] = (int32_t)(w->ylo * a->r + w->xlo);
     }
     for (ky = w->ylo; ky < w->yhi; ky++) {
         for (kx = w->xlo; kx < w->xhi; kx++) {
-            const EL *x =
-                w->corner + ch + ((ky - w->ylo) * a->w + kx - w->xlo) * a->c;
+            const EL *x = w->line[ky] + (w->x + kx) * a->c + ch;
             int32_t tap = (int32_t)(ky * a->r + kx);
 
 #pragma omp simd
@@ -47,28 +47,24 @@ ALWAYS_INLINE void FN(max_lanes)(const struct kern_maxpool *a,
         index[j] = (uint8_t)which[j];
 }
 
-static void FN(maxpool_line)(const struct kern_maxpool *a, int64_t line,
-                             int64_t np, int64_t nq)
+/* Line `line` of the result, of nq windows; of w the lines are there. */
+static void FN(max_line)(const struct kern_maxpool *a, struct FN(window) * w,
+                         int64_t line, int64_t nq)
 {
-    int64_t p = line % np, img = line / np, q, ch, at;
+    int64_t q, ch, at;
     EL *y = a->y;
-    struct FN(window) w;
 
-    kern_window(p, a->h, a->r, a->stride, a->pad, &w.ylo, &w.yhi);
     for (q = 0; q < nq; q++) {
-        kern_window(q, a->w, a->r, a->stride, a->pad, &w.xlo, &w.xhi);
-        w.corner = (const EL *)a->x +
-                   ((img * a->h + p * a->stride - a->pad + w.ylo) * a->w +
-                    q * a->stride - a->pad + w.xlo) *
-                       a->c;
+        kern_window(q, a->w, a->r, a->stride, a->pad, &w->xlo, &w->xhi);
+        w->x = q * a->stride - a->pad;
         at = (line * nq + q) * a->c;
         for (ch = 0; ch < a->c; ch += LANES) {
             uint8_t *index = a->index ? a->index + at + ch : NULL;
 
             if (a->c - ch >= LANES)
-                FN(max_lanes)(a, &w, ch, y + at + ch, index, LANES);
+                FN(max_lanes)(a, w, ch, y + at + ch, index, LANES);
             else
-                FN(max_lanes)(a, &w, ch, y + at + ch, index, (int)(a->c - ch));
+                FN(max_lanes)(a, w, ch, y + at + ch, index, (int)(a->c - ch));
         }
     }
 }
@@ -80,8 +76,16 @@ static void FN(maxpool)(const struct kern_maxpool *a)
     int64_t line, lines = a->n * np;
 
 #pragma omp parallel for schedule(static)
-    for (line = 0; line < lines; line++)
-        FN(maxpool_line)(a, line, np, nq);
+    for (line = 0; line < lines; line++) {
+        int64_t p = line % np, k;
+        int64_t y = line / np * a->h + p * a->stride - a->pad;
+        struct FN(window) w;
+
+        kern_window(p, a->h, a->r, a->stride, a->pad, &w.ylo, &w.yhi);
+        for (k = w.ylo; k < w.yhi; k++)
+            w.line[k] = (const EL *)a->x + (y + k) * a->w * a->c;
+        FN(max_line)(a, &w, line, nq);
+    }
 }
 
 /* sum += where index is tap, dy0 (+ dy1) */
@@ -145,25 +149,48 @@ static void FN(unpool_place)(const struct kern_maxpool_grad *a,
     }
 }
 
-static void FN(maxpool_grad)(const struct kern_maxpool_grad *a)
+/* Places [from, from+n) of the input, counted over all images, to dx. */
+static void FN(unpool)(const struct kern_maxpool_grad *a, int64_t from,
+                       int64_t n, EL *dx)
 {
     int64_t np = kern_out_size(a->h, a->r, a->stride, a->pad);
     int64_t nq = kern_out_size(a->w, a->r, a->stride, a->pad);
-    int64_t line, x, lines = a->n * a->h;
+    int64_t line = from / a->w, x = from % a->w;
 
-#pragma omp parallel for private(x) schedule(static)
-    for (line = 0; line < lines; line++) {
+    for (; n > 0; line++, x = 0) {
         struct FN(place) w = {.y = line % a->h + a->pad, .nq = nq};
-        EL *dx = (EL *)a->dx + line * a->w * a->c;
 
         w.first = line / a->h * np;
         kern_windows_of(line % a->h, np, a->r, a->stride, a->pad, &w.p0, &w.p1);
-        for (x = 0; x < a->w; x++, dx += a->c) {
+        for (; x < a->w && n > 0; x++, n--, dx += a->c) {
             w.x = x + a->pad;
             kern_windows_of(x, nq, a->r, a->stride, a->pad, &w.lo, &w.hi);
             FN(unpool_place)(a, &w, dx);
         }
     }
+}
+
+/* Of a pass over places from, from + 1 ...: the gradients at place from + i, which
+ * come as many at once as got [PAST_WIDE] holds. */
+ALWAYS_INLINE const EL *FN(unpooled)(const struct kern_maxpool_grad *a,
+                                     int64_t from, int64_t rows, int64_t i,
+                                     EL *got)
+{
+    int64_t some = PAST_WIDE / a->c;
+
+    if (i % some == 0)
+        FN(unpool)(a, from + i, at_most(some, rows - i), got);
+    return got + i % some * a->c;
+}
+
+static void FN(maxpool_grad)(const struct kern_maxpool_grad *a)
+{
+    int64_t line, lines = a->n * a->h;
+
+#pragma omp parallel for schedule(static)
+    for (line = 0; line < lines; line++)
+        FN(unpool)
+    (a, line * a->w, a->w, (EL *)a->dx + line * a->w * a->c);
 }
 
 static void FN(avgpool)(const struct kern_avgpool *a)

@@ -43,12 +43,9 @@ extern "C" int cuk_moments(const struct cuk *l, const struct cuk_moments *a)
 
     GPU_TYPE(a->dt, T, GPU_PACK(wide<T>(a->c, &a->x, 1), T, V, {
                  gpu_grid g = sum_rows(l, a->rows, a->c, V, 2);
-                 struct final_sums f = {part,
-                                        {a->sum, a->sumsq},
-                                        (int)g.blocks.x,
-                                        2,
-                                        (int)a->c,
-                                        false};
+                 struct final_sums f = {
+                     part, {a->sum, a->sumsq}, (int)g.blocks.x,
+                     2,    (int)a->c,          false};
 
                  GPU_LAUNCH((k_moments<T, V>), g.blocks, l, *a, g, part);
                  final_sums(l, &f);
@@ -130,12 +127,7 @@ __global__ void __launch_bounds__(GPU_BLOCK)
     column_sum<V>(g, at, sum[0], part);
     GPU_UNROLL
     for (int k = 0; k < N; k++) {
-        float invstd[V];
-
-        gpu_vector<V>(a.norm[k].invstd, at.on ? at.group * V : 0, 0.0f, invstd);
-        GPU_UNROLL
-        for (int j = 0; j < V; j++)
-            sum[1 + k][j] *= invstd[j];
+        times_vector<V>(sum[1 + k], a.norm[k].invstd, at);
         column_sum<V>(g, at, sum[1 + k], part + (1 + k) * a.c);
     }
 }
@@ -148,14 +140,14 @@ static void norm_back(const struct cuk *l, const struct cuk_norm_back *a)
 
     GPU_TYPE(a->dt, T, GPU_PACK(wide<T>(a->c, p, 5), T, V, {
                  gpu_grid g = sum_rows(l, a->rows, a->c, V, 1 + N);
-                 struct final_sums f = {part,
-                                        {a->norm[0].dbeta, a->norm[0].dgamma,
-                                         a->norm[1].dgamma},
-                                        (int)g.blocks.x,
-                                        1 + N,
-                                        (int)a->c,
-                                        false,
-                                        a->norm[1].dbeta};
+                 struct final_sums f = {
+                     part,
+                     {a->norm[0].dbeta, a->norm[0].dgamma, a->norm[1].dgamma},
+                     (int)g.blocks.x,
+                     1 + N,
+                     (int)a->c,
+                     false,
+                     a->norm[1].dbeta};
 
                  GPU_LAUNCH((k_norm_back<T, V, N>), g.blocks, l, *a, g, part);
                  final_sums(l, &f);

@@ -29,6 +29,8 @@ struct cuk {
 int cuk_elem(const struct cuk *l, enum kernel k, const void *args);
 int cuk_norm(const struct cuk *l, enum kernel k, const void *args);
 int cuk_pool(const struct cuk *l, enum kernel k, const void *args);
+/* Called by cuk_norm: KERN_NORM_APPLY, KERN_NORM_GRAD_SUMS with a pool. */
+int cuk_tail(const struct cuk *l, enum kernel k, const void *args);
 int cuk_loss(const struct cuk *l, enum kernel k, const void *args);
 int cuk_step(const struct cuk *l, enum kernel k, const void *args);
 

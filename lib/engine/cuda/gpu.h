@@ -107,6 +107,25 @@ static inline void gpu_to(bf16 *x, float v)
 }
 #endif
 
+/* The largest number that is stored as 0: half of the least one, to even. */
+template <class T> struct gpu_zero;
+template <> struct gpu_zero<f32> {
+    static constexpr float v = 0;
+};
+template <> struct gpu_zero<f16> {
+    static constexpr float v = 0x1p-25f;
+};
+template <> struct gpu_zero<bf16> {
+    static constexpr float v = 0x1p-134f;
+};
+
+/* A gradient through a relu whose output, v, would be stored as a T. */
+template <class T>
+static __device__ __forceinline__ float gpu_relu_grad_made(float v, float dy)
+{
+    return v > gpu_zero<T>::v ? dy : 0.0f;
+}
+
 /* V elements that are loaded and stored at once. */
 template <class T, int V> struct alignas(sizeof(T) * V) gpu_pack {
     T e[V];

@@ -9,31 +9,28 @@
 #include "engine/kern/elem.h"
 #include "engine/kern/norm.h"
 
-#define MOST 2112 /* blocks of a pass without sums */
-#ifdef __CUDACC__ /* a pass without sums: three blocks side by side */
-#    define PASS __launch_bounds__(GPU_BLOCK, 3)
-#else
-#    define PASS
-#endif
+#define MOST 2112   /* blocks of a pass without sums, */
+#define BESIDE 3    /* so many side by side on a multiprocessor */
+#define MADE_ROWS 3 /* asked for at once, where two are */
 
 /* ---- passes over rows */
 
 /* Each element of out from its place among the thread's channels and the elements
  * of N arrays; of one that is not there, any number. */
-template <class T, int V, int N, class F>
+template <class T, int V, int ROWS, int N, class F>
 static __device__ __forceinline__ void
 map_rows(const gpu_grid &g, const void *const (&in)[N], void *out, const F &f)
 {
     gpu_place at = gpu_here(g);
-    gpu_pack<T, V> x[N][AHEAD], y;
+    gpu_pack<T, V> x[N][ROWS], y;
     int64_t row;
 
-    for (row = at.row; row < g.rows; row += AHEAD * at.step) {
+    for (row = at.row; row < g.rows; row += ROWS * at.step) {
         GPU_UNROLL
         for (int k = 0; k < N; k++)
             rows_of(in[k], g, at, row, x[k]);
         GPU_UNROLL
-        for (int u = 0; u < AHEAD; u++) {
+        for (int u = 0; u < ROWS; u++) {
             if (row + u * at.step >= g.rows)
                 break;
             GPU_UNROLL
@@ -74,13 +71,14 @@ template <int V> struct f_apply {
 };
 
 template <class T, int V>
-__global__ void PASS k_apply(struct kern_norm_apply a, gpu_grid g)
+__global__ void __launch_bounds__(GPU_BLOCK, BESIDE)
+    k_apply(struct kern_norm_apply a, gpu_grid g)
 {
     gpu_place at = gpu_here(g);
     const void *const in[] = {a.x, a.r};
 
     if (at.on)
-        map_rows<T, V>(g, in, a.y, f_apply<V>(a, at.group * V));
+        map_rows<T, V, AHEAD>(g, in, a.y, f_apply<V>(a, at.group * V));
 }
 
 /* a*dz + b*x + k, where dz is dy0 + dy1 where y > 0 */
@@ -104,14 +102,49 @@ template <int V> struct f_grad_apply {
     }
 };
 
+/* The same where y is made of x. */
+template <class T, int V> struct f_grad_made {
+    float a[V], b[V], k[V], scale[V], bias[V];
+    const struct kern_norm_grad_apply &n;
+
+    __device__ f_grad_made(const struct kern_norm_grad_apply &g, int at) : n(g)
+    {
+        gpu_vector<V>(n.a, at, 1.0f, a);
+        gpu_vector<V>(n.b, at, 0.0f, b);
+        gpu_vector<V>(n.k, at, 0.0f, k);
+        gpu_vector<V>(n.scale, at, 1.0f, scale);
+        gpu_vector<V>(n.bias, at, 0.0f, bias);
+    }
+    __device__ float operator()(int j, const float (&v)[3]) const
+    {
+        float y = kern_norm_apply_at(v[2], scale[j], bias[j]);
+        float dz = gpu_relu_grad_made<T>(y, n.dy1 ? v[0] + v[1] : v[0]);
+
+        return kern_norm_grad_at(dz, v[2], a[j], b[j], k[j]);
+    }
+};
+
 template <class T, int V>
-__global__ void PASS k_grad_apply(struct kern_norm_grad_apply a, gpu_grid g)
+__global__ void __launch_bounds__(GPU_BLOCK, BESIDE)
+    k_grad_apply(struct kern_norm_grad_apply a, gpu_grid g)
 {
     gpu_place at = gpu_here(g);
     const void *const in[] = {a.dy0, a.dy1, a.y, a.x};
 
     if (at.on)
-        map_rows<T, V>(g, in, a.dx, f_grad_apply<V>(a, at.group * V));
+        map_rows<T, V, AHEAD>(g, in, a.dx, f_grad_apply<V>(a, at.group * V));
+}
+
+template <class T, int V>
+__global__ void __launch_bounds__(GPU_BLOCK, 2)
+    k_grad_made(struct kern_norm_grad_apply a, gpu_grid g)
+{
+    gpu_place at = gpu_here(g);
+    const void *const in[] = {a.dy0, a.dy1, a.x};
+
+    if (at.on)
+        map_rows<T, V, MADE_ROWS>(g, in, a.dx,
+                                  f_grad_made<T, V>(a, at.group * V));
 }
 
 /* ---- sums of columns */
@@ -141,59 +174,81 @@ __global__ void __launch_bounds__(GPU_BLOCK)
     column_sum<V>(g, at, sum, part + (int64_t)blockIdx.x * a.c);
 }
 
-/* dz of one element, where it is present. */
-template <class T>
-static __device__ __forceinline__ float dz_of(const void *y, T yv, float dz)
-{
-    return y ? kern_relu_grad_at(gpu_of(yv), dz) : dz;
-}
-
-template <class T, int V>
+/*
+ * What the call does not need is no part of the kernel, whose registers are few:
+ * MAKES: y is made of what else is read, so nothing reads a y; BOTH: with rx.
+ */
+template <class T, int V, bool MAKES, bool BOTH>
 __global__ void __launch_bounds__(GPU_BLOCK)
     k_grad_sums(struct kern_norm_grad_sums a, gpu_grid g, float *part)
 {
+    const int ROWS = MAKES && !BOTH ? MADE_ROWS : 1;
+    const int R = BOTH ? V : 1, M = MAKES ? V : 1, MR = MAKES ? R : 1;
     gpu_place at = gpu_here(g);
-    gpu_pack<T, V> d0[1], d1[1], y[1], x[1], r[1], dz;
-    float s1[V], s2[V], s3[V], mean[V], inv[V], rmean[V], rinv[V];
+    gpu_pack<T, V> d0[ROWS], d1[ROWS], y[ROWS], x[ROWS], r[ROWS], dz;
+    float s1[V], s2[V], s3[R], mean[V], rmean[R];
+    float scale[M], bias[M], rscale[MR], rbias[MR];
     int64_t row;
 
     GPU_UNROLL
     for (int j = 0; j < V; j++)
-        s1[j] = s2[j] = s3[j] = 0;
+        s1[j] = s2[j] = s3[j % R] = 0;
     if (at.on) {
         gpu_vector<V>(a.mean, at.group * V, 0.0f, mean);
-        gpu_vector<V>(a.invstd, at.group * V, 0.0f, inv);
-        gpu_vector<V>(a.rmean, at.group * V, 0.0f, rmean);
-        gpu_vector<V>(a.rinvstd, at.group * V, 0.0f, rinv);
+        gpu_vector<R>(a.rmean, at.group * V, 0.0f, rmean);
+        gpu_vector<M>(a.scale, at.group * V, 0.0f, scale);
+        gpu_vector<M>(a.bias, at.group * V, 0.0f, bias);
+        gpu_vector<MR>(a.rscale, at.group * V, 0.0f, rscale);
+        gpu_vector<MR>(a.rbias, at.group * V, 0.0f, rbias);
     }
-    for (row = at.row; at.on && row < g.rows; row += at.step) {
+    for (row = at.row; at.on && row < g.rows; row += ROWS * at.step) {
         rows_of(a.dy0, g, at, row, d0);
         rows_of(a.dy1, g, at, row, d1);
-        rows_of(a.y, g, at, row, y);
+        if (!MAKES)
+            rows_of(a.y, g, at, row, y);
         rows_of(a.x, g, at, row, x);
-        rows_of(a.rx, g, at, row, r);
+        if (BOTH)
+            rows_of(a.rx, g, at, row, r);
         GPU_UNROLL
-        for (int j = 0; j < V; j++) {
-            float d = gpu_of(d0[0].e[j]);
+        for (int u = 0; u < ROWS; u++) {
+            if (row + u * at.step >= g.rows)
+                break;
+            GPU_UNROLL
+            for (int j = 0; j < V; j++) {
+                float d = gpu_of(d0[u].e[j]), xv = gpu_of(x[u].e[j]);
+                float rv = BOTH ? gpu_of(r[u].e[j]) : 0.0f;
 
-            if (a.dy1)
-                d += gpu_of(d1[0].e[j]);
-            d = dz_of(a.y, y[0].e[j], d);
-            gpu_to(&dz.e[j], d);
-            s1[j] += d;
-            s2[j] += d * kern_norm_xhat(gpu_of(x[0].e[j]), mean[j], inv[j]);
-            if (a.rx)
-                s3[j] +=
-                    d * kern_norm_xhat(gpu_of(r[0].e[j]), rmean[j], rinv[j]);
+                if (a.dy1)
+                    d += gpu_of(d1[u].e[j]);
+                if (MAKES) {
+                    float v = kern_norm_apply_at(xv, scale[j % M], bias[j % M]);
+
+                    if (BOTH)
+                        v += kern_norm_apply_at(rv, rscale[j % MR],
+                                                rbias[j % MR]);
+                    d = gpu_relu_grad_made<T>(v, d);
+                } else if (a.y) {
+                    d = kern_relu_grad_at(gpu_of(y[u].e[j]), d);
+                }
+                gpu_to(&dz.e[j], d);
+                s1[j] += d;
+                s2[j] += d * (xv - mean[j]);
+                if (BOTH)
+                    s3[j % R] += d * (rv - rmean[j % R]);
+            }
+            if (a.dz)
+                ((gpu_pack<T, V> *)
+                     a.dz)[(row + u * at.step) * g.groups + at.group] = dz;
         }
-        if (a.dz)
-            ((gpu_pack<T, V> *)a.dz)[row * g.groups + at.group] = dz;
     }
-    part += (int64_t)blockIdx.x * (a.rx ? 3 : 2) * a.c;
+    part += (int64_t)blockIdx.x * (BOTH ? 3 : 2) * a.c;
     column_sum<V>(g, at, s1, part);
+    times_vector<V>(s2, a.invstd, at);
     column_sum<V>(g, at, s2, part + a.c);
-    if (a.rx)
-        column_sum<V>(g, at, s3, part + 2 * a.c);
+    if (BOTH) {
+        times_vector<R>(s3, a.rinvstd, at);
+        column_sum<R>(g, at, s3, part + 2 * a.c);
+    }
 }
 
 /* ---- mean and variance: sums shifted by the thread's first element, joined
@@ -416,10 +471,11 @@ static void stats(const struct cuk *l, const struct kern_norm_stats *a)
              }));
 }
 
+template <bool MAKES, bool BOTH>
 static void grad_sums(const struct cuk *l, const struct kern_norm_grad_sums *a)
 {
     const void *p[] = {a->dy0, a->dy1, a->y, a->x, a->rx, a->dz};
-    int n = a->rx ? 3 : 2;
+    int n = BOTH ? 3 : 2;
     float *part = (float *)l->work;
 
     GPU_TYPE(a->dt, T, GPU_PACK(wide<T>(a->c, p, 6), T, V, {
@@ -432,9 +488,18 @@ static void grad_sums(const struct cuk *l, const struct kern_norm_grad_sums *a)
                      (int)a->c,
                      false};
 
-                 GPU_LAUNCH((k_grad_sums<T, V>), g.blocks, l, *a, g, part);
+                 GPU_LAUNCH((k_grad_sums<T, V, MAKES, BOTH>), g.blocks, l, *a,
+                            g, part);
                  final_sums(l, &f);
              }));
+}
+
+static void sums(const struct cuk *l, const struct kern_norm_grad_sums *a)
+{
+    if (a->scale)
+        (a->rx ? grad_sums<true, true> : grad_sums<true, false>)(l, a);
+    else
+        (a->rx ? grad_sums<false, true> : grad_sums<false, false>)(l, a);
 }
 
 static void apply(const struct cuk *l, const struct kern_norm_apply *a)
@@ -454,14 +519,21 @@ static void grad_apply(const struct cuk *l,
     const void *p[] = {a->dy0, a->dy1, a->y, a->x, a->dx};
 
     GPU_TYPE(a->dt, T, GPU_PACK(wide<T>(a->c, p, 5), T, V, {
-                 gpu_grid g = gpu_rows(a->rows, a->c, V, MOST, AHEAD);
+                 gpu_grid g = gpu_rows(a->rows, a->c, V, MOST,
+                                       a->scale ? MADE_ROWS : AHEAD);
 
-                 GPU_LAUNCH_FLAT((k_grad_apply<T, V>), g.blocks, l, *a, g);
+                 if (a->scale)
+                     GPU_LAUNCH_FLAT((k_grad_made<T, V>), g.blocks, l, *a, g);
+                 else
+                     GPU_LAUNCH_FLAT((k_grad_apply<T, V>), g.blocks, l, *a, g);
              }));
 }
 
 extern "C" int cuk_norm(const struct cuk *l, enum kernel k, const void *args)
 {
+    const struct kern_norm_apply *y = (const struct kern_norm_apply *)args;
+    const struct kern_norm_grad_sums *s =
+        (const struct kern_norm_grad_sums *)args;
     const struct kern_norm_final *f = (const struct kern_norm_final *)args;
     const struct kern_norm_grad_final *gf =
         (const struct kern_norm_grad_final *)args;
@@ -477,10 +549,14 @@ extern "C" int cuk_norm(const struct cuk *l, enum kernel k, const void *args)
         GPU_LAUNCH_FLAT(k_final, gpu_blocks(f->c, INT32_MAX), l, *f);
         break;
     case KERN_NORM_APPLY:
-        apply(l, (const struct kern_norm_apply *)args);
+        if (y->pool.r)
+            return cuk_tail(l, k, args);
+        apply(l, y);
         break;
     case KERN_NORM_GRAD_SUMS:
-        grad_sums(l, (const struct kern_norm_grad_sums *)args);
+        if (s->pool.r)
+            return cuk_tail(l, k, args);
+        sums(l, s);
         break;
     case KERN_NORM_GRAD_FINAL:
         GPU_LAUNCH_FLAT(k_grad_final, gpu_blocks(gf->c, INT32_MAX), l, *gf);

@@ -1,133 +1,22 @@
 /* The pools: a thread for each pack of channels of a place. */
-#define KERN_INDEX int /* a card divides 64 bits slowly */
-#include "engine/cuda/gpu.h"
-#include "engine/kern/pool.h"
+#include "engine/cuda/pools.h"
 
-#define MOST_ROWS 32768 /* of a grid in its second and third direction */
-
-/* Blocks over [n,h,w*groups]; the kernels stride where that is more. */
-static dim3 places(int64_t n, int64_t h, int64_t across)
-{
-    return dim3((unsigned)((across + GPU_BLOCK - 1) / GPU_BLOCK),
-                (unsigned)(h < MOST_ROWS ? h : MOST_ROWS),
-                (unsigned)(n < MOST_ROWS ? n : MOST_ROWS));
-}
-
-/* lo <= i < hi */
-struct span {
-    int lo, hi;
-};
-
-static __device__ __forceinline__ span window(int o, int n, int r, int stride,
-                                              int pad)
-{
-    span s;
-
-    kern_window(o, n, r, stride, pad, &s.lo, &s.hi);
-    return s;
-}
-
-static __device__ __forceinline__ span windows_of(int i, int n, int r,
-                                                  int stride, int pad)
-{
-    span s;
-
-    kern_windows_of(i, n, r, stride, pad, &s.lo, &s.hi);
-    return s;
-}
-
-/* One place of the result, from image x of the batch. */
-template <class T, int V>
-static __device__ void pool_at(const struct kern_maxpool &a,
-                               const gpu_pack<T, V> *x, span down, span across,
-                               int py, int px, gpu_pack<T, V> *best,
-                               uint8_t *index)
-{
-    int groups = (int)(a.c / V), w = (int)a.w;
-    bool first = true;
-
-    for (int ky = down.lo; ky < down.hi; ky++) {
-        for (int kx = across.lo; kx < across.hi; kx++) {
-            gpu_pack<T, V> v =
-                x[(int64_t)((py + ky) * w + px + kx) * groups];
-
-            GPU_UNROLL
-            for (int j = 0; j < V; j++) {
-                if (!first && !kern_max_takes(gpu_of(v.e[j]),
-                                              gpu_of(best->e[j])))
-                    continue;
-                best->e[j] = v.e[j];
-                index[j] = (uint8_t)(ky * a.r + kx);
-            }
-            first = false;
-        }
+/* What is, is seen. */
+template <class T> struct f_same {
+    __device__ T operator()(int, T v) const
+    {
+        return v;
     }
-}
+};
 
 template <class T, int V>
 __global__ void __launch_bounds__(GPU_BLOCK)
     k_maxpool(struct kern_maxpool a, int p, int q)
 {
-    int groups = (int)(a.c / V), t = (int)gpu_thread(), g = t % groups;
-    int ox = t / groups;
-    span across;
+    int groups = (int)(a.c / V), t = (int)gpu_thread(), ox = t / groups;
 
-    if (ox >= q)
-        return;
-    across = window(ox, (int)a.w, a.r, a.stride, a.pad);
-    for (int64_t i = blockIdx.z; i < a.n; i += gridDim.z) {
-        for (int oy = (int)blockIdx.y; oy < p; oy += (int)gridDim.y) {
-            int64_t at = ((i * p + oy) * q + ox) * groups + g;
-            span down = window(oy, (int)a.h, a.r, a.stride, a.pad);
-            gpu_pack<uint8_t, V> index;
-            gpu_pack<T, V> best;
-
-            /* a window that is all padding: the smallest number */
-            GPU_UNROLL
-            for (int j = 0; j < V; j++) {
-                gpu_to(&best.e[j], -INFINITY);
-                index.e[j] = 0;
-            }
-            pool_at<T, V>(a,
-                          (const gpu_pack<T, V> *)a.x + i * a.h * a.w * groups +
-                              g,
-                          down, across, oy * a.stride - a.pad,
-                          ox * a.stride - a.pad, &best, index.e);
-            ((gpu_pack<T, V> *)a.y)[at] = best;
-            if (a.index)
-                ((gpu_pack<uint8_t, V> *)a.index)[at] = index;
-        }
-    }
-}
-
-/* The sum of the gradients whose window chose the place y, x; out is the first
- * pack of this image and group. */
-template <class T, int V>
-static __device__ void pool_grad_at(const struct kern_maxpool_grad &a,
-                                    int64_t out, span down, span across, int y,
-                                    int x, int q, float *sum)
-{
-    int groups = (int)(a.c / V);
-
-    for (int oy = down.lo; oy < down.hi; oy++) {
-        for (int ox = across.lo; ox < across.hi; ox++) {
-            int64_t at = out + (int64_t)(oy * q + ox) * groups;
-            int place =
-                (y + a.pad - oy * a.stride) * a.r + x + a.pad - ox * a.stride;
-            gpu_pack<uint8_t, V> index =
-                ((const gpu_pack<uint8_t, V> *)a.index)[at];
-            gpu_pack<T, V> d0 = ((const gpu_pack<T, V> *)a.dy0)[at], d1 = d0;
-
-            if (a.dy1)
-                d1 = ((const gpu_pack<T, V> *)a.dy1)[at];
-            GPU_UNROLL
-            for (int j = 0; j < V; j++) {
-                if (index.e[j] == place)
-                    sum[j] += gpu_of(d0.e[j]) +
-                              (a.dy1 ? gpu_of(d1.e[j]) : 0.0f);
-            }
-        }
-    }
+    if (ox < q)
+        pool_forward<T, V>(a, p, q, ox, t % groups, f_same<T>());
 }
 
 template <class T, int V>
@@ -155,8 +44,8 @@ __global__ void __launch_bounds__(GPU_BLOCK)
             GPU_UNROLL
             for (int j = 0; j < V; j++)
                 gpu_to(&dx.e[j], sum[j]);
-            ((gpu_pack<T, V> *)
-                 a.dx)[((i * a.h + y) * a.w + x) * groups + g] = dx;
+            ((gpu_pack<T, V> *)a.dx)[((i * a.h + y) * a.w + x) * groups + g] =
+                dx;
         }
     }
 }
@@ -204,10 +93,9 @@ __global__ void __launch_bounds__(GPU_BLOCK)
             d1 = ((const gpu_pack<T, V> *)a.dy1)[at];
         GPU_UNROLL
         for (int j = 0; j < V; j++)
-            gpu_to(&v.e[j],
-                   kern_mean_of(gpu_of(d0.e[j]) +
-                                    (a.dy1 ? gpu_of(d1.e[j]) : 0.0f),
-                                (float)a.hw));
+            gpu_to(&v.e[j], kern_mean_of(gpu_of(d0.e[j]) +
+                                             (a.dy1 ? gpu_of(d1.e[j]) : 0.0f),
+                                         (float)a.hw));
         for (i = 0; i < a.hw; i++)
             dx[i * groups] = v;
     }
@@ -228,23 +116,23 @@ static void maxpool(const struct cuk *l, const struct kern_maxpool *a)
     GPU_TYPE(a->dt, T,
              GPU_PACK(wide<T>(a->c, a->x, a->y) && gpu_aligned(a->index), T, V,
                       GPU_LAUNCH_FLAT((k_maxpool<T, V>),
-                                      places(a->n, p, q * (a->c / V)), l, *a, p,
-                                      q)));
+                                      pool_places(a->n, p, q * (a->c / V)), l,
+                                      *a, p, q)));
 }
 
-static void maxpool_grad(const struct cuk *l,
-                         const struct kern_maxpool_grad *a)
+static void maxpool_grad(const struct cuk *l, const struct kern_maxpool_grad *a)
 {
     int p = kern_out_size((int)a->h, a->r, a->stride, a->pad);
     int q = kern_out_size((int)a->w, a->r, a->stride, a->pad);
 
-    GPU_TYPE(a->dt, T,
-             GPU_PACK(wide<T>(a->c, a->dy0, a->dx) && gpu_aligned(a->dy1) &&
-                          gpu_aligned(a->index),
-                      T, V,
-                      GPU_LAUNCH_FLAT((k_maxpool_grad<T, V>),
-                                      places(a->n, a->h, a->w * (a->c / V)), l,
-                                      *a, p, q)));
+    GPU_TYPE(
+        a->dt, T,
+        GPU_PACK(wide<T>(a->c, a->dy0, a->dx) && gpu_aligned(a->dy1) &&
+                     gpu_aligned(a->index),
+                 T, V,
+                 GPU_LAUNCH_FLAT((k_maxpool_grad<T, V>),
+                                 pool_places(a->n, a->h, a->w * (a->c / V)), l,
+                                 *a, p, q)));
 }
 
 static void avgpool(const struct cuk *l, const struct kern_avgpool *a)
@@ -252,18 +140,15 @@ static void avgpool(const struct cuk *l, const struct kern_avgpool *a)
     GPU_TYPE(a->dt, T,
              GPU_PACK(wide<T>(a->c, a->x, a->y), T, V,
                       GPU_LAUNCH_FLAT((k_avgpool<T, V>),
-                                      places(1, a->n, a->c / V),
-                                      l, *a)));
+                                      pool_places(1, a->n, a->c / V), l, *a)));
 }
 
-static void avgpool_grad(const struct cuk *l,
-                         const struct kern_avgpool_grad *a)
+static void avgpool_grad(const struct cuk *l, const struct kern_avgpool_grad *a)
 {
     GPU_TYPE(a->dt, T,
              GPU_PACK(wide<T>(a->c, a->dy0, a->dx) && gpu_aligned(a->dy1), T, V,
                       GPU_LAUNCH_FLAT((k_avgpool_grad<T, V>),
-                                      places(1, a->n, a->c / V),
-                                      l, *a)));
+                                      pool_places(1, a->n, a->c / V), l, *a)));
 }
 
 extern "C" int cuk_pool(const struct cuk *l, enum kernel k, const void *args)

@@ -66,6 +66,19 @@ static __device__ void column_sum(const gpu_grid &g, const gpu_place &at,
     }
 }
 
+/* Sums of a thread's channels times a vector of the norm. */
+template <int V>
+static __device__ __forceinline__ void
+times_vector(float *sum, const void *vector, const gpu_place &at)
+{
+    float by[V];
+
+    gpu_vector<V>(vector, at.on ? at.group * V : 0, 0.0f, by);
+    GPU_UNROLL
+    for (int j = 0; j < V; j++)
+        sum[j] *= by[j];
+}
+
 /* out[s][c] = factor*(out if accumulate) + sum over blocks of part[b][s][c] */
 struct final_sums {
     const float *part;

@@ -149,8 +149,21 @@ struct kern_norm_final {
     bool wide;
 };
 
+/*
+ * A max pool (KERN_MAXPOOL) behind a norm, whose results nobody else reads; r 0:
+ * there is none. The rows of the norm are the places [n,h,w]; what has its place
+ * behind the pool is [n,p,q,c], and so is index.
+ */
+struct kern_pool {
+    uint8_t *index;
+    int64_t n, h, w;
+    int r, stride, pad;
+};
+
 /* y = act(x*scale + bias + r*rscale + rbias); r or NULL; rscale, rbias or NULL
- * (then + r itself); act = relu or nothing; y may be x or r. */
+ * (then + r itself); act = relu or nothing; y may be x or r. With a pool (then r
+ * NULL, y not x) y and pool.index (or NULL) are what KERN_MAXPOOL makes of that,
+ * rounded to dt. */
 struct kern_norm_apply {
     const void *x, *scale, *bias, *r, *rscale, *rbias;
     void *y;
@@ -158,12 +171,17 @@ struct kern_norm_apply {
     bool relu;
     enum dtype dt, pt;
     bool wide;
+    struct kern_pool pool;
 };
 
 /*
  * dz = (dy0 + dy1) * (y > 0 or 1); s1 = sum dz; s2 = sum dz*(x-mean)*invstd;
  * rs2 the same with rx, rmean, rinvstd. dy1, y, dz, rx.. or NULL. dz may be dy0.
- * s1, s2, rs2 [c] pt.
+ * s1, s2, rs2 [c] pt. With scale and bias (or NULL) y is NULL and stands for what
+ * KERN_NORM_APPLY makes of x, in dt, so that it need not be read; with rx then of
+ * that too, with rscale and rbias. With a pool (then scale and dz, which is not dy0,
+ * and no rx) dy0 + dy1 is the gradient behind it, and here stands what
+ * KERN_MAXPOOL_GRAD makes of that, rounded to dt.
  */
 struct kern_norm_grad_sums {
     const void *dy0, *dy1, *y, *x, *mean, *invstd, *rx, *rmean, *rinvstd;
@@ -171,6 +189,8 @@ struct kern_norm_grad_sums {
     int64_t rows, c;
     enum dtype dt, pt;
     bool wide;
+    const void *scale, *bias, *rscale, *rbias;
+    struct kern_pool pool;
 };
 
 /*
@@ -187,13 +207,14 @@ struct kern_norm_grad_final {
 };
 
 /* dx = a*dz + b*x + k with dz = (dy0 + dy1)*(y > 0 or 1); dy1, y or NULL; x, b,
- * k NULL together (frozen norm); dx may be dy0. */
+ * k NULL together (frozen norm); dx may be dy0. scale, bias as above. */
 struct kern_norm_grad_apply {
     const void *dy0, *dy1, *y, *x, *a, *b, *k;
     void *dx;
     int64_t rows, c;
     enum dtype dt, pt;
     bool wide;
+    const void *scale, *bias;
 };
 
 /*

@@ -85,7 +85,12 @@ static double get(enum dtype t, const void *p, int64_t i)
 /* v as it is stored. */
 static double kept(enum dtype t, double v)
 {
-    return t == DT_F32 ? (double)(float)v : v;
+    uint16_t half;
+
+    if (t == DT_F32 || t == DT_F64)
+        return t == DT_F32 ? (double)(float)v : v;
+    dtype_store(t, &half, 0, v);
+    return dtype_load(t, &half, 0);
 }
 
 void ref_norm_final(const void *args)
@@ -153,33 +158,86 @@ static void apply_tile(const void *args, const struct tile *t)
     }
 }
 
+static void *array(int64_t rows, int64_t c, enum dtype dt)
+{
+    return xcalloc((size_t)(rows * c), dtype_size(dt));
+}
+
 void ref_norm_apply(const void *args)
 {
-    const struct kern_norm_apply *a = args;
+    struct kern_norm_apply a = *(const struct kern_norm_apply *)args;
+    struct kern_maxpool m = {.y = a.y,
+                             .index = a.pool.index,
+                             .n = a.pool.n,
+                             .h = a.pool.h,
+                             .w = a.pool.w,
+                             .c = a.c,
+                             .r = a.pool.r,
+                             .stride = a.pool.stride,
+                             .pad = a.pool.pad,
+                             .dt = a.dt};
 
-    ref_tiles(a, a->rows, a->c, apply_tile, 0, NULL);
+    if (m.r)
+        m.x = a.y = array(a.rows, a.c, a.dt);
+    ref_tiles(&a, a.rows, a.c, apply_tile, 0, NULL);
+    if (!m.r)
+        return;
+    ref_maxpool(&m);
+    free(a.y);
 }
 
 /* ---- gradients */
 
+/* What a gradient comes from. */
+struct dz_args {
+    enum dtype dt, vt;
+    const void *dy0, *dy1, *y;
+    const void *x[2]; /* and scale: the terms that y is made of */
+    const void *scale[2], *bias[2];
+};
+
+/* Row i of y as KERN_NORM_APPLY makes it, but for the relu. */
+static void applied_row(const struct dz_args *a, const struct tile *t,
+                        int64_t i, double *y)
+{
+    double x[REF_WIDE], scale[REF_WIDE], bias[REF_WIDE];
+    int j, k;
+
+    for (k = 0; k < 2 && a->x[k]; k++) {
+        ref_row(a->dt, a->x[k], t, i, x);
+        ref_channels(a->vt, a->scale[k], t, 1, scale);
+        ref_channels(a->vt, a->bias[k], t, 0, bias);
+        for (j = 0; j < t->cn; j++) {
+            double v = kern_norm_apply_at(x[j], scale[j], bias[j]);
+
+            y[j] = k ? y[j] + v : v;
+        }
+    }
+    for (j = 0; j < t->cn; j++)
+        y[j] = kept(a->dt, y[j]);
+}
+
 /* Row i of dz = (dy0 + dy1) * (y > 0 or 1). */
-static void dz_row(enum dtype dt, const void *const p[3], const struct tile *t,
-                   int64_t i, double *dz)
+static void dz_row(const struct dz_args *a, const struct tile *t, int64_t i,
+                   double *dz)
 {
     double v[REF_WIDE];
     int j;
 
-    ref_row(dt, p[0], t, i, dz);
-    if (p[1]) {
-        ref_row(dt, p[1], t, i, v);
+    ref_row(a->dt, a->dy0, t, i, dz);
+    if (a->dy1) {
+        ref_row(a->dt, a->dy1, t, i, v);
         for (j = 0; j < t->cn; j++)
             dz[j] += v[j];
     }
-    if (p[2]) {
-        ref_row(dt, p[2], t, i, v);
-        for (j = 0; j < t->cn; j++)
-            dz[j] = kern_relu_grad_at(v[j], dz[j]);
-    }
+    if (a->scale[0])
+        applied_row(a, t, i, v);
+    else if (a->y)
+        ref_row(a->dt, a->y, t, i, v);
+    else
+        return;
+    for (j = 0; j < t->cn; j++)
+        dz[j] = kern_relu_grad_at(v[j], dz[j]);
 }
 
 /* sum += dz * xhat */
@@ -199,9 +257,16 @@ static void add_xhat(enum dtype dt, const void *p, const struct tile *t,
 static void grad_sums_tile(const void *args, const struct tile *t)
 {
     const struct kern_norm_grad_sums *a = args;
-    const void *const p[3] = {a->dy0, a->dy1, a->y};
-    double stat[2 * REF_WIDE], rstat[2 * REF_WIDE], dz[REF_WIDE];
     enum dtype vt = kern_vector(a->pt, a->wide);
+    const struct dz_args d = {a->dt,
+                              vt,
+                              a->dy0,
+                              a->dy1,
+                              a->y,
+                              {a->x, a->rx},
+                              {a->scale, a->rscale},
+                              {a->bias, a->rbias}};
+    double stat[2 * REF_WIDE], rstat[2 * REF_WIDE], dz[REF_WIDE];
     int64_t i;
     int j;
 
@@ -210,7 +275,7 @@ static void grad_sums_tile(const void *args, const struct tile *t)
     ref_channels(vt, a->rmean, t, 0, rstat);
     ref_channels(vt, a->rinvstd, t, 0, rstat + REF_WIDE);
     for (i = t->row0; i < t->row1; i++) {
-        dz_row(a->dt, p, t, i, dz);
+        dz_row(&d, t, i, dz);
         for (j = 0; j < t->cn; j++)
             t->sum[0][j] += dz[j];
         add_xhat(a->dt, a->x, t, i, stat, dz, t->sum[1]);
@@ -223,15 +288,24 @@ static void grad_sums_tile(const void *args, const struct tile *t)
 
 void ref_norm_grad_sums(const void *args)
 {
-    const struct kern_norm_grad_sums *a = args;
-    enum dtype vt = kern_vector(a->pt, a->wide);
-    double *sum = doubles(3 * a->c);
+    struct kern_norm_grad_sums a = *(const struct kern_norm_grad_sums *)args;
+    const struct kern_pool *p = &a.pool;
+    struct kern_maxpool_grad g = {a.dy0, a.dy1,     p->index, a.dz,
+                                  p->n,  p->h,      p->w,     a.c,
+                                  p->r,  p->stride, p->pad,   a.dt};
+    enum dtype vt = kern_vector(a.pt, a.wide);
+    double *sum = doubles(3 * a.c);
 
-    ref_tiles(a, a->rows, a->c, grad_sums_tile, 3, sum);
-    ref_store(vt, a->s1, 0, a->c, sum);
-    ref_store(vt, a->s2, 0, a->c, sum + a->c);
-    if (a->rs2)
-        ref_store(vt, a->rs2, 0, a->c, sum + 2 * a->c);
+    if (p->r) {
+        ref_maxpool_grad(&g);
+        a.dy0 = a.dz;
+        a.dy1 = NULL;
+    }
+    ref_tiles(&a, a.rows, a.c, grad_sums_tile, 3, sum);
+    ref_store(vt, a.s1, 0, a.c, sum);
+    ref_store(vt, a.s2, 0, a.c, sum + a.c);
+    if (a.rs2)
+        ref_store(vt, a.rs2, 0, a.c, sum + 2 * a.c);
     free(sum);
 }
 
@@ -262,9 +336,10 @@ void ref_norm_grad_final(const void *args)
 static void grad_apply_tile(const void *args, const struct tile *t)
 {
     const struct kern_norm_grad_apply *p = args;
-    const void *const dy[3] = {p->dy0, p->dy1, p->y};
     double a[REF_WIDE], b[REF_WIDE], k[REF_WIDE], x[REF_WIDE], dz[REF_WIDE];
     enum dtype vt = kern_vector(p->pt, p->wide);
+    const struct dz_args d = {p->dt, vt,     p->dy0,     p->dy1,
+                              p->y,  {p->x}, {p->scale}, {p->bias}};
     int64_t i;
     int j;
 
@@ -272,7 +347,7 @@ static void grad_apply_tile(const void *args, const struct tile *t)
     ref_channels(vt, p->b, t, 0, b);
     ref_channels(vt, p->k, t, 0, k);
     for (i = t->row0; i < t->row1; i++) {
-        dz_row(p->dt, dy, t, i, dz);
+        dz_row(&d, t, i, dz);
         ref_row(p->dt, p->x, t, i, x);
         for (j = 0; j < t->cn; j++)
             dz[j] = kern_norm_grad_at(dz[j], x[j], a[j], b[j], k[j]);
