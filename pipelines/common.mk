@@ -63,6 +63,9 @@ TRAIN = $(BIN)/accel-worker train -c $(abspath $(CONFIG)) -o $(O) -e $(ENGINE) \
 RANK1 = $(call FEED,$(1)) --train --from $(O)/ckpt $(SETTINGS) | $(TRAIN) $(SETTINGS)
 RANKN = $(BIN)/accel-launch -n $(NGPU) --retries $(RETRY) --logdir $(O)/log -- \
 	sh -c '$(call FEED,$(1)) --train --from $(O)/ckpt $(SETTINGS) | $(BIN)/allreduce-ring -- $(TRAIN) $(SETTINGS)'
+# Is there such an engine, does it have the precision, do the weights fit?
+SERVES = $(BIN)/accel-worker describe -q --eval -c $(abspath $(CONFIG)) -e $(ENGINE) $(UNFITTED) \
+	$(if $(WEIGHTS),-w $(abspath $(WEIGHTS)) $(CLASSES))
 # Where the recipe keeps an average of the weights, that is the model.
 AVERAGE = $$($(BIN)/accel-worker train -c $(abspath $(CONFIG)) $(SETTINGS) --print-config | sed -n 's/^SOLVER.EMA	true.*/--ema/p')
 DEVICES = $(if $(GPUS),CUDA_VISIBLE_DEVICES=$(GPUS) )
@@ -76,6 +79,7 @@ $(O)/micro: $(O)/settings | programs
 recipe: | programs
 	@$(if $(WEIGHTS),[ -r $(abspath $(WEIGHTS)) ] || { echo 'WEIGHTS="$(WEIGHTS)": not there' >&2; exit 66; })
 	@$(TRAIN) --print-lr --samples 1 --world $(NGPU) $(UNFITTED) SOLVER.TAIL wrap > /dev/null
+	@[ -e $(O)/shards/train.json ] || $(DEVICES)$(SERVES) > /dev/null
 	@$(if $(THREADS),$(BIN)/imgshard feed --threads $(THREADS) --print-config > /dev/null)
 	@$(BIN)/accel-launch -n $(NGPU) --retries $(RETRY) --print-config > /dev/null
 	@$(if $(REQUIRE),said=$$($(BIN)/evalacc top --require $(REQUIRE) /dev/null 2>&1) || [ $$? -ne 64 ] || { echo "$$said" >&2; exit 64; })

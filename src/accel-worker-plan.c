@@ -21,7 +21,7 @@ static struct {
     int64_t samples, world;
     double rate;
     bool json, eval, shard_optim;
-    char *out;
+    char *out, *weights;
 } o;
 
 struct opt plan_opts[] = {
@@ -266,6 +266,12 @@ struct opt describe_opts[] = {
      .type = OPT_FLAG,
      .addr = &o.eval,
      .help = "the plan of evaluation instead of training"},
+    {.name = "weights",
+     .letter = 'w',
+     .type = OPT_STRING,
+     .addr = &o.weights,
+     .arg = "FILE",
+     .help = "load this model file, or a checkpoint directory: does it fit?"},
     WORKER_ENGINE_ROWS,
     OPT_END};
 
@@ -285,6 +291,8 @@ int worker_describe(const struct command *c, int argc, char **argv)
         return -1;
     r = worker_begin_alone(&w, !o.eval, TUNE_KNOWN);
     k = key_of(b.micro, !o.eval);
+    if (r == 0 && o.weights)
+        r = save_load_model(o.weights, &w.m.params);
     if (r == 0)
         r = graph_describe(&w.m.graph, w.e, &k, &out);
     if (r == 0)

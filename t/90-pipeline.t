@@ -91,6 +91,14 @@ early "a score that is none" 'require' REQUIRE=much
 early "an empty variable" 'NGPU="": empty' NGPU=
 early "no recipe" 'none.yaml: open: No such file' CONFIG=none.yaml
 early "no weights" 'WEIGHTS="none": not there' WEIGHTS=none
+echo text > text.sft
+early "weights that are none" 'text.sft: ' WEIGHTS="$PWD/text.sft"
+"$BIN/accel-worker" init -q -e ref -o other.sft MODEL.NAME resnet34 MODEL.WIDTH 8 MODEL.CLASSES 10
+early "those of another network" "other.sft: does not fit the model" WEIGHTS="$PWD/other.sft" MODEL=resnet18 SET='MODEL.WIDTH 8'
+early "those of other classes" "other.sft: does not fit the model: \"fc.bias\" is F32 .10., expected F32 .4." IMAGENET="$PWD/made-up" WEIGHTS="$PWD/other.sft" \
+    MODEL=resnet34 SET='MODEL.WIDTH 8'
+early "no engine" 'unknown engine "x"' ENGINE=x
+early "an engine without the precision" 'F16: oneDNN does not train' ENGINE=cpu PREC=fp16
 mkdir half
 ln -s "$PWD/made-up/train" half/train
 early "no val" "$PWD/half/val: not there" IMAGENET="$PWD/half"
