@@ -71,6 +71,10 @@ equal accum accum2 "accumulation given and derived"
 run short SOLVER.TAIL exact SOLVER.BATCH 24 SOLVER.ACCUM 3
 is $? 0 "a short last group"
 is "$(jq -s 'map(select(.phase == "train")) | last | .samples' short/metrics.jsonl)" 128 "counts its true images"
+run lone SOLVER.TAIL exact SOLVER.BATCH 21
+is $? 78 "a last step of one image, where that is one value per channel"
+like "$(cat lone.err)" 'SOLVER.TAIL exact: the last 1 images of an epoch: layer4.0.bn1: one value per channel' "says why"
+is "$(jq -s length lone/metrics.jsonl 2> /dev/null || echo 0)" 0 "before the first step"
 
 # ---- signals
 # shellcheck disable=SC2317

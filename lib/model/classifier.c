@@ -103,6 +103,15 @@ static int load(struct classifier *m, const struct tensor *image,
     return engine_upload(m->e, in.data, image->data, tensor_bytes(&in));
 }
 
+int classifier_check(struct classifier *m, int64_t n, int64_t size)
+{
+    const struct plan_key key = {
+        .n = n, .h = size, .w = size, .compute = m->compute, .train = true};
+    struct plan_cost cost;
+
+    return graph_cost(&m->graph, m->e, &key, &cost);
+}
+
 /* Room in the engine for what comes with n images. */
 static int make_room(struct classifier *m, int64_t n)
 {

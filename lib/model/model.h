@@ -87,6 +87,9 @@ int classifier_init(struct classifier *m, const char *name,
                     const struct model_config *c, struct engine *e,
                     enum dtype compute, bool train) MUST_CHECK;
 void classifier_release(struct classifier *m); /* of zero: nothing */
+/* Can it be trained on n images of size x size? Nothing is allocated; else what
+ * graph_plan says. */
+int classifier_check(struct classifier *m, int64_t n, int64_t size) MUST_CHECK;
 /*
  * Forward and backward of one micro-batch. The gradient of sum_i loss_i *
  * gscale * scale is ADDED to params.g. Stats are added to on the device; read

@@ -220,6 +220,19 @@ static int check_hello(const struct run *t)
     return recipe_input_check(t->o->r, h->input);
 }
 
+/* A short last step of the epoch may leave a rank one image: better told now. */
+static int check_tail(const struct run *t)
+{
+    int64_t rows = t->batch.n % t->batch.global;
+
+    if (t->o->r->tail != TAIL_EXACT || rows == 0 ||
+        rows >= 2 * t->batch.world * t->batch.accum ||
+        classifier_check(t->m, 1, t->o->r->size) == 0)
+        return 0;
+    return err_wrap("SOLVER.TAIL exact: the last %lld images of an epoch",
+                    (long long)rows);
+}
+
 static void announce(struct run *t)
 {
     struct buf b = BUF_INIT;
@@ -651,7 +664,7 @@ int run_train(const struct run_options *o, struct classifier *m,
     }
     t.tried = moment(&t);
     comm->step = t.steps;
-    if (check_hello(&t) < 0 || check_room(&t) < 0 ||
+    if (check_hello(&t) < 0 || check_tail(&t) < 0 || check_room(&t) < 0 ||
         agree_weights(&m->params, comm) < 0 ||
         (o->dir && comm->rank == 0 && write_run_json(&t) < 0))
         goto out;
