@@ -426,7 +426,7 @@ static void FN(grad_sums)(const struct kern_norm_grad_sums *a, double *part)
 {
     int64_t b, size = block_rows(a->c), blocks = (a->rows + size - 1) / size;
     int flags = a->pool.r
-                    ? 52
+                    ? 4 | 16 | 32
                     : (a->dy1 ? 1 : 0) | (a->y ? 2 : 0) | (a->dz ? 4 : 0) |
                           (a->rx ? 8 : 0) | (a->scale ? 16 : 0);
 
