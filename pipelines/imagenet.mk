@@ -14,7 +14,7 @@ IMAGES = $(abspath $(IMAGENET))
 MADE_UP =
 endif
 # What weights are to have; made-up data have the ten of imgsynth.
-CLASSES = MODEL.CLASSES $(if $(MADE_UP),10,$$(find -L $(IMAGES)/train -mindepth 1 -maxdepth 1 -type d | wc -l))
+CLASSES = MODEL.CLASSES $(if $(MADE_UP),10,$$(find -L $(IMAGES)/train -mindepth 1 -maxdepth 1 -type d -name '[!.]*' | wc -l))
 VAL = $(or $(wildcard $(IMAGES)/val),$(wildcard $(IMAGES)/validation),$(IMAGES)/val)
 
 imagenet: imagenet-score

@@ -95,6 +95,7 @@ echo text > text.sft
 early "weights that are none" 'text.sft: ' WEIGHTS="$PWD/text.sft"
 "$BIN/accel-worker" init -q -e ref -o other.sft MODEL.NAME resnet34 MODEL.WIDTH 8 MODEL.CLASSES 10
 early "those of another network" "other.sft: does not fit the model" WEIGHTS="$PWD/other.sft" MODEL=resnet18 SET='MODEL.WIDTH 8'
+mkdir -p made-up/train/.hidden # no class
 early "those of other classes" "other.sft: does not fit the model: \"fc.bias\" is F32 .10., expected F32 .4." IMAGENET="$PWD/made-up" WEIGHTS="$PWD/other.sft" \
     MODEL=resnet34 SET='MODEL.WIDTH 8'
 early "no engine" 'unknown engine "x"' ENGINE=x
