@@ -193,6 +193,8 @@ static void print_plan(const struct recipe_batch *b, struct worker *w,
     row(j, "training",
         2e-9 * (c->forward_macs + c->backward_macs) / (double)b->micro,
         "GFLOP/image");
+    row(j, "traffic", c->traffic / (double)b->micro * 1e-6,
+        "MB/image  activations that calls read and write");
     row(j, "run",
         2e-15 * (c->forward_macs + c->backward_macs) / (double)b->micro *
             images,

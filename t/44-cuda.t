@@ -96,6 +96,13 @@ FAKECUDNN=none expect_status 69 "no engine at all" "$BIN/accel-worker" bench -q 
     --engine-dir "$host" MODEL.CLASSES 4 MODEL.WIDTH 8 INPUT.SIZE 32 SOLVER.BATCH 4
 like "$(cat err)" 'cuDNN: no engine of 0 proposed fits' "says so"
 
+# ---- memory is the limit: what a step of ResNet-50 moves is no more than planned
+for level in B:348 C:280; do
+    "$BIN/accel-worker" plan -q --json -e cuda --engine-dir "$host" --engine-level "${level%:*}" \
+        MODEL.NAME resnet50 SOLVER.BATCH 256 SOLVER.PRECISION fp16 > plan.json
+    is "$(jq ".traffic > 250 and .traffic < ${level#*:}" plan.json)" true "level ${level%:*}: MB/image"
+done
+
 # ---- pictures with zeros behind their channels
 for precision in fp16 bf16; do
     "$BIN/accel-worker" bench -q -n 1 --warm 0 -e cuda --engine-dir "$host" --trace trace MODEL.CLASSES 4 \

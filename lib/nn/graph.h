@@ -127,6 +127,9 @@ struct plan_cost {
     size_t weights, gradients, momentum, buffers, packed; /* bytes */
     size_t activations, scratch;                          /* bytes */
     double forward_macs, backward_macs;
+    double
+        traffic; /* bytes of activations that calls read or write, each operand
+                       of a call once */
 };
 int graph_cost(struct graph *g, struct engine *e, const struct plan_key *key,
                struct plan_cost *cost) MUST_CHECK;

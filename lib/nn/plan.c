@@ -285,7 +285,7 @@ void plan_cost(const struct plan *p, struct plan_cost *cost)
     const struct params *ps = p->g->ps;
     size_t size = dtype_size(p->pt);
     double macs;
-    int i;
+    int i, j;
 
     memset(cost, 0, sizeof *cost);
     cost->weights = (size_t)ps->total * size;
@@ -296,6 +296,8 @@ void plan_cost(const struct plan *p, struct plan_cost *cost)
     cost->activations = p->arena_bytes;
     cost->scratch = p->scratch;
     for (i = 0; i < p->n_ins; i++) {
+        for (j = 0; j < p->ins[i].n_refs; j++)
+            cost->traffic += (double)p->buf[p->ins[i].ref[j].buf].bytes;
         if (p->ins[i].kind != INS_CONV)
             continue;
         macs = conv_macs(&p->conv[p->ins[i].conv].desc);
