@@ -96,6 +96,33 @@ FAKECUDNN=none expect_status 69 "no engine at all" "$BIN/accel-worker" bench -q 
     --engine-dir "$host" MODEL.CLASSES 4 MODEL.WIDTH 8 INPUT.SIZE 32 SOLVER.BATCH 4
 like "$(cat err)" 'cuDNN: no engine of 0 proposed fits' "says so"
 
+# ---- a run that goes on elsewhere: card, processor, card
+worker() {
+    worker_dir=$1
+    shift
+    "$BIN/accel-worker" train -c "$CONFIG" -o "$worker_dir" -e "$ENGINE" -t 1 --log-every 1 "$@"
+}
+[ -e "$BIN/engine-cpu.so" ] && other=cpu || other=ref
+steps="SOLVER.SCHED step SOLVER.WARMUP_EPOCHS 0 SOLVER.BASE_LR 0.005"
+ENGINE=ref
+# shellcheck disable=SC2086
+run staying $steps SOLVER.EPOCHS 3
+for epoch in 1 2 3; do
+    [ $epoch = 2 ] && ENGINE=$other || ENGINE=cuda
+    # shellcheck disable=SC2086
+    run moving $steps SOLVER.EPOCHS $epoch
+    is $? 0 "epoch $epoch on $ENGINE"
+    like "$(cat moving.err)" "$([ $epoch = 1 ] && echo 'fresh start' || echo "resuming from step $((4 * epoch - 4))")" \
+        "from where it stood"
+done
+is "$(jq -r 'select(.phase == "train") | .step' moving/metrics.jsonl | tr '\n' ' ')" \
+    "$(jq -r 'select(.phase == "train") | .step' staying/metrics.jsonl | tr '\n' ' ')" "each step once"
+losses staying > staying.losses
+losses moving | paste staying.losses - |
+    awk '{ d = $1 - $2; if (d > 0.01 || d < -0.01) exit 1 } END { if (NR != 12) exit 1 }'
+ok $? "with the losses of a run that stays" || tap_comment "$(losses moving | paste staying.losses -)"
+ENGINE=cuda
+
 # ---- memory is the limit: what a step of ResNet-50 moves is no more than planned
 for level in B:348 C:280; do
     "$BIN/accel-worker" plan -q --json -e cuda --engine-dir "$host" --engine-level "${level%:*}" \
