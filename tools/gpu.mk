@@ -7,7 +7,7 @@
 # (t/hostgpu): it finds mistakes in the checks, not in the engine.
 
 GPU_PROGRAMS = accel-worker imgshard imgsynth ckpt-merge engine-cuda.so \
-	gpu/layers t/30-ops.t t/43-golden-resnet.t t/54-late.t
+	gpu/layers gpu/card t/30-ops.t t/43-golden-resnet.t t/54-late.t
 gpu-programs: $(GPU_PROGRAMS:%=$(B)/%)
 .PHONY: gpu-programs gpu-kit gpu-check
 $(B)/gpu/layers: $(addprefix $(OBJ)/bench/gpu/,layers.o kernels.o) \
@@ -15,6 +15,13 @@ $(B)/gpu/layers: $(addprefix $(OBJ)/bench/gpu/,layers.o kernels.o) \
 	@mkdir -p $(@D)
 	$(call say,LD $@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(foreach l,$(LINK_test),$(LIBS_$(l)))
+
+$(OBJ)/bench/gpu/card.o: private ALL_CFLAGS += $(CUDA_CFLAGS)
+$(B)/gpu/card: $(OBJ)/bench/gpu/card.o \
+		$(addprefix $(OBJ)/lib/engine/cuda/,cudnnlib.o culib.o) $(OBJ)/libutil.a
+	@mkdir -p $(@D)
+	$(call say,LD $@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_util) -ldl
 
 KIT = bin/gpu-kit
 # An rpath of the old kind serves libraries of libraries too.

@@ -84,10 +84,11 @@ environment() {
     # shellcheck disable=SC2086
     cuda bench -n 1 --warm 0 -q --no-tune $shape SOLVER.BATCH 2 > line || return 1
     torch=$("$PEER_PYTHON" "$TOP/bench/gpu/peer.py" info 2> /dev/null) || torch=null
+    card=$("$BIN/gpu/card" 2> /dev/null) || card=null # of no use without a card
     nvcc=$(nvcc --version 2> /dev/null | sed -n 's/.*release \([0-9.]*\).*/\1/p')
-    printf '{"cpus":%d,"kernel":"%s","nvcc":"%s","sanitizer":"%s","torch":%s,"engine":"%s"}\n' \
+    printf '{"cpus":%d,"kernel":"%s","nvcc":"%s","sanitizer":"%s","torch":%s,"engine":"%s","cudnn_sees":%s}\n' \
         "$(getconf _NPROCESSORS_ONLN)" "$(uname -r)" "$nvcc" "$(sanitizer_path)" \
-        "$torch" "$(sed -n 's/.*"engine":"\([^"]*\)".*/\1/p' line)"
+        "$torch" "$(sed -n 's/.*"engine":"\([^"]*\)".*/\1/p' line)" "${card:-null}"
 }
 
 # ---- what is said where it cannot serve

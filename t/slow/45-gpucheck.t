@@ -4,9 +4,12 @@
 . "${TOP:=$(cd "$(dirname "$0")/../.." && pwd)}/t/lib/tap.sh"
 
 [ -e "$BIN/t/hostgpu/engine-cuda.so" ] || skip_all "cuda: no toolkit to build the engine with"
-make -s -C "$TOP" "${BIN#"$TOP/"}/gpu/layers" > log 2>&1
+make -s -C "$TOP" "${BIN#"$TOP/"}/gpu/layers" "${BIN#"$TOP/"}/gpu/card" > log 2>&1
 is $? 0 "the programs"
 
+GPU_FAKE=1 PEER_PYTHON=none OUT=$PWD/rows "$TOP/bench/gpu/check.sh" environment > lines 2> err
+is "$(jq -r '.verdict, (.figures | has("cudnn_sees"))' lines | tr '\n' ' ')" "pass true " "the card and the rest" ||
+    tap_comment "$(cat lines)"
 checks='sentences kernels choices layers descent graph memory fed'
 # shellcheck disable=SC2086
 GPU_FAKE=1 OUT=$PWD/rows "$TOP/bench/gpu/check.sh" $checks > lines 2> err
