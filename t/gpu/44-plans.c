@@ -29,15 +29,17 @@
 static const struct card {
     const char *name;
     int version, sms, l2_mb, shared, ctas, threads, mhz, memory_mhz, gb;
-    int lacks; /* forms of a dgrad with a norm: of strided joins, of large ones */
+    /* forms of a dgrad that it lacks: of strided joins with a norm; of large ones,
+     * from batch 256 on, with a norm, with two, which want too much workspace */
+    int joins, large, large_two;
 } cards[] = {
-    {"NVIDIA H200", 900, 132, 60, 232448, 32, 2048, 1980, 3201, 141, 3},
-    {"NVIDIA A100-SXM4-80GB", 800, 108, 40, 166912, 32, 2048, 1410, 1593, 80,
-     0},
-    {"NVIDIA B200", 1000, 148, 126, 232448, 32, 2048, 1965, 3996, 180, 0},
+    {"NVIDIA H200", 900, 132, 60, 232448, 32, 2048, 1980, 3201, 141, 3, 0, 0},
+    {"NVIDIA A100-SXM4-80GB", 800, 108, 40, 166912, 32, 2048, 1410, 1593, 80, 0,
+     0, 0},
+    {"NVIDIA B200", 1000, 148, 126, 232448, 32, 2048, 1965, 3996, 180, 0, 0, 0},
     {"NVIDIA GeForce RTX 5090", 1200, 170, 96, 101376, 24, 1536, 2407, 14001,
-     32, 2},
-    {"Tesla T4", 750, 40, 4, 65536, 16, 1024, 1590, 5001, 15, 0},
+     32, 0, 2, 1},
+    {"Tesla T4", 750, 40, 4, 65536, 16, 1024, 1590, 5001, 15, 0, 0, 0},
 };
 
 static cudnnBackendDescriptor_t describe(const struct cudnn *lib,
@@ -370,12 +372,22 @@ static bool proposed(const struct query *q, const struct conv_desc *d)
     return cuconv_forms(q->lib, d, &want, name, 1) > 0;
 }
 
+/* Of the descriptions of a form, at this batch. */
+static int lacking(const struct card *c, const struct form *f, int64_t batch)
+{
+    bool large = batch >= 256;
+
+    if (f->epi == EPI_BNSUMS1)
+        return c->joins + (large ? c->large : 0);
+    return f->epi == EPI_BNSUMS2 && large ? c->large_two : 0;
+}
+
 static void one_form(const struct query *q, const struct form *f,
                      const struct asked *a, int every, bool make)
 {
     const struct card *c = q->card;
     struct tally t = {0, 0, 0, 0, 0};
-    int i, n = 0, lacks = f->epi == EPI_BNSUMS1 ? c->lacks : 0;
+    int i, n = 0, lacks = lacking(c, f, a->n ? a->d[0].n : 0);
 
     for (i = 0; i < a->n; i++) {
         const struct conv_desc *d = &a->d[i];

@@ -1,6 +1,6 @@
 #!/bin/sh
 # cuDNN's plans on five cards at three batches, some of all convolutions each; all of
-# them at batch 256 on two cards: 44-plans.t beside this.
+# them at batch 256 on four: 44-plans.t beside this.
 . "${TOP:=$(cd "$(dirname "$0")/../.." && pwd)}/t/lib/tap.sh"
 
 [ -x "$BIN/t/44-plans.t" ] || skip_all "cuda: no toolkit to build the engine with"
