@@ -45,7 +45,7 @@ clang:
 # a program that fails leaves its memory to the system; the leak checker's own
 # tracer dies now and then where an engine plugin has been loaded (3x, 4x).
 UNTRACED = $(patsubst t/unit/%.c,%,$(sort $(wildcard t/unit/[34]?-*.c)))
-TSAN = 12-work 28-batch 61-comm 60-shm 63-login 64-lanes 66-lend
+TSAN = 12-work 28-batch 60-shm 61-comm 61-serve 63-login 64-lanes 66-lend
 sanitize:
 	$(MAKE) FLAVOUR=asan tests
 	BIN=$(CURDIR)/bin/.asan TOP=$(CURDIR) SANITIZED=asan prove -j2 \

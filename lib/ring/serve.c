@@ -164,6 +164,11 @@ static int take_bucket(struct serve *v, struct frame_stream *s,
                        "grad frame: bucket %" PRId64 " is at %" PRId64
                        ", not at %zu",
                        bucket, at, offset);
+    /* The sums before these may still be on their way to the worker. */
+    if (shm_wait_one(v->shm, SHM_SENT, v->shm->rank, v->last_bucket[bucket]) <
+        0)
+        return -1;
+    v->last_bucket[bucket] = v->n_requests + 1;
     op->arg = (uint32_t)bucket;
     op->step = step;
     op->count = (uint64_t)n;

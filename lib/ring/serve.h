@@ -5,8 +5,9 @@
  *	reader	frames of the worker -> requests and data in the shared memory
  *	adder	per request: all ranks ready, compare, add (plane.h), done
  *	writer	per request: all ranks done, answer to the worker, sent
- * They meet only in the counters of shm.h. The reader never waits for the
- * writer while gradients come: the memory has a place for every bucket.
+ * They meet only in the counters of shm.h. The reader waits for the writer only
+ * where a worker asks for a bucket again before it has read the sums of the last
+ * time: the memory has a place for every bucket, and one only.
  *
  * What ends a thread is noted in struct serve, and event becomes readable; the
  * supervisor (loop.h) looks and decides, since it knows how the worker died.
@@ -47,6 +48,7 @@ struct serve {
     int running;        /* threads */
     /* of one thread each */
     uint32_t n_requests, last_numbers, last_bcast;
+    uint32_t last_bucket[SLOTS_BUCKETS]; /* request that asked for it last */
     struct slots slots;
     double *result; /* [SHM_NUMBERS] */
     uint32_t last_result;
