@@ -62,6 +62,10 @@ refused 137 "a rank that is killed in a sum" 'rank 1.*killed' --reduce nccl --ti
 like "$(cat no.err)" 'rank 0 76' "ends the other with 76, long before the deadline"
 FAULT=stop:rank1:step1:phase=reduce
 refused 76 "one that stands still" 'step 1: reduction: no answer for 1 s' --reduce nccl --timeout 1
+# Its batches lie in the feeder's memory, which the worker gives back when it ends.
+FAULT=stop:rank1:step40:phase=reduce,slow=500:rank0:step40:phase=data
+ranks 2 no "--reduce nccl --timeout 1" SOLVER.EPOCHS 50
+is $? 76 "while the next batch is on its way to the device"
 none_left "*$PWD/*" "nobody is left"
 
 done_testing

@@ -95,12 +95,13 @@ int cuda_wait(struct cuda *c, cudaEvent_t event, const char *what) MUST_CHECK;
 /* The same for what goes next, whatever became of it: the error that is set
  * stays. */
 void cuda_settle(struct cuda *c);
-/* The same with the copies beside the queue, and, of a team, its sums: all that is
- * enqueued is done. */
-void cuda_settle_all(struct cuda *c);
 /* Will all that the device was given end? Not where a rank of its team was lost:
  * then nothing may be freed, for that waits. The error that is set stays. */
 bool cuda_ends(struct cuda *c);
+/* Wait for the copies beside the queue as well, and, of a team, for its sums: true,
+ * all that is enqueued is done; false, as cuda_ends, and of all that only what was
+ * sent is sure to be done. */
+bool cuda_settle_all(struct cuda *c) MUST_CHECK;
 /* Entries of the table. */
 int cuda_host_alloc(void *dev, size_t bytes, void **p);
 void cuda_host_free(void *dev, void *p);

@@ -40,15 +40,21 @@ void cuda_settle(struct cuda *c)
     err_restore(&kept);
 }
 
-/* What the copies wait for is done then, so they end. */
-void cuda_settle_all(struct cuda *c)
+/* What was sent waits for nothing; what is fetched, for the queue. */
+bool cuda_settle_all(struct cuda *c)
 {
-    cuteam_settle(c);
-    cuda_settle(c);
+    bool ends = cuda_ends(c);
+
+    if (ends) {
+        cuteam_settle(c);
+        cuda_settle(c);
+        ends = cuda_ends(c);
+    }
     if (c->in)
         cudaStreamSynchronize(c->in);
-    if (c->out)
+    if (ends && c->out)
         cudaStreamSynchronize(c->out);
+    return ends;
 }
 
 int cuda_host_alloc(void *dev, size_t bytes, void **p)
@@ -62,10 +68,8 @@ int cuda_host_alloc(void *dev, size_t bytes, void **p)
  * them. */
 void cuda_host_free(void *dev, void *p)
 {
-    if (!cuda_ends(dev))
-        return;
-    cuda_settle_all(dev);
-    cudaFreeHost(p);
+    if (cuda_settle_all(dev))
+        cudaFreeHost(p);
 }
 
 /* Seen by all devices. */
@@ -77,12 +81,11 @@ int cuda_host_register(void *dev, void *p, size_t bytes)
                       "pages of others");
 }
 
+/* It is only sent from: whoever unmaps it later is in no copy's way. */
 void cuda_host_unregister(void *dev, void *p)
 {
-    if (!cuda_ends(dev))
-        return;
-    cuda_settle_all(dev);
-    cudaHostUnregister(p);
+    if (cuda_settle_all(dev))
+        cudaHostUnregister(p);
 }
 
 static int side_stream(cudaStream_t *s)

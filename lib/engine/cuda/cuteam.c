@@ -207,8 +207,9 @@ bool cuda_free_sums(struct cuda *c, void *p)
     for (i = 0; i < c->n_sums; i++) {
         if (c->sums[i].p != p)
             continue;
-        cuda_settle_all(c);
-        if (c->sums[i].registered && t && t->comm && !t->broken)
+        if (!cuda_settle_all(c))
+            return true;
+        if (c->sums[i].registered && t && t->comm)
             t->lib.CommDeregister(t->comm, c->sums[i].registered);
         c->nccl->MemFree(p);
         c->sums[i] = c->sums[--c->n_sums];

@@ -26,7 +26,8 @@ int cuda_team_wait(void *dev);
 void cuda_team_leave(void *dev);
 size_t cuda_own(void *dev);
 int cuda_alloc_sums(void *dev, size_t bytes, void **p);
-/* Was p of that, and not of the runtime? Then it is free now. */
+/* Was p of that, and not of the runtime? Then it is free now, or, where a rank was
+ * lost, left to the end of the process. */
 bool cuda_free_sums(struct cuda *c, void *p);
 
 /* For the other files. begun: clock_ms() of the beginning of a wait. */
