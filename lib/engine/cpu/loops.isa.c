@@ -366,41 +366,6 @@ static int norm_grad_sums(struct cpu *dev, const struct kern_norm_grad_sums *a,
     return 1;
 }
 
-/* The pools behind a norm as calls of their own. */
-static struct kern_maxpool max_behind(const struct kern_norm_apply *a)
-{
-    struct kern_maxpool m = {.y = a->y,
-                             .index = a->pool.index,
-                             .n = a->pool.n,
-                             .h = a->pool.h,
-                             .w = a->pool.w,
-                             .c = a->c,
-                             .r = a->pool.r,
-                             .stride = a->pool.stride,
-                             .pad = a->pool.pad,
-                             .dt = a->dt};
-
-    return m;
-}
-
-ALWAYS_INLINE struct kern_maxpool_grad
-max_grad_behind(const struct kern_pool *p, const void *dy0, const void *dy1,
-                int64_t c)
-{
-    struct kern_maxpool_grad g = {.dy0 = dy0,
-                                  .dy1 = dy1,
-                                  .index = p->index,
-                                  .n = p->n,
-                                  .h = p->h,
-                                  .w = p->w,
-                                  .c = c,
-                                  .r = p->r,
-                                  .stride = p->stride,
-                                  .pad = p->pad};
-
-    return g;
-}
-
 /* ---- the loops for each type */
 
 #define EL float

@@ -291,7 +291,8 @@ static void FN(apply_lines)(const struct kern_norm_apply *a, EL *own,
 /* With a pool: what the norm makes is nowhere but in a thread's lines. */
 static int FN(apply_pooled)(struct cpu *dev, const struct kern_norm_apply *a)
 {
-    const struct kern_maxpool m = max_behind(a);
+    const struct kern_maxpool m =
+        kern_pool_there(&a->pool, NULL, a->y, a->c, a->dt);
     int64_t np = kern_out_size(m.h, m.r, m.stride, m.pad);
     int64_t nq = kern_out_size(m.w, m.r, m.stride, m.pad);
     int64_t lines = m.n * np, own = m.r * m.w * m.c;
@@ -350,7 +351,7 @@ ALWAYS_INLINE void FN(grad_sums_block)(const struct kern_norm_grad_sums *a,
     const bool has1 = flags & 1, hasy = flags & 2, hasz = flags & 4;
     const bool hasr = flags & 8, makes = flags & 16, pooled = flags & 32;
     const struct kern_maxpool_grad pool =
-        max_grad_behind(&a->pool, a->dy0, a->dy1, a->c);
+        kern_pool_back(&a->pool, a->dy0, a->dy1, NULL, a->c, a->dt);
     const VT *mean = a->mean, *rmean = hasr ? a->rmean : a->mean;
     const VT *scale = makes ? a->scale : mean, *bias = makes ? a->bias : mean;
     const VT *rscale = makes && hasr ? a->rscale : mean;
@@ -475,11 +476,10 @@ static void FN(grad_sums)(const struct kern_norm_grad_sums *a, double *part)
 /* First through the pool, then the sums: of rows that no buffer holds. */
 static int FN(sums_apart)(struct cpu *dev, const struct kern_norm_grad_sums *a)
 {
-    struct kern_maxpool_grad g =
-        max_grad_behind(&a->pool, a->dy0, a->dy1, a->c);
+    const struct kern_maxpool_grad g =
+        kern_pool_back(&a->pool, a->dy0, a->dy1, a->dz, a->c, a->dt);
     struct kern_norm_grad_sums s = *a;
 
-    g.dx = a->dz;
     FN(maxpool_grad)(&g);
     s.pool.r = 0;
     s.dy0 = a->dz;

@@ -109,9 +109,7 @@ __global__ void __launch_bounds__(GPU_BLOCK, 2)
 
 static void forward(const struct cuk *l, const struct kern_norm_apply *a)
 {
-    const struct kern_pool *o = &a->pool;
-    struct kern_maxpool m = {a->x, a->y, o->index,  o->n,   o->h, o->w,
-                             a->c, o->r, o->stride, o->pad, a->dt};
+    struct kern_maxpool m = kern_pool_there(&a->pool, a->x, a->y, a->c, a->dt);
     int p = kern_out_size((int)m.h, m.r, m.stride, m.pad);
     int q = kern_out_size((int)m.w, m.r, m.stride, m.pad);
     const void *all[] = {m.x, m.y, m.index};
@@ -125,10 +123,8 @@ static void forward(const struct cuk *l, const struct kern_norm_apply *a)
 
 static void sums(const struct cuk *l, const struct kern_norm_grad_sums *a)
 {
-    const struct kern_pool *o = &a->pool;
-    struct kern_maxpool_grad m = {a->dy0, a->dy1,    o->index, NULL,
-                                  o->n,   o->h,      o->w,     a->c,
-                                  o->r,   o->stride, o->pad,   a->dt};
+    struct kern_maxpool_grad m =
+        kern_pool_back(&a->pool, a->dy0, a->dy1, NULL, a->c, a->dt);
     int p = kern_out_size((int)m.h, m.r, m.stride, m.pad);
     int q = kern_out_size((int)m.w, m.r, m.stride, m.pad);
     const void *all[] = {m.dy0, m.dy1, m.index, a->x, a->dz};

@@ -240,6 +240,27 @@ struct kern_maxpool_grad {
     enum dtype dt;
 };
 
+/* The pool behind a norm as a call of its own, there and back; c channels of dt. */
+static inline struct kern_maxpool kern_pool_there(const struct kern_pool *p,
+                                                  const void *x, void *y,
+                                                  int64_t c, enum dtype dt)
+{
+    struct kern_maxpool m = {x, y,    p->index,  p->n,   p->h, p->w,
+                             c, p->r, p->stride, p->pad, dt};
+
+    return m;
+}
+static inline struct kern_maxpool_grad kern_pool_back(const struct kern_pool *p,
+                                                      const void *dy0,
+                                                      const void *dy1, void *dx,
+                                                      int64_t c, enum dtype dt)
+{
+    struct kern_maxpool_grad g = {dy0,  dy1, p->index, dx,        p->n,   p->h,
+                                  p->w, c,   p->r,     p->stride, p->pad, dt};
+
+    return g;
+}
+
 /* y[n,c] = mean over hw of x[n,hw,c]; dx[n,i,c] = (dy0+dy1)[n,c]/hw. */
 struct kern_avgpool {
     const void *x;

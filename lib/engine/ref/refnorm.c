@@ -166,24 +166,16 @@ static void *array(int64_t rows, int64_t c, enum dtype dt)
 void ref_norm_apply(const void *args)
 {
     struct kern_norm_apply a = *(const struct kern_norm_apply *)args;
-    struct kern_maxpool m = {.y = a.y,
-                             .index = a.pool.index,
-                             .n = a.pool.n,
-                             .h = a.pool.h,
-                             .w = a.pool.w,
-                             .c = a.c,
-                             .r = a.pool.r,
-                             .stride = a.pool.stride,
-                             .pad = a.pool.pad,
-                             .dt = a.dt};
+    void *room = a.pool.r ? array(a.rows, a.c, a.dt) : NULL;
+    const struct kern_maxpool m =
+        kern_pool_there(&a.pool, room, a.y, a.c, a.dt);
 
-    if (m.r)
-        m.x = a.y = array(a.rows, a.c, a.dt);
+    if (room)
+        a.y = room;
     ref_tiles(&a, a.rows, a.c, apply_tile, 0, NULL);
-    if (!m.r)
-        return;
-    ref_maxpool(&m);
-    free(a.y);
+    if (room)
+        ref_maxpool(&m);
+    free(room);
 }
 
 /* ---- gradients */
@@ -289,14 +281,12 @@ static void grad_sums_tile(const void *args, const struct tile *t)
 void ref_norm_grad_sums(const void *args)
 {
     struct kern_norm_grad_sums a = *(const struct kern_norm_grad_sums *)args;
-    const struct kern_pool *p = &a.pool;
-    struct kern_maxpool_grad g = {a.dy0, a.dy1,     p->index, a.dz,
-                                  p->n,  p->h,      p->w,     a.c,
-                                  p->r,  p->stride, p->pad,   a.dt};
+    const struct kern_maxpool_grad g =
+        kern_pool_back(&a.pool, a.dy0, a.dy1, a.dz, a.c, a.dt);
     enum dtype vt = kern_vector(a.pt, a.wide);
     double *sum = doubles(3 * a.c);
 
-    if (p->r) {
+    if (g.r) {
         ref_maxpool_grad(&g);
         a.dy0 = a.dz;
         a.dy1 = NULL;
