@@ -107,7 +107,7 @@ static int compare_all(struct source *a, struct source *b, char **name)
     int i, k, r = 0;
 
     if (is_checkpoint(a) != is_checkpoint(b) ||
-        !a->foreign.file != !b->foreign.file) {
+        !a->n_foreign != !b->n_foreign) {
         note("one may hold more than a model: the models are compared");
         r = source_model(a, false) < 0 ? -1 : source_model(b, false);
     }

@@ -2,7 +2,7 @@
  * A model in a directory, as Accelerate and the programs around it save one:
  * model.safetensors, or model-00001-of-00003.safetensors and so on beside
  * model.safetensors.index.json, which says for each tensor in which file it is;
- * else pytorch_model.bin, of torch.save.
+ * else pytorch_model.bin, of torch.save, in one file or several.
  * Source: huggingface/accelerate src/accelerate/utils/constants.py.
  */
 #include "ckpt-merge.h"
@@ -88,11 +88,6 @@ static int read_index(struct model_dir *m, const char *dir)
     map_release(&seen);
     if (r == 0 && m->n == 0)
         r = err_set(ERR_DATA, "%s: no tensors in it", m->path);
-    if (r == 0 && m->n > 1 && foreign_is(m->file[0]))
-        r = err_set(ERR_DATA,
-                    "%s: %d files of torch.save: only one is read, or any "
-                    "number of safetensors",
-                    m->path, m->n);
     return r;
 }
 

@@ -42,7 +42,7 @@ void model_origin(struct model *m, const struct source *s)
 {
     const struct ckpt_state *st = &s->ckpt.state;
 
-    if (s->foreign.file)
+    if (s->n_foreign)
         return;
     if (!s->is_ckpt) {
         const struct frame *f = &s->file[0].f;

@@ -19,15 +19,18 @@ static void keep_under(struct source *s, const char *prefix, size_t n)
     s->n = k;
 }
 
-/* Whether there is something below a key of the file. */
-static bool has_key(const struct foreign *f, const char *key)
+/* Whether there is something below a key of the files. */
+static bool has_key(const struct source *s, const char *key)
 {
     size_t n = strlen(key);
 
-    for (int i = 0; i < f->n; i++)
-        if (f->tensor[i].key == n && strncmp(f->tensor[i].name, key, n) == 0 &&
-            f->tensor[i].name[n] == '.')
+    for (int i = 0; i < s->n; i++) {
+        const struct source_tensor *t = &s->tensor[i];
+
+        if (s->foreign[t->file].tensor[t->index].key == n &&
+            strncmp(t->name, key, n) == 0 && t->name[n] == '.')
             return true;
+    }
     return false;
 }
 
@@ -45,7 +48,7 @@ static void foreign_model(struct source *s, bool ema)
     char prefix[32];
 
     for (i = 0; i < n; i++)
-        if (has_key(&s->foreign, key[i])) {
+        if (has_key(s, key[i])) {
             snprintf(prefix, sizeof prefix, "%s.", key[i]);
             keep_under(s, prefix, strlen(prefix));
             return;
@@ -137,7 +140,7 @@ static void own_model(struct source *s, bool ema)
 
 int source_model(struct source *s, bool ema)
 {
-    if (s->foreign.file)
+    if (s->n_foreign)
         foreign_model(s, ema);
     else
         own_model(s, ema);

@@ -77,6 +77,20 @@ static void add_tensor(struct source *s, const char *name,
     s->tensor[s->n++] = (struct source_tensor){name, *t, file, index};
 }
 
+/* The same of one of several files, which have no name in common. */
+static int add_named(struct source *s, struct map *names, char **path,
+                     const struct source_tensor *t)
+{
+    int64_t other;
+
+    if (map_get(names, t->name, &other) && other != t->file)
+        return err_set(ERR_DATA, "%s: tensor \"%.80s\": in %s, too",
+                       path[t->file], t->name, path[other]);
+    map_add(names, t->name, t->file);
+    add_tensor(s, t->name, &t->t, t->file, t->index);
+    return 0;
+}
+
 static int open_step(struct source *s, const char *path)
 {
     int i;
@@ -152,21 +166,29 @@ static int check_ranks(const struct source *s)
     return 0;
 }
 
-static int open_foreign(struct source *s, const char *path)
+static int open_foreign(struct source *s, char **path, int n)
 {
-    int i;
+    struct map names = MAP_INIT;
+    int i, k, r = 0;
 
-    if (foreign_open(&s->foreign, path) < 0)
-        return -1;
-    for (i = 0; i < s->foreign.n; i++)
-        add_tensor(s, s->foreign.tensor[i].name, &s->foreign.tensor[i].t, 0, i);
-    return 0;
+    s->foreign = xcalloc((size_t)n, sizeof *s->foreign);
+    for (i = 0; i < n && r == 0; i++) {
+        const struct foreign *f = &s->foreign[i];
+
+        r = foreign_open(&s->foreign[i], path[i]);
+        s->n_foreign++;
+        for (k = 0; k < f->n && r == 0; k++) {
+            struct source_tensor t = {f->tensor[k].name, f->tensor[k].t, i, k};
+            r = add_named(s, &names, path, &t);
+        }
+    }
+    map_release(&names);
+    return r;
 }
 
 static int open_files(struct source *s, char **path, int n)
 {
     struct map names = MAP_INIT;
-    int64_t other;
     int i, k, r = 0;
 
     s->file = xcalloc((size_t)n, sizeof *s->file);
@@ -178,11 +200,8 @@ static int open_files(struct source *s, char **path, int n)
             break;
         s->n_files++;
         for (k = 0; k < f->n_tensors && r == 0; k++) {
-            if (map_get(&names, f->tensor[k].name, &other))
-                r = err_set(ERR_DATA, "%s: tensor \"%.80s\": in %s, too",
-                            path[i], f->tensor[k].name, path[other]);
-            else if (map_add(&names, f->tensor[k].name, i))
-                add_tensor(s, f->tensor[k].name, &f->tensor[k].t, i, k);
+            struct source_tensor t = {f->tensor[k].name, f->tensor[k].t, i, k};
+            r = add_named(s, &names, path, &t);
         }
     }
     map_release(&names);
@@ -195,7 +214,7 @@ static int open_model(struct source *s, const char *dir)
     int r = model_dir_open(&s->dir, dir);
 
     if (r == 0)
-        r = foreign_is(s->dir.file[0]) ? open_foreign(s, s->dir.file[0])
+        r = foreign_is(s->dir.file[0]) ? open_foreign(s, s->dir.file, s->dir.n)
                                        : open_files(s, s->dir.file, s->dir.n);
     return r < 0 ? -1 : model_dir_check(&s->dir, s);
 }
@@ -222,7 +241,7 @@ int source_open(struct source *s, char **operand, int n)
                        foreign ? "a file of torch.save" : "a directory");
     }
     if (foreign)
-        return open_foreign(s, operand[0]);
+        return open_foreign(s, operand, 1);
     if (place == PLACE_FILE)
         return open_files(s, operand, n);
     if (place == PLACE_MODEL)
@@ -238,8 +257,8 @@ int source_read(struct source *s, int i, void *dst)
 
     if (s->is_ckpt)
         return ckpt_read(&s->ckpt, t->index, dst);
-    if (s->foreign.file)
-        return foreign_read(&s->foreign, t->index, dst);
+    if (s->n_foreign)
+        return foreign_read(&s->foreign[t->file], t->index, dst);
     return frame_file_data(&s->file[t->file], t->index, dst);
 }
 
@@ -276,9 +295,11 @@ void source_close(struct source *s)
         frame_file_close(&s->file[i]);
     if (s->is_ckpt)
         ckpt_close(&s->ckpt);
-    foreign_close(&s->foreign);
+    for (i = 0; i < s->n_foreign; i++)
+        foreign_close(&s->foreign[i]);
     model_dir_close(&s->dir);
     free(s->file);
+    free(s->foreign);
     free(s->tensor);
     memset(s, 0, sizeof *s);
 }

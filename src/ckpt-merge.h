@@ -18,7 +18,8 @@
 #include <stdbool.h>
 
 /* A model as Accelerate and others save it, in a directory: model.safetensors, or
- * several such files and an index of what is in which, or pytorch_model.bin. */
+ * several such files and an index of what is in which; or the same of torch.save,
+ * pytorch_model.bin. */
 struct model_dir {
     char *path; /* of the index, or of the file */
     int n;
@@ -30,10 +31,11 @@ struct source {
     bool is_ckpt; /* then ckpt is open, else the files, or foreign */
     struct model_dir dir;
     struct ckpt ckpt;
-    struct foreign foreign; /* of one file */
-    const char *path;       /* of the operand, the first if there are more */
+    const char *path; /* of the operand, the first if there are more */
     int n_files;
     struct frame_file *file;
+    int n_foreign;
+    struct foreign *foreign;
     int n;
     struct source_tensor {
         const char *name; /* lent by its file */

@@ -108,4 +108,27 @@ cp "$TOP/t/fuzz/corpus/foreign/zip.pth" old/pytorch_model.bin
 expect_status 0 'of torch.save' "$C" -o x.sft old
 "$C" -o want.sft old/pytorch_model.bin
 same x.sft want.sft 'the same'
+mkdir older
+cp "$TOP/t/fuzz/corpus/foreign/people.pth" older/pytorch_model-00001-of-00002.bin
+cp "$TOP/t/fuzz/corpus/foreign/tar.pth" older/pytorch_model-00002-of-00002.bin
+echo '{"weight_map": {"model.w": "pytorch_model-00001-of-00002.bin",
+    "n": "pytorch_model-00002-of-00002.bin", "w": "pytorch_model-00002-of-00002.bin"}}' \
+    > older/pytorch_model.bin.index.json
+for n in 1 2; do
+    "$C" --all -o older$n.sft older/pytorch_model-0000$n-of-00002.bin
+done
+expect_status 0 'in parts' "$C" --all -o x.sft older
+"$C" --all -o want.sft older1.sft older2.sft
+is "$("$C" ls want.sft | wc -l | tr -d ' ')" 4 'of both'
+expect_status 0 'has them all' "$C" diff x.sft want.sft
+expect_status 0 'the key counts in any of them' "$C" -o x.sft older
+is "$("$C" ls x.sft | cut -f 1)" w 'the model'
+expect_status 0 'verified' "$C" verify older
+is "$(wc -l < out | tr -d ' ')" 2 'each'
+cp older/pytorch_model-00001-of-00002.bin older/pytorch_model-00002-of-00002.bin
+expect_status 65 'one twice' "$C" -o x older
+like "$(cat err)" '00002.bin: tensor "model.w": in older/.*00001-of-00002.bin, too$' 'told'
+cp x.sft older/pytorch_model-00002-of-00002.bin
+expect_status 65 'of two kinds' "$C" -o x older
+one_line err 'in one line'
 done_testing

@@ -53,6 +53,12 @@ save_file({"layer1.0.bn1.bias": tv["layer1.0.bn1.bias"]}, "dir/model-2.safetenso
 json.dump({"metadata": {}, "weight_map": {
     k: "model-%d.safetensors" % (i + 1) for i, k in enumerate(tv)}},
     open("dir/model.safetensors.index.json", "w"))
+os.makedirs("old")
+torch.save({"conv1.weight": tv["conv1.weight"]}, "old/pytorch_model-1.bin")
+torch.save({"layer1.0.bn1.bias": tv["layer1.0.bn1.bias"]}, "old/pytorch_model-2.bin")
+json.dump({"metadata": {}, "weight_map": {
+    k: "pytorch_model-%d.bin" % (i + 1) for i, k in enumerate(tv)}},
+    open("old/pytorch_model.bin.index.json", "w"))
 class Stem(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -91,6 +97,8 @@ expect_status 0 'a state_dict by itself' "$C" diff bare.pth bare.st
 expect_status 0 'the average of a model' "$C" --ema -o out.st ema.pth
 expect_status 0 'is a model' "$C" diff out.st bare.st
 expect_status 0 'files and an index' "$C" -o out.st dir
+expect_status 0 'are a model' "$C" diff out.st tv.st
+expect_status 0 'of torch.save, too' "$C" -o out.st old
 expect_status 0 'are a model' "$C" diff out.st tv.st
 for ema in '' --ema; do
     # shellcheck disable=SC2086
