@@ -24,6 +24,7 @@ void stream_release(struct stream *d)
         free(d->held[i].key);
     }
     free(d->held);
+    buf_release(&d->header);
     tar_sample_release(&d->sample);
     tar_samples_release(&d->tar);
 }
@@ -55,16 +56,22 @@ static int look(struct stream *d)
     return d->rc < 0 ? lost_writer() : d->rc;
 }
 
+/* The text of a record of a header, and its length; -1: it is not there. */
+static long find(const struct buf *header, const char *name, const char **text)
+{
+    char key[40];
+
+    snprintf(key, sizeof(key), "IMGSHARD.%s", name);
+    return tar_pax_find(header->data, header->len, key, text);
+}
+
+/* The same of the header that was looked at, as a string. */
 static int record(const struct stream *d, const char *name, char *text,
                   size_t room)
 {
-    const struct buf *b = &d->sample.part[0].data;
-    char key[40];
     const char *value;
-    long n;
+    long n = find(&d->sample.part[0].data, name, &value);
 
-    snprintf(key, sizeof(key), "IMGSHARD.%s", name);
-    n = tar_pax_find(b->data, b->len, key, &value);
     if (n < 0 || (size_t)n >= room)
         return -1;
     memcpy(text, value, (size_t)n);
@@ -97,25 +104,20 @@ static int64_t epoch_samples(const struct recipe_batch *b, int tail)
            b->global;
 }
 
-/* Numbers of a header of ours; those that must not change in a stream too. */
-static int take_numbers(struct stream *d, struct recipe_batch *b,
-                        int64_t *first)
+static int take_batch(struct stream *d, struct recipe_batch *b)
 {
-    int64_t seed, global;
+    int64_t global;
 
-    if (number(d, "epoch", 0, &d->epoch) < 0 ||
-        number(d, "first", 0, first) < 0 ||
-        number(d, "rank", 0, &d->rank) < 0 ||
+    if (number(d, "rank", 0, &d->rank) < 0 ||
         number(d, "world", 1, &b->world) < 0 ||
         number(d, "batch", 1, &b->micro) < 0 ||
-        number(d, "samples", 1, &b->n) < 0 || number(d, "seed", 0, &seed) < 0)
+        number(d, "samples", 1, &b->n) < 0)
         return -1;
     b->accum = 1;
     if (number(d, "accum", 1, &b->accum) < 0)
         err_clear();
-    d->seed = (uint64_t)seed;
     if (b->micro > 1 << 20 || b->world > 65536 || b->accum > 1 << 20 ||
-        d->rank >= b->world || d->epoch > UINT32_MAX)
+        d->rank >= b->world)
         return err_set(ERR_DATA, "stdin: global header: out of range");
     /* less than the product where ranks did not divide it */
     b->global = b->micro * b->world * b->accum;
@@ -129,10 +131,58 @@ static int take_numbers(struct stream *d, struct recipe_batch *b,
     return 0;
 }
 
+/* What the first header says of all the stream. */
+static int take_settings(struct stream *d)
+{
+    const struct buf *header = &d->sample.part[0].data;
+    struct recipe_batch b = {.n = 0};
+    char text[64];
+    int64_t seed;
+
+    if (take_batch(d, &b) < 0 || number(d, "seed", 0, &seed) < 0)
+        return -1;
+    if (record(d, "tail", text, sizeof(text)) < 0)
+        return err_set(ERR_DATA, "stdin: global header: no tail");
+    d->tail = !strcmp(text, "exact")  ? TAIL_EXACT
+              : !strcmp(text, "drop") ? TAIL_DROP
+                                      : TAIL_WRAP;
+    b.epoch_samples = epoch_samples(&b, d->tail);
+    if (record(d, "order", d->order, sizeof(d->order)) < 0)
+        return err_set(ERR_DATA, "stdin: global header: no order");
+    if (record(d, "dataset", d->dataset, sizeof(d->dataset)) < 0)
+        d->dataset[0] = 0;
+    d->seed = (uint64_t)seed;
+    d->b = b;
+    buf_add(&d->header, header->data, header->len);
+    d->ours = true;
+    return 0;
+}
+
+/* A later one says the same: frames of before may be on their way yet, and whoever
+ * reads them has heard it once. */
+static int check_settings(const struct stream *d)
+{
+    static const char *const names[] = {"rank",    "world",  "batch", "accum",
+                                        "samples", "global", "seed",  "tail",
+                                        "order",   "dataset"};
+    const char *was, *is;
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        long n = find(&d->header, names[i], &was);
+
+        if (n != find(&d->sample.part[0].data, names[i], &is) ||
+            (n > 0 && memcmp(was, is, (size_t)n) != 0))
+            return err_set(ERR_DATA,
+                           "stdin: global header: IMGSHARD.%s changes inside "
+                           "the stream",
+                           names[i]);
+    }
+    return 0;
+}
+
 /* A global header: of ours, or of somebody else, which means nothing. */
 static int take_header(struct stream *d)
 {
-    struct recipe_batch b = {.n = 0};
     char text[64];
     int64_t first;
 
@@ -141,26 +191,15 @@ static int take_header(struct stream *d)
         return 0;
     if (strcmp(text, "1") != 0)
         return err_set(ERR_DATA, "stdin: global header: version %s", text);
-    if (take_numbers(d, &b, &first) < 0)
+    if ((d->ours ? check_settings(d) : take_settings(d)) < 0 ||
+        number(d, "epoch", 0, &d->epoch) < 0 ||
+        number(d, "first", 0, &first) < 0)
         return -1;
-    if (d->ours && b.micro != d->b.micro)
-        return err_set(ERR_DATA, "stdin: batch changes inside the stream");
-    if (record(d, "tail", text, sizeof(text)) < 0)
-        return err_set(ERR_DATA, "stdin: global header: no tail");
-    d->tail = !strcmp(text, "exact")  ? TAIL_EXACT
-              : !strcmp(text, "drop") ? TAIL_DROP
-                                      : TAIL_WRAP;
-    b.epoch_samples = epoch_samples(&b, d->tail);
-    if (b.epoch_samples && d->epoch > INT64_MAX / 4 / b.epoch_samples)
+    if (d->epoch > UINT32_MAX ||
+        (d->b.epoch_samples && d->epoch > INT64_MAX / 4 / d->b.epoch_samples))
         return err_set(ERR_DATA, "stdin: global header: out of range");
-    if (record(d, "order", d->order, sizeof(d->order)) < 0)
-        return err_set(ERR_DATA, "stdin: global header: no order");
-    if (record(d, "dataset", d->dataset, sizeof(d->dataset)) < 0)
-        d->dataset[0] = 0;
-    d->b = b;
-    d->pos = first / b.global * b.global;
+    d->pos = first / d->b.global * d->b.global;
     d->m = 0;
-    d->ours = true;
     return 0;
 }
 

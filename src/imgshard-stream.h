@@ -28,14 +28,16 @@ struct stream {
     struct tar_sample sample;
     int rc; /* of the sample that was looked at: 1, 2, 0 */
     bool looked;
-    bool ours; /* from imgshard read: it says where its rows lie */
+    bool ours;         /* from imgshard read: it says where its rows lie */
+    struct buf header; /* its first; what follows of it is so to the end */
     struct recipe_batch b;
     int tail;
-    int64_t rank, epoch, pos, m; /* of the next frame */
+    int64_t rank;
     uint64_t seed;
     char order[64];
     char dataset[33];
-    struct held *held; /* [micro] */
+    int64_t epoch, pos, m; /* of the next frame */
+    struct held *held;     /* [micro] */
     int64_t n;
 };
 

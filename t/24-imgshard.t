@@ -165,6 +165,11 @@ is "$(($(wc -c <r.tar) % 10240))" 0 'whole records'
 "$I" read one/train.json --epochs 1-2 --batch 14 --world 2 --rank 1 \
 	--io-threads 1 >r1.tar
 same r1.tar r.tar 'one thread: the same bytes'
+expect_status 0 'decoded' from r.tar "$I" decode -q INPUT.SIZE 32
+at=$(grep -a -b -o 'IMGSHARD.seed=0' r.tar | tail -n 1 | cut -d : -f 1)
+printf 1 | dd of=r.tar bs=1 seek=$((at + 14)) conv=notrunc 2>/dev/null
+expect_status 65 'another seed in the second epoch' from r.tar "$I" decode -q INPUT.SIZE 32
+like "$(cat err)" 'stdin: global header: IMGSHARD.seed changes inside the stream$' 'told'
 dataset=$(sed 's/.*"dataset":"\([0-9a-f]*\)".*/\1/' one/train.json)
 "$I" order one/train.json --epochs 3 --batch 7 |
 	tail -n +50 | cut -f2 >tail.want
