@@ -89,16 +89,7 @@ bool comm_available(void)
 static int null_start(struct comm *c, enum comm_what what, int bucket, float *g,
                       int64_t numel)
 {
-    int bad = 0;
-
-    (void)what;
-    (void)bucket;
-    for (int64_t i = 0; i < numel; i++) {
-        uint32_t bits;
-        memcpy(&bits, &g[i], sizeof(bits));
-        bad |= (bits & 0x7f800000) == 0x7f800000;
-    }
-    c->nonfinite += bad;
+    (void)c, (void)what, (void)bucket, (void)g, (void)numel;
     return 0;
 }
 

@@ -61,9 +61,6 @@ struct comm {
     int rank, world;
     int share;    /* number of the slice of this rank (ctl_slice, io/ctl.h) */
     int64_t step; /* set by the caller; goes into messages */
-    /* Sums with an infinity or a NaN, of all buckets waited for so far; those
-     * that a device added itself are not looked at. */
-    int64_t nonfinite;
     const struct comm_ops *ops;
     /*
      * Memory that buckets go through (io/slots.h), zero at first; room 0: none.

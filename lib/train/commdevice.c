@@ -126,7 +126,6 @@ static int send_back(struct device_comm *d, int bucket)
     if ((!b->posted && post_arrived(d, true) < 0) ||
         comm_wait(below(&d->c), bucket) < 0)
         return -1;
-    d->c.nonfinite = d->below->nonfinite;
     if (engine_send(d->e, b->g + b->first, b->host + b->first,
                     (size_t)(b->end - b->first) * sizeof *b->g,
                     MARK_SUMMED) < 0)

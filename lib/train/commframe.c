@@ -183,16 +183,13 @@ static int give_sum(struct pipe_comm *p, struct frame_stream *s,
 static int take_sum(struct pipe_comm *p, struct frame_stream *s,
                     const struct frame *f)
 {
-    int64_t finite;
     struct pipe_bucket *b = NULL;
     int i = 0;
 
-    if (frame_meta_int(f, "finite", &finite) < 0 ||
-        find_bucket(p, f, &i, &b) < 0 || give_sum(p, s, f, i, b) < 0)
+    if (find_bucket(p, f, &i, &b) < 0 || give_sum(p, s, f, i, b) < 0)
         return -1;
     pthread_mutex_lock(&p->lock);
     b->state = SUMMED;
-    p->c.nonfinite += !finite;
     pthread_cond_broadcast(&p->wake);
     pthread_mutex_unlock(&p->lock);
     return 0;
