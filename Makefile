@@ -170,7 +170,7 @@ NVCC_FLAGS = -O3 -std=c++17 -fmad=false -Ilib -gencode arch=compute_$(firstword 
 	-fPIC,-fvisibility=hidden,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics
 CUDA_CU = $(sort $(wildcard lib/engine/cuda/*.cu))
 CUDA_C = $(sort $(wildcard lib/engine/cuda/*.c lib/tensor/*.c) \
-	lib/util/err.c lib/util/utf8.c lib/util/buf.c lib/util/fdio.c)
+	lib/util/err.c lib/util/utf8.c lib/util/buf.c lib/util/fdio.c lib/util/work.c)
 CUDA_CFLAGS = -isystem $(CUDA_HOME)/include \
 	-DCUDA_LIBDIR='"$(CUDA_HOME)/lib64"' -DCUDA_OLDEST=$(firstword $(CUDA_ARCH))
 $(OBJ)/lib/engine/cuda/%.o $(OBJ)/pic/lib/engine/cuda/%.o $(OBJ)/t/gpu/%.o \

@@ -3,6 +3,7 @@
 
 #include "io/ctl.h"
 #include "util/fdio.h"
+#include "util/work.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -314,8 +315,8 @@ struct comm *comm_pipe(int fd_in, int fd_out, const char *layout,
         return NULL;
     }
     p->running = 2;
-    if (pthread_create(&p->reader, NULL, pipe_reader, p) ||
-        pthread_create(&p->writer, NULL, pipe_writer, p)) {
+    if (work_thread(&p->reader, pipe_reader, p) ||
+        work_thread(&p->writer, pipe_writer, p)) {
         /* A thread that may run holds p. */
         err_set(ERR_SYSTEM, "threads cannot be started");
         return NULL;

@@ -3,6 +3,7 @@
 #include "io/lend.h"
 #include "train/stop.h"
 #include "util/fdio.h"
+#include "util/work.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -328,7 +329,7 @@ int input_open(struct input **out, int fd, const char *name, int64_t timeout_ms,
     pthread_cond_init(&in->filled, &clock);
     pthread_condattr_destroy(&clock);
     pthread_cond_init(&in->freed, NULL);
-    e = pthread_create(&in->thread, NULL, reader, in);
+    e = work_thread(&in->thread, reader, in);
     if (e)
         return err_set(ERR_SYSTEM, "thread: %s", strerror(e));
     *out = in;

@@ -134,21 +134,15 @@ int work_cpus(void)
 
 /* ---- threads and failures */
 
-/*
- * Threads are started with signals blocked, so that handlers run in the threads
- * of the program; faults of the thread itself stay deliverable.
- */
-static int start_thread(pthread_t *t, void *(*fn)(void *), void *arg)
+int work_thread(pthread_t *t, void *(*fn)(void *arg), void *arg)
 {
+    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
     sigset_t block, old;
     int r;
 
     sigfillset(&block);
-    sigdelset(&block, SIGSEGV);
-    sigdelset(&block, SIGBUS);
-    sigdelset(&block, SIGFPE);
-    sigdelset(&block, SIGILL);
-    sigdelset(&block, SIGABRT);
+    for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++)
+        sigdelset(&block, own[i]);
     pthread_sigmask(SIG_SETMASK, &block, &old);
     r = pthread_create(t, NULL, fn, arg);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -245,7 +239,7 @@ int work_for(size_t n, int threads, int (*fn)(void *arg, size_t i, int t),
         th[started].l = &l;
         th[started].t = started;
         /* Fewer threads do the same work. */
-        if (start_thread(&th[started].id, loop_run, &th[started]) != 0)
+        if (work_thread(&th[started].id, loop_run, &th[started]) != 0)
             break;
     }
     th[0].l = &l;
@@ -284,7 +278,7 @@ struct work_task *work_begin(int (*fn)(void *arg), void *arg)
 
     t->fn = fn;
     t->arg = arg;
-    if (start_thread(&t->id, task_run, t) == 0)
+    if (work_thread(&t->id, task_run, t) == 0)
         return t;
     free(t);
     return NULL;
@@ -457,13 +451,13 @@ static int run_all(struct pipeline *p, struct pipeline_thread *th, int threads)
     while (started < threads) {
         th[started].p = p;
         th[started].t = started;
-        if (start_thread(&th[started].id, run_work, &th[started]) != 0)
+        if (work_thread(&th[started].id, run_work, &th[started]) != 0)
             break;
         started++;
     }
     if (started == 0)
         return err_set(ERR_SYSTEM, "cannot start a thread");
-    if (start_thread(&next, run_next, p) == 0) {
+    if (work_thread(&next, run_next, p) == 0) {
         r = run_done(p);
         pthread_join(next, NULL);
     } else {
@@ -508,19 +502,5 @@ int work_pipeline(const struct work_stages *s, void **items, int n_items,
     for (i = 0; i < p.n_slots; i++)
         free(p.slots[i].why.text);
     free(p.slots);
-    return r;
-}
-
-int work_thread(pthread_t *t, void *(*fn)(void *arg), void *arg)
-{
-    sigset_t all, old;
-    int r;
-
-    sigfillset(&all);
-    if ((r = pthread_sigmask(SIG_BLOCK, &all, &old)) != 0)
-        return r;
-    r = pthread_create(t, NULL, fn, arg);
-    /* The mask that was there can be set again. */
-    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
     return r;
 }

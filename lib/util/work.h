@@ -12,8 +12,9 @@
 #include <pthread.h>
 #include <stddef.h>
 
-/* pthread_create, and the thread takes no signals: they go to the one that waits
- * for them, or end the process as they did before. 0, or a number of errno. */
+/* pthread_create, and the thread takes no signals but of faults of its own: they
+ * go to the one that waits for them, or end the process as they did before. 0, or a
+ * number of errno. */
 int work_thread(pthread_t *t, void *(*fn)(void *arg), void *arg) MUST_CHECK;
 
 /* CPUs this process may run on: affinity mask and cgroup quota, at least 1. */

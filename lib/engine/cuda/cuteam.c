@@ -2,6 +2,7 @@
 
 #include "engine/cuda/nccllib.h"
 #include "util/fdio.h"
+#include "util/work.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -51,7 +52,7 @@ static void give_up(struct cuteam *t)
     int64_t until = clock_ms() + ABORT_MS;
     pthread_t thread;
 
-    if (!t->comm || pthread_create(&thread, NULL, run_abort, t) != 0)
+    if (!t->comm || work_thread(&thread, run_abort, t) != 0)
         return;
     pthread_detach(thread);
     while (!t->aborted && clock_ms() < until)

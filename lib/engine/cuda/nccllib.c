@@ -1,12 +1,12 @@
 #include "engine/cuda/nccllib.h"
 
 #include "engine/cuda/culib.h"
+#include "util/work.h"
 
 #ifdef HAVE_NCCL
 
 #    include <fcntl.h>
 #    include <pthread.h>
-#    include <signal.h>
 #    include <stdint.h>
 #    include <stdio.h>
 #    include <stdlib.h>
@@ -51,20 +51,15 @@ static void *forward(void *arg)
 }
 
 /* The end of a pipe whose other end goes to stderr as long as the process lives,
- * or -1. Signals are for other threads. */
+ * or -1. */
 static int to_stderr(void)
 {
     pthread_t thread;
-    sigset_t all, was;
-    int end[2], e;
+    int end[2];
 
     if (pipe2(end, O_CLOEXEC) < 0)
         return -1;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &was);
-    e = pthread_create(&thread, NULL, forward, (void *)(intptr_t)end[0]);
-    pthread_sigmask(SIG_SETMASK, &was, NULL);
-    if (e == 0) {
+    if (work_thread(&thread, forward, (void *)(intptr_t)end[0]) == 0) {
         pthread_detach(thread);
         return end[1];
     }
