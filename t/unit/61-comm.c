@@ -11,14 +11,13 @@
  * which step: kill, exit3, exit65, abort, close, hang, stop, size, step,
  * layout, samples, early. Rank 0 prints one line with a digest of all sums.
  */
+#include "61-host.h"
 #include "lib/tap.h"
 
 #include "io/ctl.h"
-#include "ring/serve.h"
 #include "train/comm.h"
 #include "util/fdio.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
@@ -300,22 +299,6 @@ static int worker(int argc, char **argv)
 
 /* ---- the test: ranks as threads */
 
-#define WORLD 2
-
-struct host {
-    struct shm shm[WORLD];
-    struct plane *plane[WORLD];
-    struct serve serve[WORLD];
-    int fd_in[WORLD], fd_out[WORLD]; /* of the workers */
-};
-
-static void small_pipe(int p[2])
-{
-    if (pipe(p) < 0)
-        exit(1);
-    fcntl(p[0], F_SETPIPE_SZ, 4096);
-}
-
 static int shared; /* ranks that share memory with their workers */
 
 /* Engines of the rings; the second does not tell slices from whole buckets. */
@@ -323,46 +306,6 @@ static int add_whole(struct plane *p, uint32_t k, bool *finite);
 static struct plane_kind adds_only;
 static const struct plane_kind *engine = &plane_shm;
 static struct host *adding;
-
-static void host_start(struct host *h)
-{
-    int in[2], out[2];
-    struct serve_plane p;
-
-    if (shm_create(&h->shm[0], WORLD) < 0)
-        die();
-    for (int r = 0; r < WORLD; r++) {
-        h->shm[r] = h->shm[0];
-        h->shm[r].rank = r;
-        small_pipe(in);
-        small_pipe(out);
-        h->fd_in[r] = out[0];
-        h->fd_out[r] = in[1];
-        if (plane_shm.open(&h->plane[r], &h->shm[r], NULL) < 0)
-            die();
-        p = (struct serve_plane){&h->shm[r], engine, h->plane[r],
-                                 r < shared ? h->shm[0].fd[SHM_DATA] : -1};
-        if (serve_start(&h->serve[r], &p, in[0], out[1]) < 0)
-            die();
-    }
-}
-
-/* Both ranks' threads have ended. A communicator that was left after a
- * deadline may still have its reader at fd_in: that stays open then. */
-static int host_stop(struct host *h, int left)
-{
-    int good = 1;
-
-    for (int r = 0; r < WORLD; r++) {
-        close(h->fd_out[r]);
-        good &= serve_stop(&h->serve[r], 5000);
-        plane_shm.close(h->plane[r]);
-        if (!left)
-            close(h->fd_in[r]);
-    }
-    shm_release(&h->shm[0]);
-    return good;
-}
 
 struct rank {
     pthread_t thread;
@@ -466,7 +409,7 @@ static void test_slices(void)
     for (int only = 0; only < 2; only++)
         for (shared = 0; shared <= WORLD; shared++) {
             engine = only ? &adds_only : &plane_shm;
-            host_start(&h);
+            host_start(&h, engine, shared);
             both(&h, k, slices);
             is_int(k[0].bad + k[1].bad, 0, "slices, %d share memory%s", shared,
                    only ? ", of an engine that only adds" : "");
@@ -596,7 +539,7 @@ static void test_two(void)
     struct rank k[WORLD];
 
     for (shared = 0; shared <= WORLD; shared++) {
-        host_start(&h);
+        host_start(&h, engine, shared);
         both(&h, k, all_operations);
         is_int(k[0].bad + k[1].bad, 0,
                "all operations over pipes of 4 KiB, %d share memory", shared);
@@ -605,21 +548,21 @@ static void test_two(void)
     }
     shared = 1;
 
-    host_start(&h);
+    host_start(&h, engine, shared);
     both(&h, k, other_layout);
     is_int(k[0].class, ERR_CONFIG, "different layouts are refused");
     has_str(k[1].text, "ranks 0 and 1 disagree: parameter layout two and one",
             "both ranks are named");
     ok(host_stop(&h, 0), "the ring's threads end");
 
-    host_start(&h);
+    host_start(&h, engine, shared);
     both(&h, k, other_size);
     is_int(k[0].class, ERR_CONFIG, "buckets of different sizes are refused");
     has_str(k[0].text, "bucket 3 (5 elements)", "the sizes are named");
     is_int(k[0].bad + k[1].bad, 0, "calls after a failure fail");
     ok(host_stop(&h, 0), "the ring's threads end");
 
-    host_start(&h);
+    host_start(&h, engine, shared);
     both(&h, k, other_request);
     has_str(k[1].text,
             "rank 0 asks for the sum of 1 numbers, rank 1 for "
@@ -627,7 +570,7 @@ static void test_two(void)
             "different requests are named");
     ok(host_stop(&h, 0), "the ring's threads end");
 
-    host_start(&h);
+    host_start(&h, engine, shared);
     both(&h, k, lost_peer);
     is_int(k[0].class, ERR_PEER, "a lost peer is an error without waiting");
     is_str(k[0].text, "rank 1: killed", "with the root cause");
@@ -640,7 +583,7 @@ static void test_deadline(void)
     struct host h;
     struct rank k[WORLD];
 
-    host_start(&h);
+    host_start(&h, engine, shared);
     both(&h, k, deadline);
     is_int(k[0].class, ERR_PEER, "a wait has a deadline");
     has_str(k[0].text, "alone: no answer for 0 s", "and says for what");

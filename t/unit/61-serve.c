@@ -2,60 +2,16 @@
  * The ring's threads against frames written by hand: two ranks of one process,
  * whose requests all lie in the pipes before the first answer is read.
  */
+#include "61-host.h"
 #include "lib/tap.h"
 
 #include "io/ctl.h"
-#include "ring/serve.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#define WORLD 2
 #define N 20000 /* numbers of the bucket: 80 KB */
 #define TIMES 5 /* fit in REQUESTS */
 #define REQUESTS (1 << 20)
 
-static struct shm shm[WORLD];
-static struct plane *plane[WORLD];
-static struct serve serve[WORLD];
-static int to[WORLD], from[WORLD];
-
-static void start(void)
-{
-    int in[2], out[2];
-    struct serve_plane p;
-
-    if (shm_create(&shm[0], WORLD) < 0)
-        die();
-    for (int r = 0; r < WORLD; r++) {
-        shm[r] = shm[0];
-        shm[r].rank = r;
-        if (pipe(in) < 0 || pipe(out) < 0 ||
-            fcntl(in[1], F_SETPIPE_SZ, REQUESTS) < REQUESTS ||
-            fcntl(out[1], F_SETPIPE_SZ, 4096) < 0 ||
-            plane_shm.open(&plane[r], &shm[r], NULL) < 0)
-            die();
-        to[r] = in[1];
-        from[r] = out[0];
-        p = (struct serve_plane){&shm[r], &plane_shm, plane[r], -1};
-        if (serve_start(&serve[r], &p, in[0], out[1]) < 0)
-            die();
-    }
-}
-
-static bool stop(void)
-{
-    bool good = true;
-
-    for (int r = 0; r < WORLD; r++) {
-        good &= serve_stop(&serve[r], 5000);
-        plane_shm.close(plane[r]);
-        close(to[r]);
-        close(from[r]);
-    }
-    shm_release(&shm[0]);
-    return good;
-}
+static struct host h;
 
 /* The same bucket again and again: the numbers of rank r are 10^r + t. */
 static int ask(int rank)
@@ -68,7 +24,7 @@ static int ask(int rank)
     struct frame_writer w;
     int bad;
 
-    frame_writer_init(&w, to[rank], "requests");
+    frame_writer_init(&w, h.fd_out[rank], "requests");
     bad = frame_write(&w, CTL_HELLO, hello, 6, NULL, 0, 0) < 0;
     for (int t = 0; t < TIMES; t++) {
         struct frame_item item = {"g", TENSOR1(DT_F32, g, N)};
@@ -106,10 +62,12 @@ static void test_ahead(void)
     struct frame_stream s[WORLD];
     int asked = 0, bad[WORLD] = {0, 0};
 
-    start();
+    host_start(&h, &plane_shm, 0);
     for (int r = 0; r < WORLD; r++) {
+        if (fcntl(h.fd_out[r], F_SETPIPE_SZ, REQUESTS) < REQUESTS)
+            die();
         asked += ask(r);
-        frame_stream_init(&s[r], from[r], "answers");
+        frame_stream_init(&s[r], h.fd_in[r], "answers");
         s[r].deadline_ms = 10000;
     }
     is_int(asked, 0, "a bucket is asked for %d times ahead", TIMES);
@@ -122,7 +80,7 @@ static void test_ahead(void)
                                   t);
     for (int r = 0; r < WORLD; r++)
         is_int(bad[r], 0, "rank %d reads each of the sums", r);
-    ok(stop(), "the ring's threads end");
+    ok(host_stop(&h, 0), "the ring's threads end");
 }
 
 int main(void)
